@@ -1,0 +1,1 @@
+"""The six modules, their composition, rollouts, the run directory and the command line."""

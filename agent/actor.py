@@ -1,0 +1,68 @@
+"""The actor module: Mode-2 planning, a fallback, and a hook for the Mode-1 policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agent.perception import Belief
+from agent.problem import ImaginedProblem
+from envs.trajectory import Trajectory
+from planners import registry
+from planners.problem import Budget, Plan, Planner
+
+
+class Policy(Protocol):
+    """Mode-1: the amortised policy; it proposes, the planner decides."""
+
+    def propose(self, belief: Belief, horizon: int) -> np.ndarray:
+        """An action sequence (H,A) in [-1,1]."""
+        ...
+
+
+class Actor:
+    """Holds a planner with its state between decisions."""
+
+    def __init__(self, planner: str, params: Mapping[str, Any], policy: Policy | None = None) -> None:
+        """
+        Raises:
+            ValueError: unknown planner or parameter.
+        """
+        self.planner_name = planner
+        self.policy = policy
+        self._planner: Planner[Any] = registry.make(planner, **params)
+        self._state: Any = None
+        self._seed = 0
+
+    def reset(self, seed: int) -> None:
+        """Forget the last episode's plan."""
+        self._seed = seed
+        self._state = self._planner.start(seed)
+
+    def switch(self, planner: str, params: Mapping[str, Any]) -> None:
+        """Go on with another planner, from a cold start."""
+        self.planner_name = planner
+        self._planner = registry.make(planner, **params)
+        self._state = self._planner.start(self._seed)
+
+    def proposals(self, belief: Belief, fallback: np.ndarray, horizon: int) -> Mapping[str, Tensor]:
+        """What every planner must consider: the fallback (T,A), held or cut to the horizon, and the policy's."""
+        rows = fallback[np.minimum(np.arange(horizon), len(fallback) - 1)]
+        named = {"fallback": torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float64))}
+        if self.policy is not None:
+            named["policy"] = torch.from_numpy(np.array(self.policy.propose(belief, horizon), dtype=np.float64))
+        return MappingProxyType(named)
+
+    def plan(self, problem: ImaginedProblem, budget: Budget) -> Plan[Trajectory]:
+        """Search; the warm start is kept for the next call."""
+        plan, self._state = self._planner.plan(self._state, problem, budget)
+        return plan
+
+    def advance(self, steps: int) -> None:
+        """Tell the planner that `steps` actions were executed."""
+        self._state = self._planner.advance(self._state, steps)

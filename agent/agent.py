@@ -1,0 +1,137 @@
+"""The agent: one control step is perceive → configure → plan → gate → (step) → remember."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agent.actor import Actor
+from agent.configurator import Configurator
+from agent.costs import Objective
+from agent.gate import Executed, Gate, Verdict
+from agent.memory import Memory
+from agent.perception import Belief, Percept, Perception
+from agent.problem import ImaginedProblem
+from envs.guardrails.ruleset import Guardrails
+from envs.task import Snapshot
+from envs.trajectory import Trajectory
+from planners.problem import Plan
+from worldmodels.model import WorldModel
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Everything behind one action."""
+
+    executed: Executed
+    plan: Plan[Trajectory]
+    problem: ImaginedProblem
+    planner: str
+    fallback: bool  # whether the executed action is the fallback's
+    seconds: float  # wall clock from percept to action
+    plan_seconds: float  # of it, planning
+
+
+class Agent:
+    """The six modules, wired. Build one with `agent.build`; ask it for actions with `act`."""
+
+    def __init__(
+        self,
+        perception: Perception,
+        model: WorldModel,
+        objective: Objective,
+        guardrails: Guardrails,
+        actor: Actor,
+        gate: Gate,
+        memory: Memory,
+        configurator: Configurator,
+    ) -> None:
+        self.perception = perception
+        self.model = model
+        self.objective = objective
+        self.guardrails = guardrails
+        self.digest = guardrails.digest
+        self.actor = actor
+        self.gate = gate
+        self.memory = memory
+        self.configurator = configurator
+        self.decision: Decision | None = None
+        self._belief: Belief | None = None
+        self._verdict: Verdict | None = None
+        self._step = 0
+
+    def reset(self, seed: int = 0) -> None:
+        """Begin an episode; the next `act` takes its first percept."""
+        self.memory.close()
+        self.configurator.reset()
+        self.actor.reset(seed)
+        self._belief = self._verdict = self.decision = None
+        self._step = 0
+
+    def act(self, observation: Any, snapshot: Snapshot | None = None) -> np.ndarray:
+        """The action (A,) in [-1,1] for this percept.
+
+        Args:
+            observation: the environment's own.
+            snapshot: `Environment.snapshot()`, for an agent whose perception is privileged.
+
+        Raises:
+            GuardrailTampered: the guardrails are not those the agent was built with.
+            ValueError: privileged perception without a snapshot.
+        """
+        clock = time.perf_counter()
+        self.guardrails.verify(self.digest)
+        belief = self._perceive(Percept(observation, snapshot))
+        assert belief.snapshot is not None
+        settings = self.configurator.settings
+        if settings.planner != self.actor.planner_name:
+            self.actor.switch(settings.planner, settings.planner_params)
+        problem = ImaginedProblem(
+            self.model,
+            self.objective.reweighted(settings.weights),
+            self.guardrails,
+            belief.snapshot,
+            settings.horizon,
+            self.actor.proposals(belief, self._fallback(belief.snapshot), settings.horizon),
+        )
+        begun = time.perf_counter()
+        plan = self.actor.plan(problem, settings.budget)
+        planned = time.perf_counter() - begun
+        executed = self._gate(belief.snapshot, plan)
+        self.actor.advance(1)
+        self.configurator.observe(plan, self._step)
+        self._step += 1
+        fallback = executed.intervened or plan.statistics.source == "fallback"
+        seconds = time.perf_counter() - clock
+        self.decision = Decision(executed, plan, problem, settings.planner, fallback, seconds, planned)
+        return executed.action
+
+    def remember(self, cost: float, margin: np.ndarray, state: np.ndarray) -> None:
+        """Store what the last action led to: cost, judged margins (G,), and the state (S,) after it."""
+        assert self.decision is not None
+        self.memory.add(self.decision.executed.action, cost, margin, state)
+
+    def _perceive(self, percept: Percept) -> Belief:
+        if self._belief is None or self.decision is None:
+            belief = self.perception.reset(percept)
+            self.memory.begin(belief.features if belief.snapshot is None else belief.snapshot.state)
+        else:
+            belief = self.perception.update(percept, self.decision.executed.action)
+        self._belief = belief
+        return belief
+
+    def _fallback(self, start: Snapshot) -> np.ndarray:
+        """The back-up that the gate verified at the last step, or the fallback's action held."""
+        if self._verdict is not None and self._verdict.passed and len(self._verdict.back_up):
+            return self._verdict.back_up
+        return self.gate.fallback(start)[None]
+
+    def _gate(self, start: Snapshot, plan: Plan[Trajectory]) -> Executed:
+        action = plan.actions[0].numpy()
+        self._verdict = self.gate.check(start, action[None])
+        if self._verdict.passed:
+            return Executed(action.copy(), False, "")
+        return Executed(self.gate.fallback(start), True, self._verdict.reason)

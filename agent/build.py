@@ -1,0 +1,121 @@
+"""From a `Config` to a wired agent."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from agent.actor import Actor
+from agent.agent import Agent
+from agent.config import Config, CostConfig, RuleConfig
+from agent.configurator import Configurator, Rule, Settings
+from agent.costs import ActionRate, Cost, Doubt, Effort, Objective, TaskCost
+from agent.gate import Gate
+from agent.memory import Memory
+from agent.perception import ObservationStack, Perception, PrivilegedState
+from envs import registry
+from envs.backup import BackUp
+from envs.environment import Environment
+from envs.errors import TelosError
+from envs.guardrails.registry import build as build_guardrails
+from envs.guardrails.ruleset import Guardrails
+from envs.monitor import Monitor
+from envs.physics import PhysicsOptions
+from envs.task import Interface, Task
+from envs.variants import Variant
+from planners import registry as planners
+from planners.problem import Budget
+from worldmodels.simulator import Simulator
+
+
+def guardrails(config: Config) -> Guardrails:
+    """The rules of this run.
+
+    Raises:
+        TelosError: a guardrail that is not well formed, or two of one name.
+    """
+    return build_guardrails(config.guardrails)
+
+
+def environment(config: Config) -> Environment:
+    """The world of this run."""
+    return registry.make(config.task, Variant(**config.variant.model_dump()))
+
+
+def monitor(config: Config, env: Environment) -> Monitor:
+    """The independent judge, with its own copy of the rules."""
+    return Monitor(env.task, env.interface, guardrails(config), env.variant)
+
+
+def objective(config: CostConfig, task: Task) -> tuple[tuple[str, ...], Objective]:
+    """The cost terms by name, and the objective they make."""
+    terms: list[tuple[str, float, Cost]] = [("task", config.task, TaskCost(task))]
+    terms += [(f"residuals[{i}]", 1.0, residual) for i, residual in enumerate(config.residuals)]
+    named: tuple[tuple[str, float, Cost], ...] = (
+        ("effort", config.effort, Effort()),
+        ("action_rate", config.action_rate, ActionRate()),
+        ("doubt", config.doubt, Doubt()),
+    )
+    terms += named
+    return tuple(name for name, _, _ in terms), Objective(tuple((weight, cost) for _, weight, cost in terms))
+
+
+def agent(config: Config, task: Task | None = None, interface: Interface | None = None) -> Agent:
+    """Wire the six modules.
+
+    Args:
+        task, interface: those of an environment that exists already; made from the config where None.
+
+    Raises:
+        TelosError: whatever in the config does not fit the task.
+    """
+    task = task or registry.load(config.task)
+    interface = interface or task.interface()
+    rules = guardrails(config)
+    names, costs = objective(config.cost, task)
+    options = PhysicsOptions(**config.world_model.model_dump(exclude={"kind"}))
+    model = Simulator(task, interface, (*costs.requests, *rules.requests), options, config.threads)
+    settings = Settings(
+        config.planner.kind,
+        MappingProxyType(config.planner.params),
+        config.planner.horizon,
+        Budget(config.planner.budget.evaluations, config.planner.budget.seconds),
+        tuple(weight for weight, _ in costs.terms),
+    )
+    try:
+        actor = Actor(settings.planner, settings.planner_params)
+        for index, rule in enumerate(config.configurator.rules):
+            if rule.planner is not None:
+                planners.make(rule.planner, **rule.planner_params)
+    except ValueError as error:
+        raise TelosError("planner", str(error), "see `telos list planners`") from None
+    back_up = None if config.back_up is None else BackUp(**config.back_up.model_dump())
+    return Agent(
+        _perception(config),
+        model,
+        costs,
+        rules,
+        actor,
+        Gate(task, interface, rules, back_up),
+        Memory(config.memory.capacity),
+        Configurator(settings, tuple(_rule(rule, i, names) for i, rule in enumerate(config.configurator.rules))),
+    )
+
+
+def _perception(config: Config) -> Perception:
+    if config.perception.kind == "privileged":
+        return PrivilegedState()
+    if config.perception.kind == "stacked":
+        if config.world_model.kind == "simulator":
+            raise TelosError("perception.kind", "'stacked'", "privileged or estimated: the simulator needs a state")
+        return ObservationStack(config.perception.depth)
+    raise TelosError("perception.kind", config.perception.kind, "privileged or stacked")
+
+
+def _rule(rule: RuleConfig, index: int, names: tuple[str, ...]) -> Rule:
+    weights = {}
+    for name, weight in rule.weights.items():
+        if name not in names:
+            raise TelosError(f"configurator.rules[{index}].weights", repr(name), names)
+        weights[names.index(name)] = weight
+    values = rule.model_dump(exclude={"weights", "planner_params"})
+    return Rule(**values, weights=MappingProxyType(weights), planner_params=MappingProxyType(rule.planner_params))

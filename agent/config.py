@@ -1,0 +1,154 @@
+"""The configuration of a run: closed, frozen models over YAML. One file says everything."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from envs.residuals import Residual
+
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+NonNegative = Annotated[FiniteFloat, Field(ge=0)]
+
+
+class Closed(BaseModel):
+    """Unknown keys are refused, values are fixed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VariantConfig(Closed):
+    """How reality differs from the model that plans for it; factors multiply."""
+
+    mass: Positive = 1.0
+    friction: Positive = 1.0
+    gain: Positive = 1.0
+    damping: Positive = 1.0
+    latency: int = Field(default=0, ge=0, description="control steps")
+    observation_noise: NonNegative = 0.0
+
+
+class PrivilegedConfig(Closed):
+    """The agent reads the real simulator state."""
+
+    kind: Literal["privileged"] = "privileged"
+
+
+class EstimatedConfig(Closed):
+    """The agent estimates the simulator state from observations."""
+
+    kind: Literal["estimated"] = "estimated"
+    observation_noise: Positive = Field(default=1e-3, description="believed, in each observation's unit")
+    process_noise: Positive = Field(default=1e-3, description="believed, per control step, tangent space")
+    iterations: int = Field(default=3, ge=1, description="Gauss-Newton iterations per update")
+
+
+class StackedConfig(Closed):
+    """The last observations as features, for learned models."""
+
+    kind: Literal["stacked"] = "stacked"
+    depth: int = Field(default=3, ge=1)
+
+
+PerceptionConfig = Annotated[
+    PrivilegedConfig | EstimatedConfig | StackedConfig, Field(discriminator="kind")
+]
+
+
+class SimulatorConfig(Closed):
+    """MuJoCo as the world model; what is not given stays as the task has it."""
+
+    kind: Literal["simulator"] = "simulator"
+    timestep: Positive | None = Field(default=None, description="s; divides the control period")
+    integrator: Literal["Euler", "RK4", "implicit", "implicitfast"] | None = None
+    solver: Literal["PGS", "CG", "Newton"] | None = None
+    iterations: int | None = Field(default=None, ge=1)
+    disable_contacts: bool = False
+
+
+class CostConfig(Closed):
+    """The objective the planner minimises; the return reported is always the environment's own."""
+
+    task: FiniteFloat = Field(default=1.0, description="weight of minus the task's reward")
+    residuals: tuple[Residual, ...] = ()
+    effort: NonNegative = Field(default=0.0, description="weight of the mean squared action")
+    action_rate: NonNegative = Field(default=0.0, description="weight of the mean squared action change")
+    doubt: NonNegative = Field(default=0.0, description="weight of the model's doubt")
+
+
+class BudgetConfig(Closed):
+    """Candidates per decision, or seconds; exactly one."""
+
+    evaluations: int | None = Field(default=None, ge=1)
+    seconds: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> BudgetConfig:
+        if (self.evaluations is None) == (self.seconds is None):
+            raise ValueError("evaluations or seconds, exactly one of them")
+        return self
+
+
+class PlannerConfig(Closed):
+    """How to search."""
+
+    kind: str = "icem"
+    horizon: int = Field(default=40, ge=1, le=10_000, description="control steps")
+    budget: BudgetConfig = BudgetConfig(evaluations=192)
+    params: dict[str, Any] = Field(default_factory=dict, description="the planner's own")
+
+
+class RuleConfig(Closed):
+    """While a condition on the last plan holds, other settings."""
+
+    quantity: Literal["plan_cost", "plan_margin", "step"]
+    above: FiniteFloat | None = None
+    below: FiniteFloat | None = None
+    rises_by: NonNegative | None = Field(default=None, description="fraction of its size since the last decision")
+    horizon: int | None = Field(default=None, ge=1, le=10_000)
+    budget_factor: Positive = 1.0
+    weights: dict[str, FiniteFloat] = Field(default_factory=dict, description="cost term -> weight")
+    planner: str | None = None
+    planner_params: dict[str, Any] = Field(default_factory=dict)
+
+
+class ConfiguratorConfig(Closed):
+    """Declared rules, applied in order."""
+
+    rules: tuple[RuleConfig, ...] = ()
+
+
+class BackUpConfig(Closed):
+    """The back-up controller of the safe stop, and the stop set that it must reach."""
+
+    seconds: Positive
+    rest_speed: Positive = Field(description="rad/s or m/s")
+    gain: NonNegative = Field(description="native control per rad/s or m/s")
+    joints: tuple[str, ...] = ()
+
+
+class MemoryConfig(Closed):
+    """Short-term memory."""
+
+    capacity: int = Field(default=10, ge=1, description="episodes")
+
+
+class Config(Closed):
+    """Everything a run needs."""
+
+    task: str
+    seed: int = Field(default=0, ge=0)
+    episodes: int = Field(default=1, ge=1)
+    frames: int | None = Field(default=None, ge=1, description="control steps per episode; the task's where None")
+    variant: VariantConfig = VariantConfig()
+    perception: PerceptionConfig = PrivilegedConfig()
+    world_model: SimulatorConfig = SimulatorConfig()
+    cost: CostConfig = CostConfig()
+    planner: PlannerConfig = PlannerConfig()
+    back_up: BackUpConfig | None = None
+    guardrails: tuple[dict[str, Any], ...] = ()
+    configurator: ConfiguratorConfig = ConfiguratorConfig()
+    memory: MemoryConfig = MemoryConfig()
+    threads: int | None = Field(default=None, ge=1, description="C threads; all CPUs where None")
+    video: bool = Field(default=True, description="record the first episode where a GL library works")

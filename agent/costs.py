@@ -1,0 +1,115 @@
+"""The cost module: task cost, intrinsic costs and a critic, all functions of a trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from envs.requests import Request
+from envs.task import Task, TaskParams
+from envs.trajectory import Trajectory
+
+
+class Cost(Protocol):
+    """One term of the objective. It never asks which model made the trajectory."""
+
+    @property
+    def requests(self) -> tuple[Request, ...]: ...
+
+    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        """Cost of every step, (N,H)."""
+        ...
+
+
+class Critic(Protocol):
+    """What is to come beyond the horizon; a hook, zero where no critic is wired."""
+
+    def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        """(N,)"""
+        ...
+
+
+@dataclass(frozen=True)
+class TaskCost:
+    """Minus the task's own reward; nothing more is earned once the episode has ended."""
+
+    task: Task
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        return self.task.requests
+
+    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        reward = self.task.reward(trajectory, params)
+        if self.task.termination is not None:
+            ended = self.task.termination(trajectory, params).cumsum(1) > 0
+            reward = reward.clone()
+            reward[:, 1:][ended[:, :-1]] = 0.0
+        return -reward
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Intrinsic cost: mean squared action, so that effort is spent only where it pays."""
+
+    requests: tuple[Request, ...] = ()
+
+    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        return trajectory.actions.square().mean(-1)
+
+
+@dataclass(frozen=True)
+class ActionRate:
+    """Intrinsic cost: mean squared change between consecutive actions."""
+
+    requests: tuple[Request, ...] = ()
+
+    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        change = torch.zeros_like(trajectory.actions[..., 0])
+        change[:, 1:] = trajectory.actions.diff(dim=1).square().mean(-1)
+        return change
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Intrinsic cost: the model's own disagreement about each step (pessimism)."""
+
+    requests: tuple[Request, ...] = ()
+
+    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        return trajectory.doubt
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Weighted sum of cost terms and a critic. Weights reach costs only: a guardrail has none."""
+
+    terms: tuple[tuple[float, Cost], ...]
+    critic: Critic | None = None
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        return tuple(request for _, term in self.terms for request in term.requests)
+
+    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        """(N,H)"""
+        (weight, first), *others = self.terms
+        total = first.step_cost(trajectory, params)
+        total = total if weight == 1 else weight * total
+        for weight, term in others:
+            total = total + weight * term.step_cost(trajectory, params)
+        return total
+
+    def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        """(N,)"""
+        if self.critic is None:
+            return trajectory.actions.new_zeros(trajectory.actions.shape[0])
+        return self.critic.terminal_cost(trajectory, params)
+
+    def reweighted(self, weights: Sequence[float]) -> Objective:
+        """The same terms under other weights."""
+        return Objective(tuple(zip(weights, (term for _, term in self.terms), strict=True)), self.critic)

@@ -1,0 +1,144 @@
+"""One episode: agent and world in lock-step, judged by the independent monitor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from agent.agent import Agent
+from envs.environment import Environment
+from envs.errors import TelosError
+from envs.monitor import Monitor
+
+MAX_RESETS = 100
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one control step showed; the stream that progress bars, logs and viewers subscribe to."""
+
+    index: int
+    reward: float
+    margin: np.ndarray  # (G,), as the monitor judged it
+    violated: bool
+    plan_cost: float
+    plan_ms: float  # planning, ms
+    decision_ms: float  # percept to action, ms
+    intervened: bool
+    fallback: bool
+    reason: str
+    action: np.ndarray  # (A,) in [-1,1]
+    state: np.ndarray  # (S,), raw, after the step
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One finished episode."""
+
+    seed: int  # of the accepted reset
+    steps: tuple[Step, ...]
+    terminated: bool
+    resets_rejected: int  # starts that a guardrail forbids
+    physics_steps: int  # simulated by the world model
+    simulator_seconds: float  # of planning, inside MuJoCo's C code
+    seconds: float  # wall clock
+    frames: tuple[np.ndarray, ...] = field(default=(), repr=False)  # rendered, where asked for
+
+    @property
+    def total(self) -> float:
+        """The environment's own return."""
+        return float(sum(step.reward for step in self.steps))
+
+
+def seeds_of(seed: int, episode: int) -> tuple[int, ...]:
+    """The reset seeds to try, in order; they depend on the run's seed and the episode's index alone."""
+    words = np.random.SeedSequence([seed, episode]).generate_state(MAX_RESETS + 1)
+    return tuple(int(word) % 2**31 for word in words)
+
+
+def start(env: Environment, monitor: Monitor, seeds: tuple[int, ...]) -> tuple[Any, int, int]:
+    """Reset into a state that the guardrails allow; return observation, accepted seed, rejections.
+
+    Raises:
+        TelosError: none of `MAX_RESETS` starts is allowed.
+    """
+    for rejected, seed in enumerate(seeds[:MAX_RESETS]):
+        observation, _ = env.reset(seed=seed)
+        if monitor.judge_reset(env.snapshot()):
+            return observation, seed, rejected
+    raise TelosError("guardrails", f"{MAX_RESETS} resets in a row into an unsafe state", "a start that they allow")
+
+
+def run(
+    agent: Agent,
+    env: Environment,
+    monitor: Monitor,
+    seed: int,
+    episode: int,
+    frames: int | None = None,
+    watch: Callable[[Step], None] | None = None,
+    render_every: int = 0,
+) -> EpisodeResult:
+    """Run one episode.
+
+    Args:
+        seed, episode: all randomness derives from these two.
+        frames: control steps at most; the task's own limit where None.
+        watch: called after every step.
+        render_every: a frame is rendered every so many steps; 0 for none.
+    """
+    clock = time.perf_counter()
+    seeds = seeds_of(seed, episode)
+    observation, accepted, rejected = start(env, monitor, seeds)
+    agent.reset(seeds[-1])
+    physics = getattr(agent.model, "physics", None)
+    steps_before, seconds_before = (physics.steps, physics.seconds) if physics else (0, 0.0)
+    steps: list[Step] = []
+    images: list[np.ndarray] = []
+    before = env.snapshot()
+    terminated = truncated = False
+    limit = frames or env.interface.frame_limit
+    while not (terminated or truncated) and len(steps) < limit:
+        if render_every and len(steps) % render_every == 0:
+            images.append(env.render())
+        action = agent.act(observation, before if agent.perception.privileged else None)
+        decision = agent.decision
+        assert decision is not None
+        observation, reward, terminated, truncated, _ = env.step(action)
+        after = env.snapshot()
+        judgement = monitor.judge(before, env.control(), after)
+        margin = judgement.margin.numpy()
+        agent.remember(-reward, margin, after.state)
+        step = Step(
+            len(steps),
+            reward,
+            margin,
+            not judgement.safe,
+            decision.plan.cost,
+            1e3 * decision.plan_seconds,
+            1e3 * decision.seconds,
+            decision.executed.intervened,
+            decision.fallback,
+            decision.executed.reason,
+            action,
+            after.state,
+        )
+        steps.append(step)
+        if watch is not None:
+            watch(step)
+        before = after
+    agent.memory.close()
+    return EpisodeResult(
+        accepted,
+        tuple(steps),
+        terminated,
+        rejected,
+        physics.steps - steps_before if physics else 0,
+        physics.seconds - seconds_before if physics else 0.0,
+        time.perf_counter() - clock,
+        tuple(images),
+    )

@@ -1,0 +1,111 @@
+"""The gate: the last look at the action that will really be executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+import torch
+
+from envs.backup import BackUp, BackUpController
+from envs.guardrails.ruleset import Guardrails
+from envs.physics import INTEGRATION, BatchPhysics
+from envs.task import Interface, Snapshot, Task
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says about a prefix of actions."""
+
+    passed: bool
+    reason: str  # why not; "" where it passed
+    back_up: np.ndarray  # (T,A), the back-up's actions after the prefix
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What goes to the world, and why."""
+
+    action: np.ndarray  # (A,) in [-1,1]
+    intervened: bool  # the planned action was replaced
+    reason: str  # why; "" where the plan acts
+
+
+class Gate:
+    """Checks one prefix: margins over it, and a safe stop after it.
+
+    From the state after the prefix, the back-up controller, run closed-loop for its declared time on
+    the nominal model, must reach its stop set with every margin held. A task that declares no back-up
+    has only its prefix checked.
+    """
+
+    def __init__(self, task: Task, interface: Interface, guardrails: Guardrails, back_up: BackUp | None) -> None:
+        """
+        Raises:
+            TelosError: a guardrail on a signal that the model lacks.
+        """
+        self.guardrails = guardrails
+        self.digest = guardrails.digest
+        self._interface = interface
+        self._physics = BatchPhysics(task.spec, guardrails.requests, interface.control_period, threads=1)
+        self._data = mujoco.MjData(self._physics.model)
+        self._controller = None
+        if back_up is not None:
+            low, high = interface.action_low, interface.action_high
+            self._controller = BackUpController(back_up, self._physics.model, low, high)
+
+    def check(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
+        """Judge executing `prefix` (P,A) from `start`."""
+        self.guardrails.verify(self.digest)
+        nothing = prefix[:0]
+        if not np.isfinite(prefix).all() or np.abs(prefix).max() > 1:
+            return Verdict(False, "action not finite or out of range", nothing)
+        if len(self.guardrails) == 0:
+            return Verdict(True, "", nothing)
+        self._physics.set_params(start.params)
+        back_up, stopped = self._stop(start, prefix)
+        controls = self._interface.native(np.concatenate([prefix, back_up]))
+        recording = self._physics.rollout(start.state, controls[None])
+        if not bool(recording.valid):
+            return Verdict(False, "the simulation diverged", back_up)
+        margins = self.guardrails.step_margins(recording.signals)[0]
+        broken = self.guardrails.violated(margins)
+        if broken.any():
+            step, which = (int(index) for index in torch.nonzero(broken)[0])
+            name, margin = self.guardrails.names[which], float(margins[step, which])
+            where = f"step {step + 1}" if step < len(prefix) else f"step {step + 1 - len(prefix)} of the safe stop"
+            return Verdict(False, f"{name} at {where}: margin {margin:.4g} {self.guardrails.units[which]}", back_up)
+        if not stopped:
+            return Verdict(False, "the safe stop does not come to rest in time", back_up)
+        return Verdict(True, "", back_up)
+
+    def fallback(self, start: Snapshot) -> np.ndarray:
+        """The fallback's action (A,) in [-1,1] here: the back-up's, or the neutral control without one."""
+        if self._controller is None:
+            low, high = self._interface.action_low, self._interface.action_high
+            return (np.clip(0.0, low, high) - (high + low) / 2) / ((high - low) / 2)
+        return self._controller.action(start.state)
+
+    def _stop(self, start: Snapshot, prefix: np.ndarray) -> tuple[np.ndarray, bool]:
+        """The back-up's actions (T,A) from the state after the prefix, and whether it came to rest."""
+        controller, model, data = self._controller, self._physics.model, self._data
+        if controller is None:
+            return prefix[:0], True
+        mujoco.mj_setState(model, data, start.state, INTEGRATION)
+        for action in prefix:
+            self._advance(action)
+        state, actions = np.empty(len(start.state)), []
+        mujoco.mj_getState(model, data, state, INTEGRATION)
+        for _ in range(max(1, round(controller.back_up.seconds / self._interface.control_period))):
+            if controller.at_rest(state):
+                break
+            actions.append(controller.action(state))
+            self._advance(actions[-1])
+            mujoco.mj_getState(model, data, state, INTEGRATION)
+        stop = np.array(actions) if actions else prefix[:0]
+        return stop, controller.at_rest(state)
+
+    def _advance(self, action: np.ndarray) -> None:
+        self._data.ctrl[:] = self._interface.native(action)
+        mujoco.mj_step(self._physics.model, self._data, nstep=self._physics.substeps)

@@ -1,0 +1,185 @@
+"""From a preset, a file and overrides to one `Config`. Layers may change anything but weaken the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agent.config import Config
+from envs.errors import GuardrailWeakened, TelosError
+from envs.guardrails.registry import build
+from envs.validation import validated
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 10  # files that extend each other
+
+
+def presets() -> dict[str, str]:
+    """Names of the shipped presets, with the first comment line of each."""
+    found = {}
+    for folder, prefix in ((files("configs"), ""), (files("configs") / "tasks", "")):
+        for entry in folder.iterdir():
+            if entry.name.endswith(".yaml"):
+                first = entry.read_text(encoding="utf-8").split("\n", 1)[0]
+                found[prefix + entry.name.removesuffix(".yaml")] = first.removeprefix("#").strip()
+    return dict(sorted(found.items()))
+
+
+def preset_of(task: str) -> str:
+    """The default preset of a task: its own, or `default`."""
+    name = task.removeprefix("dm_control/").removesuffix("-v0")
+    return name if name in presets() else "default"
+
+
+def load(
+    source: str | None = None, task: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """The configuration of a run.
+
+    Args:
+        source: a preset's name or a YAML file, which may say `extends: PRESET-OR-FILE`; the task's
+            default preset where None.
+        task: task id, over the source's.
+        overrides: dotted config fields over both.
+
+    Raises:
+        TelosError: anything wrong in it, or a layer that would weaken the rules (GuardrailWeakened).
+    """
+    if source is None and task is None:
+        raise TelosError("run", "neither a preset nor a task", presets())
+    layers = _layers(source if source is not None else preset_of(task or ""), Path(), 0)
+    if task is not None:
+        layers.append(("--task", {"task": task}))
+    layers += [(f"--{key}", _nested(key, value)) for key, value in (overrides or {}).items()]
+    merged: dict[str, Any] = {}
+    for where, layer in layers:
+        merged = _over(merged, layer, where)
+    return validated(Config, merged, layers[-1][0] if len(layers) == 1 else "config")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One YAML file as a mapping.
+
+    Raises:
+        TelosError: it is missing, a directory, empty, binary, too large, or not a mapping.
+    """
+    where = str(path)
+    if path.is_dir():
+        raise TelosError(where, "a directory", "a YAML file")
+    if not path.is_file():
+        raise TelosError(where, "no such file", "a preset or a YAML file")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise TelosError(where, f"{path.stat().st_size} bytes", f"at most {MAX_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TelosError(where, f"an unreadable file ({error.strerror})", "a readable YAML file") from None
+    except UnicodeDecodeError:
+        raise TelosError(where, "a file that is not text", "a YAML file in UTF-8") from None
+    return parse(text, where)
+
+
+def parse(text: str, where: str) -> dict[str, Any]:
+    """YAML text as a mapping. Raises TelosError where it is none."""
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}:{mark.line + 1}" if mark is not None else where
+        raise TelosError(place, f"not YAML ({getattr(error, 'problem', error)})", "a YAML mapping") from None
+    if data is None:
+        raise TelosError(where, "an empty file", "a YAML mapping; `telos list presets` shows where to begin")
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise TelosError(where, f"a {type(data).__name__}", "a YAML mapping of names to values")
+    return data
+
+
+def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, Any]]]:
+    """The source and all that it extends, the base first."""
+    if depth > MAX_DEPTH:
+        raise TelosError(source, "files that extend each other in a circle", f"at most {MAX_DEPTH} levels")
+    known = presets()
+    if source in known:
+        base = files("configs")
+        entry = base / f"{source}.yaml" if (base / f"{source}.yaml").is_file() else base / "tasks" / f"{source}.yaml"
+        data, where, folder = parse(entry.read_text(encoding="utf-8"), source), source, Path()
+    elif source.endswith((".yaml", ".yml")) or "/" in source or (folder / source).exists():
+        path = folder / source
+        data, where, folder = read(path), str(path), path.parent
+    else:
+        raise TelosError.unknown("preset", source, known)
+    parent = data.pop("extends", None)
+    if parent is None:
+        return [(where, data)]
+    if not isinstance(parent, str):
+        raise TelosError(f"{where}: extends", repr(parent), "a preset's name or a YAML file")
+    return [*_layers(parent, folder, depth + 1), (where, data)]
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`layer` over `base`; lists and values replace, mappings merge, rules are only ever strengthened."""
+    merged = _merged(base, {key: value for key, value in layer.items() if key not in ("guardrails", "back_up")})
+    if "guardrails" in layer:
+        merged["guardrails"] = _stronger(base.get("guardrails", ()), layer["guardrails"], where)
+    if "back_up" in layer:
+        merged["back_up"] = _stricter_back_up(base.get("back_up"), layer["back_up"], where)
+    return merged
+
+
+def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in layer.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            # Another kind has other fields: those of the old kind would be refused beside it.
+            other_kind = value.get("kind", old.get("kind")) != old.get("kind")
+            merged[key] = dict(value) if other_kind else _merged(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _stronger(base: Sequence[Any], more: Any, where: str) -> list[Any]:
+    """The base's guardrails with those of a layer, which may add or tighten, never drop or relax."""
+    if not isinstance(more, list | tuple):
+        raise TelosError(f"{where}: guardrails", repr(more), "a list of guardrails")
+    if len(base) and not len(more):
+        raise GuardrailWeakened(f"{where}: guardrails", "an empty list over rules that hold", "more or stricter rules")
+    before, added = build(base), build(more)
+    before.strengthened(added)
+    replaced = set(added.names)
+    kept = [rule for rule in base if _name(rule) not in replaced]
+    return [*kept, *more]
+
+
+def _name(rule: Any) -> str:
+    return build([rule]).names[0]
+
+
+def _stricter_back_up(base: Any, new: Any, where: str) -> Any:
+    """A back-up is part of the rules: a layer may declare one, or a stricter stop set."""
+    if base is None or new == base:
+        return new
+    if not isinstance(new, Mapping):
+        raise GuardrailWeakened(f"{where}: back_up", repr(new), "a back-up at least as strict")
+    merged = {**base, **new}
+    for name in ("seconds", "rest_speed"):
+        value = merged.get(name)
+        if not isinstance(value, int | float) or not value <= base[name]:
+            raise GuardrailWeakened(f"{where}: back_up.{name}", repr(value), f"at most {base[name]}")
+    if not base.get("joints"):
+        if merged.get("joints"):
+            raise GuardrailWeakened(f"{where}: back_up.joints", repr(merged["joints"]), "all joints, as before")
+    elif merged.get("joints") and not set(base["joints"]) <= set(merged["joints"]):
+        raise GuardrailWeakened(f"{where}: back_up.joints", repr(merged["joints"]), f"at least {base['joints']}")
+    return merged

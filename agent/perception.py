@@ -1,0 +1,85 @@
+"""The perception module: from percepts to a belief about where the world stands."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from envs.task import Snapshot
+
+
+@dataclass(frozen=True)
+class Percept:
+    """What the world hands to the agent at one step."""
+
+    observation: Any  # the environment's own: an array or a dict of arrays
+    snapshot: Snapshot | None  # read-only state and TaskParams, for agents declared privileged
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What the agent holds to be true."""
+
+    snapshot: Snapshot | None  # believed simulator state; None where only features are perceived
+    features: np.ndarray  # (F,), the observation, flattened, stacked where perception stacks
+
+
+class Perception(Protocol):
+    """Explicitly fed: a percept, and the action that led to it."""
+
+    @property
+    def privileged(self) -> bool:
+        """Whether it reads the snapshot of the real state."""
+        ...
+
+    def reset(self, percept: Percept) -> Belief:
+        """The first belief of an episode."""
+        ...
+
+    def update(self, percept: Percept, action: np.ndarray) -> Belief:
+        """The belief after `action` (A,) in [-1,1] was executed."""
+        ...
+
+
+def flatten(observation: Any) -> np.ndarray:
+    """An observation as one vector (F,), dict entries in key order."""
+    if isinstance(observation, dict):
+        return np.concatenate([flatten(observation[name]) for name in sorted(observation)])
+    return np.asarray(observation, dtype=np.float64).ravel()
+
+
+class PrivilegedState:
+    """The real simulator state, as handed out."""
+
+    privileged = True
+
+    def reset(self, percept: Percept) -> Belief:
+        if percept.snapshot is None:
+            raise ValueError("perception 'privileged': no snapshot given, allowed: Environment.snapshot()")
+        return Belief(percept.snapshot, flatten(percept.observation))
+
+    def update(self, percept: Percept, action: np.ndarray) -> Belief:
+        return self.reset(percept)
+
+
+class ObservationStack:
+    """The last `depth` observations as features (depth·F,), the oldest first; no state is believed."""
+
+    privileged = False
+
+    def __init__(self, depth: int) -> None:
+        if depth < 1:
+            raise ValueError(f"perception.depth: {depth} given, allowed: >= 1")
+        self._stack: deque[np.ndarray] = deque(maxlen=depth)
+
+    def reset(self, percept: Percept) -> Belief:
+        """The first observation fills the whole stack."""
+        self._stack.extend([flatten(percept.observation)] * (self._stack.maxlen or 1))
+        return Belief(None, np.concatenate(self._stack))
+
+    def update(self, percept: Percept, action: np.ndarray) -> Belief:
+        self._stack.append(flatten(percept.observation))
+        return Belief(None, np.concatenate(self._stack))

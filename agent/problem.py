@@ -1,0 +1,56 @@
+"""Composition of a world model, an objective and the guardrails into what a planner minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from agent.costs import Objective
+from envs.guardrails.ruleset import Guardrails
+from envs.task import Snapshot
+from envs.trajectory import Trajectory
+from planners.problem import Evaluation, Limits
+from worldmodels.model import WorldModel
+
+
+@dataclass(frozen=True)
+class ImaginedProblem:
+    """A `planners.problem.Problem` over imagined trajectories from one believed state."""
+
+    model: WorldModel
+    objective: Objective
+    guardrails: Guardrails
+    start: Snapshot
+    horizon: int
+    proposals: Mapping[str, Tensor]
+    limits: Limits = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limits", Limits(self.guardrails.tolerance, self.guardrails.scale))
+
+    @property
+    def action_size(self) -> int:
+        return self.model.action_size
+
+    @property
+    def dt(self) -> float:
+        return self.model.dt
+
+    def imagine(self, actions: Tensor) -> Trajectory:
+        """Trajectories of candidates (N,H,A), states included."""
+        return self.model.imagine(self.start, actions)
+
+    def evaluate(self, actions: Tensor) -> Evaluation:
+        """Costs, and the worst margin of every guardrail over the whole trajectory."""
+        trajectory = self.model.imagine(self.start, actions, states=False)
+        rules = self.guardrails
+        margin = rules.margins(trajectory.signals) if len(rules) else actions.new_zeros(len(actions), 0)
+        return Evaluation(
+            self.objective.step_cost(trajectory, self.start.params),
+            self.objective.terminal_cost(trajectory, self.start.params),
+            margin,
+            trajectory.valid,
+            self.limits,
+        )

@@ -1,0 +1,1 @@
+"""The world and the rules people set for it: tasks, simulator, signals, guardrails, monitor."""

@@ -1,0 +1,115 @@
+"""Contact wrenches as an environment reads them that calls `mj_rnePostConstraint` after `mj_step`.
+
+Gymnasium's Ant, Humanoid and HumanoidStandup reward by `cfrc_ext`, the external wrench on each
+body (torque, force; in N·m and N). `mj_step` never computes it, and a `Batch` records zeros. A
+sensor that needs it would make `mj_step` compute it, but at the state *before* the substep, while
+the environment computes it afterwards, from what `mj_step` left in MjData: with Euler and the
+implicit integrators contacts and constraint forces of that same state, with RK4 those of the fourth
+stage, which no sensor sees (sensors are computed at the first).
+
+So the last substep of every control step is done again, stage by stage, for all N·H steps at once.
+Each begins from the integration state recorded before it; stage states are built as in
+`mj_RungeKutta`; `Batch.forward` evaluates them on a model that has one sensor more, the trigger.
+The batch carries `qacc_warmstart` from stage to stage, whatever the engine does with it. The cost
+is 4 forward passes per control step (RK4; K substeps cost 4K) or 1, and only where asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import mujoco
+import mujoco.batch
+import numpy as np
+
+FIELDS = ("cfrc_ext", "cfrc_int", "cacc")
+"""What `mj_rnePostConstraint` computes: (nbody,6) each, rotation first, about the tree's centre of mass."""
+_FREE, _BALL = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
+_STAGES = (0.5, 0.5, 1.0)  # RK4: each stage's step along the stage before it
+
+
+def add_trigger(spec: mujoco.MjSpec, name: str) -> None:
+    """Add a sensor that makes a forward pass run `mj_rnePostConstraint`."""
+    spec.add_sensor(
+        name=name,
+        type=mujoco.mjtSensor.mjSENS_FRAMELINACC,
+        objtype=mujoco.mjtObj.mjOBJ_XBODY,
+        objname="world",
+    )
+
+
+class ContactWrench:
+    """Does the last substep of many control steps again, as far as `mj_rnePostConstraint`."""
+
+    def __init__(self, model: mujoco.MjModel, number: int, threads: int, fields: Iterable[str]) -> None:
+        """
+        Args:
+            model: compiled, with the trigger in it.
+            number: control steps at once, N·H.
+            threads: C threads.
+            fields: which of FIELDS to read.
+        """
+        self._model = model
+        self._batch = mujoco.batch.Batch(model, number, min(threads, number))
+        self._rk4 = model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
+        # Bound before the first pass: a field bound between two passes reads zero.
+        self._qacc, self._act_dot = self._batch.bind("qacc"), self._batch.bind("act_dot")
+        self.values = {name: self._batch.bind(name) for name in fields}  # (number,nbody,6), of the last `update`
+
+    def update(self, states: np.ndarray, controls: np.ndarray) -> np.ndarray:
+        """Recompute `values`.
+
+        Args:
+            states: (number,S), mjSTATE_INTEGRATION before the last substep.
+            controls: (number,nu), native units, during it.
+
+        Returns:
+            Which steps MuJoCo failed to compute, (number,) bool.
+        """
+        batch, h = self._batch, float(self._model.opt.timestep)
+        failed = np.zeros(batch.nsim, bool)
+        batch.state[:] = states
+        batch.bind("ctrl")[:] = controls
+        self._forward(failed)
+        if not self._rk4:
+            return failed
+        time, qpos, qvel, act = (batch.bind(name) for name in ("time", "qpos", "qvel", "act"))
+        time_0, qpos_0, qvel_0, act_0 = time.copy(), qpos.copy(), qvel.copy(), act.copy()
+        for fraction in _STAGES:
+            qpos[:] = integrate_positions(self._model, qpos_0, fraction * qvel, h)
+            qvel[:] = qvel_0 + h * (fraction * self._qacc)
+            act[:] = act_0 + h * (fraction * self._act_dot)
+            time[:] = time_0 + fraction * h
+            self._forward(failed)
+        return failed
+
+    def _forward(self, failed: np.ndarray) -> None:
+        try:
+            self._batch.forward()
+        except mujoco.batch.SimulationError as error:
+            failed[error.ids] = True
+
+
+def integrate_positions(model: mujoco.MjModel, qpos: np.ndarray, qvel: np.ndarray, dt: float) -> np.ndarray:
+    """`mj_integratePos` for many states: qpos (…,nq) moved by qvel (…,nv) for dt."""
+    moved = np.empty_like(qpos)
+    for kind, q, v in zip(model.jnt_type.tolist(), model.jnt_qposadr, model.jnt_dofadr, strict=True):
+        if kind == _FREE:
+            moved[..., q : q + 3] = qpos[..., q : q + 3] + dt * qvel[..., v : v + 3]
+            q, v = q + 3, v + 3
+        if kind in (_FREE, _BALL):
+            moved[..., q : q + 4] = _rotate(qpos[..., q : q + 4], qvel[..., v : v + 3], dt)
+        else:
+            moved[..., q] = qpos[..., q] + dt * qvel[..., v]
+    return moved
+
+
+def _rotate(quaternion: np.ndarray, velocity: np.ndarray, dt: float) -> np.ndarray:
+    """`mju_quatIntegrate`: quaternion (…,4) turned by a velocity (…,3) in its own frame."""
+    speed = np.linalg.norm(velocity, axis=-1, keepdims=True)
+    axis = np.divide(velocity, speed, out=np.zeros_like(velocity), where=speed > 0)
+    half = 0.5 * dt * speed
+    c, s = np.cos(half), np.sin(half) * axis
+    w, u = quaternion[..., :1], quaternion[..., 1:]
+    turned = np.concatenate([w * c - (u * s).sum(-1, keepdims=True), w * s + c * u + np.cross(u, s)], -1)
+    return turned / np.linalg.norm(turned, axis=-1, keepdims=True)

@@ -1,0 +1,106 @@
+"""The world an agent acts in, as a `gymnasium.Env` with actions in [-1,1] and snapshots of its state."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium import spaces
+
+from envs.errors import TelosError
+from envs.physics import INTEGRATION
+from envs.task import Snapshot, Task, TaskParams, interface
+from envs.variants import Variant
+
+
+class Environment(gymnasium.Env[Any, np.ndarray]):
+    """The task's real environment. Reward and observation are its own, untouched."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}
+
+    def __init__(self, task: Task, variant: Variant | None = None, render_mode: str | None = None) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise TelosError("render_mode", render_mode, "rgb_array or None")
+        self.task = task
+        self.variant = variant or Variant()
+        self.render_mode = render_mode
+        self.backend = task.backend()
+        self.variant.apply(self.backend.model)
+        self.interface = interface(self.backend)
+        self.action_space = spaces.Box(-1.0, 1.0, (self.interface.action_size,), np.float64)
+        self.observation_space = self.backend.observation_space
+        self._queue: list[np.ndarray] = []
+        self._frames = 0
+        self._renderer: mujoco.Renderer | None = None
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """The real model; to be read, not written."""
+        return self.backend.model
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode. Without a seed, the next one is drawn from the stream of the last."""
+        super().reset(seed=seed)
+        drawn = seed if seed is not None else int(self.np_random.integers(2**31))
+        observation = self.backend.reset(drawn)
+        self._noise = np.random.default_rng([drawn, 1])
+        self._queue = [np.zeros(self.interface.action_size) for _ in range(self.variant.latency)]
+        self._frames = 0
+        return self._noisy(observation), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One control step with an action (A,) in [-1,1]."""
+        self._queue.append(np.asarray(action, dtype=np.float64))
+        native = self.interface.native(self._queue.pop(0))
+        observation, reward, terminated = self.backend.step(native)
+        self._frames += 1
+        truncated = self._frames >= self.interface.frame_limit
+        return self._noisy(observation), reward, terminated, truncated, {}
+
+    def snapshot(self) -> Snapshot:
+        """A copy of where the world stands: integration state and what the reset decided."""
+        state = np.empty(mujoco.mj_stateSize(self.model, INTEGRATION))
+        mujoco.mj_getState(self.model, self.backend.data, state, INTEGRATION)
+        state.flags.writeable = False
+        return Snapshot(state, self._params())
+
+    def control(self) -> np.ndarray:
+        """A copy of the native control (A,) in force during the last step."""
+        return np.array(self.backend.data.ctrl)
+
+    def _params(self) -> TaskParams:
+        stale = sorted({r.name.split("/", 1)[1] for r in self.task.requests if r.name.startswith(("raw/", "post_constraint/"))})
+        data = self.backend.data
+        return TaskParams(
+            MappingProxyType({name: np.array(getattr(self.model, name)) for name in self.task.params}),
+            MappingProxyType(self.backend.attributes(self.task.attributes)),
+            MappingProxyType({name: np.array(getattr(data, name)) for name in stale}),
+        )
+
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        """The present frame, (240,320,3) uint8, without shadows or multisampling."""
+        if self._renderer is None:
+            self.model.vis.quality.shadowsize = 0
+            self.model.vis.quality.offsamples = 0
+            self._renderer = mujoco.Renderer(self.model, 240, 320)
+        camera = 0 if self.model.ncam else -1
+        self._renderer.update_scene(self.backend.data, camera)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        self.backend.close()
+
+    def _noisy(self, observation: Any) -> Any:
+        scale = self.variant.observation_noise
+        if scale == 0:
+            return observation
+        if isinstance(observation, dict):
+            return {name: self._noisy(value) for name, value in observation.items()}
+        value = np.asarray(observation)
+        return (value + self._noise.normal(0.0, scale, value.shape)).astype(value.dtype)

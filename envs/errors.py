@@ -1,0 +1,54 @@
+"""Failures a user can act on: where, what was given, what is allowed, and the nearest match."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: object, options: Iterable[str]) -> str | None:
+    """The option that looks most like `name` (letter case does not matter), or None when none is close."""
+    if not isinstance(name, str):
+        return None
+    by_lower = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[close[0]] if close else None
+
+
+class TelosError(Exception):
+    """One clear message: "where: given …; allowed: …; did you mean …?".
+
+    `allowed` may be a phrase or the names to choose from; what is empty or None is left out of the message.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        given: object,
+        allowed: str | Iterable[str] | None = None,
+        nearest: str | None = None,
+    ) -> None:
+        self.where = where
+        self.given = str(given)
+        if allowed is not None and not isinstance(allowed, str):
+            allowed = ", ".join(allowed) or "none"
+        self.allowed = allowed
+        self.nearest = nearest
+        # All four stay in `args`: pickle calls the class with them, so the error can cross a process border.
+        super().__init__(where, self.given, allowed, nearest)
+
+    def __str__(self) -> str:
+        message = f"{self.where}: given {self.given}"
+        if self.allowed:
+            message += f"; allowed: {self.allowed}"
+        if self.nearest:
+            message += f"; did you mean {self.nearest!r}?"
+        return message
+
+
+class GuardrailTampered(TelosError):
+    """A guardrail is no longer what its digest says: nothing may be decided with it."""
+
+
+class GuardrailWeakened(TelosError):
+    """A composition would remove, relax, relabel or disable a guardrail."""

@@ -1,0 +1,53 @@
+"""Things that stay apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import StringConstraints, model_validator
+
+from envs.guardrails.config import GuardrailConfig, NotNegative, Params, Positive
+from envs.guardrails.guardrail import Value
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# "/" separates the two names in the signal's, so it cannot stand inside one.
+Geom = Annotated[str, StringConstraints(strict=True, min_length=1, pattern=r"^[^/]+$")]
+
+
+class GeomDistance(GuardrailConfig, frozen=True):
+    """Signal `geom_distance/A/B` (negative in penetration): distance >= minimum, in m."""
+
+    components: ClassVar[int | None] = 1
+
+    kind: Literal["geom_distance"] = "geom_distance"
+    geoms: tuple[Geom, Geom]  # in either order
+    minimum: NotNegative  # m
+    scale: Positive = 0.05
+    unit: Literal["m"] = "m"
+
+    @model_validator(mode="after")
+    def _two(self) -> Self:
+        if self.geoms[0] == self.geoms[1]:
+            raise ValueError("two different geoms")
+        return self
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(name="finger off the table", geoms=("finger", "table"), minimum=0.01, tolerance=0.001)
+
+    def reads(self) -> tuple[str, ...]:
+        first, second = sorted(self.geoms)  # a distance has no direction: one name, one digest
+        return (f"geom_distance/{first}/{second}",)
+
+    def rule(self) -> dict[str, Value]:
+        return {"minimum": self.minimum}
+
+    @staticmethod
+    def margin(params: Params, *values: Tensor) -> Tensor:
+        return values[0] - params["minimum"]
+
+    @staticmethod
+    def at_least_as_strict(new: Params, old: Params) -> bool:
+        return new["minimum"] >= old["minimum"]

@@ -1,0 +1,62 @@
+"""From configuration to guardrails, with errors a user can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from envs.errors import TelosError, nearest
+from envs.guardrails.config import GuardrailConfig
+from envs.guardrails.guardrail import Guardrail
+from envs.guardrails.kinds import KINDS, kinds, resolve
+from envs.guardrails.ruleset import Guardrails
+from envs.validation import validated
+
+__all__ = ["KINDS", "build", "describe", "kinds", "parse", "resolve"]
+
+
+def describe() -> dict[str, str]:
+    """One line about each kind."""
+    return {kind: entry.about for kind, entry in kinds().items()}
+
+
+def parse(config: Mapping[str, Any] | GuardrailConfig, where: str = "guardrail") -> GuardrailConfig:
+    """A checked configuration. Raises TelosError: `where` and the key, what is allowed, the nearest match."""
+    if isinstance(config, GuardrailConfig):
+        # Checked again: a model can be built unchecked, and a subclass could build another one than it says.
+        config = {key: getattr(config, key) for key in type(config).model_fields}
+    if not isinstance(config, Mapping):
+        raise TelosError(where, f"a {type(config).__name__}", "a mapping with a kind, or a GuardrailConfig")
+    kind = config.get("kind")
+    if not isinstance(kind, str) or kind not in kinds():
+        given = "nothing" if "kind" not in config else repr(kind)
+        raise TelosError(f"{where}.kind", given, kinds(), nearest(kind, kinds()))
+    model = resolve(kind)
+    plain = {
+        key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in config.items()
+    }
+    return validated(model, plain, where)
+
+
+def build(configs: Sequence[Mapping[str, Any] | GuardrailConfig]) -> Guardrails:
+    """The guardrails these configurations describe.
+
+    Raises TelosError such as "guardrails[2].kind: given 'keep_put'; allowed: …; did you mean 'keep_out'?".
+    """
+    if isinstance(configs, (str, Mapping)) or not isinstance(configs, Sequence):
+        raise TelosError("guardrails", f"a {type(configs).__name__}", "a list of guardrails")
+    members: list[Guardrail] = []
+    for i, config in enumerate(configs):
+        where = f"guardrails[{i}]"
+        parsed = parse(config, where)
+        names = [member.name for member in members]
+        if parsed.name in names:
+            taken = f"a name other than that of guardrails[{names.index(parsed.name)}]"
+            raise TelosError(f"{where}.name", repr(parsed.name), taken)
+        try:
+            members.append(parsed.guardrail())
+        except TelosError as error:
+            raise TelosError(f"{where}: {error.where}", error.given, error.allowed, error.nearest) from None
+    return Guardrails(members)

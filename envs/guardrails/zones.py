@@ -1,0 +1,149 @@
+"""Points outside or inside zones fixed in the world."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from envs.guardrails.config import GuardrailConfig, Name, NotNegative, Number, Params, Positive, Vector3
+from envs.guardrails.guardrail import Value
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Box(BaseModel, extra="forbid", frozen=True):
+    """A box, turned about the world's z."""
+
+    shape: Literal["box"] = "box"
+    center: Vector3  # m, world
+    half_sizes: tuple[Positive, Positive, Positive]  # m
+    yaw: Number = 0.0  # rad
+
+
+class Sphere(BaseModel, extra="forbid", frozen=True):
+    shape: Literal["sphere"] = "sphere"
+    center: Vector3  # m, world
+    radius: Positive  # m
+
+
+class Cylinder(BaseModel, extra="forbid", frozen=True):
+    """An upright cylinder."""
+
+    shape: Literal["cylinder"] = "cylinder"
+    center: Vector3  # m, world, half-way up
+    radius: Positive  # m
+    height: Positive  # m, from end to end
+
+
+Zone = Annotated[Box | Sphere | Cylinder, Field(discriminator="shape")]
+_SIZES = ("half_sizes", "radius", "height", "clearance")
+
+
+def signed_distance(params: Params, points: Tensor) -> Tensor:
+    """Exact Euclidean distance of points (…,3) to a zone's surface, (…,1) in m; negative inside."""
+    offset = points - points.new_tensor(params["center"])
+    if params["shape"] == "sphere":
+        return offset.norm(dim=-1, keepdim=True) - params["radius"]
+    if params["shape"] == "cylinder":
+        radial = offset[..., :2].norm(dim=-1, keepdim=True) - params["radius"]
+        axial = offset[..., 2:].abs() - 0.5 * params["height"]
+        beyond, deepest = _join(radial, axial), radial.maximum(axial)
+    elif params["shape"] == "box":
+        if params["yaw"] != 0.0:
+            c, s = math.cos(params["yaw"]), math.sin(params["yaw"])
+            offset = offset @ points.new_tensor(((c, -s, 0.0), (s, c, 0.0), (0.0, 0.0, 1.0)))
+        beyond = offset.abs() - points.new_tensor(params["half_sizes"])
+        deepest = beyond.amax(-1, keepdim=True)
+    else:
+        raise ValueError(f"no signed distance for shape {params['shape']!r}")
+    # Outside only the positive parts count; inside the nearest face does. All of these let NaN through, and
+    # `norm`, unlike hypot and sqrt, has a finite gradient at zero.
+    return beyond.clamp(min=0).norm(dim=-1, keepdim=True) + deepest.clamp(max=0)
+
+
+def _join(*parts: Tensor) -> Tensor:
+    import torch
+
+    return torch.cat(parts, dim=-1)
+
+
+def _same_place(new: Params, old: Params) -> bool:
+    return all(new.get(key) == old.get(key) for key in ("shape", "center", "yaw"))
+
+
+def _grown(new: Params, old: Params, key: str) -> bool:
+    """Whether every number under `key` is at least what it was."""
+    if key not in old:
+        return True
+    a, b = new[key], old[key]
+    return all(x >= y for x, y in zip(a, b, strict=True)) if isinstance(b, tuple) else a >= b
+
+
+class KeepOut(GuardrailConfig, frozen=True):
+    """A point signal, e.g. `body_position/hand`, stays `clearance` m or more outside a zone."""
+
+    components: ClassVar[int | None] = 3
+
+    kind: Literal["keep_out"] = "keep_out"
+    point: Name  # a signal: body_position/…, site_position/…, geom_position/…
+    zone: Zone
+    clearance: NotNegative = 0.0  # m
+    scale: Positive = 0.1
+    unit: Literal["m"] = "m"
+
+    @classmethod
+    def example(cls) -> Self:
+        zone = Cylinder(center=(0.5, 0.0, 0.3), radius=0.2, height=0.6)
+        return cls(name="hand off the pillar", point="site_position/hand", zone=zone, clearance=0.02)
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.point,)
+
+    def rule(self) -> dict[str, Value]:
+        return {**self.zone.model_dump(), "clearance": self.clearance}
+
+    @staticmethod
+    def margin(params: Params, *values: Tensor) -> Tensor:
+        return signed_distance(params, values[0]) - params["clearance"]
+
+    @staticmethod
+    def at_least_as_strict(new: Params, old: Params) -> bool:
+        # A zone that contains the old one is nearer to, or deeper around, every point.
+        return _same_place(new, old) and all(_grown(new, old, key) for key in _SIZES)
+
+
+class KeepIn(GuardrailConfig, frozen=True):
+    """A point signal, e.g. `body_position/hand`, stays `clearance` m or more inside a box."""
+
+    components: ClassVar[int | None] = 3
+
+    kind: Literal["keep_in"] = "keep_in"
+    point: Name  # a signal: body_position/…, site_position/…, geom_position/…
+    zone: Box
+    clearance: NotNegative = 0.0  # m
+    scale: Positive = 0.1
+    unit: Literal["m"] = "m"
+
+    @classmethod
+    def example(cls) -> Self:
+        zone = Box(center=(0.0, 0.0, 0.5), half_sizes=(1.0, 1.0, 0.5), yaw=0.3)
+        return cls(name="hand in the cell", point="body_position/hand", zone=zone, clearance=0.05)
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.point,)
+
+    def rule(self) -> dict[str, Value]:
+        return {**self.zone.model_dump(), "clearance": self.clearance}
+
+    @staticmethod
+    def margin(params: Params, *values: Tensor) -> Tensor:
+        return -signed_distance(params, values[0]) - params["clearance"]
+
+    @staticmethod
+    def at_least_as_strict(new: Params, old: Params) -> bool:
+        return (
+            _same_place(new, old) and _grown(old, new, "half_sizes") and _grown(new, old, "clearance")
+        )  # a smaller box has less room inside

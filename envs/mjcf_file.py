@@ -1,0 +1,129 @@
+"""Reads a task's YAML file and its MJCF model, with errors a user can act on."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from envs.errors import TelosError, nearest
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice: the second would silently replace a list of guardrails."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"key {key.value!r} a second time, in line {line}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_text(where: str, path: Path, kind: str) -> str:
+    """The text of a file.
+
+    Raises:
+        TelosError: missing, a directory, unreadable, binary, or empty.
+    """
+    if path.is_dir():
+        raise TelosError(where, f"a directory ({path})", kind)
+    if not path.exists():
+        folder = path.parent
+        others = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        raise TelosError(where, f"{str(path)!r}, which does not exist", kind, nearest(path.name, others))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise TelosError(where, f"a binary file ({path})", kind) from None
+    except OSError as error:
+        raise TelosError(where, f"a file that cannot be read ({error.strerror})", kind) from None
+    if "\0" in text:
+        raise TelosError(where, f"a binary file ({path})", kind)
+    if not text.strip():
+        raise TelosError(where, f"an empty file ({path})", kind)
+    return text
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        TelosError: not a file, not YAML, or not a mapping.
+    """
+    kind = "a YAML file that describes a task"
+    text = read_text(str(path), Path(path), kind)
+    try:
+        content = yaml.load(text, _Loader)  # a SafeLoader
+    except (yaml.YAMLError, TypeError, RecursionError) as error:  # TypeError: a key that cannot be one
+        given = " ".join(str(error).split()) or type(error).__name__
+        raise TelosError(str(path), given, kind) from None
+    if not isinstance(content, dict):
+        raise TelosError(str(path), f"a {type(content).__name__}", "a mapping with at least a model")
+    return content
+
+
+def read_spec(path: str | Path, model_path: Path) -> mujoco.MjSpec:
+    """The spec of the MJCF file that a YAML file names.
+
+    Raises:
+        TelosError: not a file, not XML, or not a model that MuJoCo compiles.
+    """
+    where, kind = f"{path}: model", "an MJCF file (XML)"
+    read_text(where, model_path, kind)
+    try:
+        xml.etree.ElementTree.parse(model_path)
+        spec = mujoco.MjSpec.from_file(str(model_path))
+        spec.copy().compile()
+    except xml.etree.ElementTree.ParseError as error:
+        raise TelosError(where, f"{str(model_path)!r}, which is not XML ({error})", kind) from None
+    except (ValueError, mujoco.FatalError) as error:
+        given = f"{str(model_path)!r}: {' '.join(str(error).split())}"
+        raise TelosError(where, given, "a model that MuJoCo compiles") from None
+    return spec
+
+
+def translated(
+    path: str | Path, content: Any, error: ValidationError, models: Mapping[str, type[BaseModel]]
+) -> TelosError:
+    """The first of pydantic's complaints, as ours.
+
+    Args:
+        path: the file.
+        content: what was validated.
+        error: what pydantic said.
+        models: key without indices -> the model of its entries.
+    """
+    first = error.errors()[0]
+    missing = first["type"] in ("missing", "extra_forbidden")
+    where, section, value = "", "", content
+    for i, part in enumerate(first["loc"]):
+        last = i == len(first["loc"]) - 1
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            if not (missing and last):
+                break  # pydantic adds which member of a union it tried
+        if isinstance(part, int):
+            where += f"[{part}]"
+            continue
+        if not (missing and last) and isinstance(value, (dict, list)):
+            section = f"{section}.{part}".strip(".")
+        where += f".{part}" if where else str(part)
+    where = f"{path}: {where}" if where else str(path)
+    if missing:
+        model = models.get(section) or models.get(section.rpartition(".")[0]) or models[""]
+        fields = list(model.model_fields)
+        name = str(first["loc"][-1])
+        given = "nothing" if first["type"] == "missing" else repr(value)
+        return TelosError(where, given, ", ".join(fields), nearest(name, fields))
+    message = first["msg"].removeprefix("Value error, ")
+    given = "this" if isinstance(value, dict) else repr(value)
+    return TelosError(where, given, message)

@@ -1,0 +1,83 @@
+"""The independent judge: scores every guardrail on raw simulator state, whatever the agent believed.
+
+It owns a copy of the real model and of the guardrails (assurance level L2). A control step is run
+again from the raw state before it, with the control that was really in force, so that every physics
+substep is seen; the end must equal the raw state after it bit for bit, or the step counts as violated.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.guardrails.ruleset import Guardrails
+from envs.physics import BatchPhysics
+from envs.signals import KINDS, parse
+from envs.task import Interface, Snapshot, Task
+from envs.variants import Variant
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the monitor says about one control step."""
+
+    margin: Tensor  # (G,), in each guardrail's unit; -inf where the step could not be verified
+    violated: Tensor  # (G,) bool
+    verified: bool  # whether the step could be run again to the same raw state
+
+    @property
+    def safe(self) -> bool:
+        return self.verified and not bool(self.violated.any())
+
+
+class Monitor:
+    """Judges raw steps against its own copy of the guardrails."""
+
+    def __init__(
+        self, task: Task, interface: Interface, guardrails: Guardrails, variant: Variant | None = None
+    ) -> None:
+        """
+        Args:
+            task: what the world is.
+            interface: its control period and actions.
+            guardrails: copied, and verified against their digest at every judgement.
+            variant: how the real model differs from the nominal one.
+
+        Raises:
+            TelosError: a guardrail on a signal that the model lacks.
+        """
+        self.guardrails = copy.deepcopy(guardrails)
+        self.digest = self.guardrails.digest
+        prepare = None if variant is None else variant.apply
+        self._physics = BatchPhysics(
+            task.spec, guardrails.requests, interface.control_period, threads=1, prepare=prepare
+        )
+        at_rest = [g for g in guardrails if not any(KINDS[parse(r.name)[0]].force for r in g.signals)]
+        self._at_reset = Guardrails(at_rest)
+
+    def judge(self, before: Snapshot, control: np.ndarray, after: Snapshot) -> Judgement:
+        """Judge the step that led from `before` to `after` under native `control` (A,)."""
+        self.guardrails.verify(self.digest)
+        if len(self.guardrails) == 0:
+            nothing = torch.zeros(0, dtype=torch.float64)
+            return Judgement(nothing, nothing.bool(), True)
+        self._physics.set_params(before.params)
+        recording = self._physics.rollout(before.state, np.asarray(control)[None, None], states=True)
+        same = bool(recording.valid) and np.array_equal(recording.states[0, -1].numpy(), after.state)
+        margin = self.guardrails.margins(recording.signals)[0].clone()
+        if not same:
+            margin[:] = -torch.inf
+        return Judgement(margin, self.guardrails.violated(margin), same)
+
+    def judge_reset(self, start: Snapshot) -> bool:
+        """Whether an episode may begin here; guardrails on forces have nothing to judge yet."""
+        self.guardrails.verify(self.digest)
+        if len(self._at_reset) == 0:
+            return True
+        self._physics.set_params(start.params)
+        margin = self._at_reset.margins(self._physics.look(start.state))
+        return not bool(self._at_reset.violated(margin).any())

@@ -1,0 +1,85 @@
+"""Every task by id. A registered task is a tested task: the conformance suite runs over this table."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from envs.errors import TelosError
+
+if TYPE_CHECKING:
+    from envs.environment import Environment
+    from envs.task import Task
+    from envs.variants import Variant
+
+
+def _suite(domain: str, *names: str) -> dict[str, str]:
+    return {f"dm_control/{domain}-{name}-v0": f"envs.suite.{domain}:{name}" for name in names}
+
+
+TASKS = MappingProxyType(
+    {
+        **_suite("acrobot", "swingup", "swingup_sparse"),
+        **_suite("ball_in_cup", "catch"),
+        **_suite("cartpole", "balance", "balance_sparse", "swingup", "swingup_sparse"),
+        **_suite("cheetah", "run"),
+        **_suite("dog", "stand", "walk", "trot", "run"),
+        **_suite("finger", "spin", "turn_easy", "turn_hard"),
+        **_suite("fish", "upright", "swim"),
+        **_suite("hopper", "stand", "hop"),
+        **_suite("humanoid", "stand", "walk", "run"),
+        **_suite("manipulator", "bring_ball"),
+        **_suite("pendulum", "swingup"),
+        **_suite("point_mass", "easy"),
+        **_suite("quadruped", "walk", "run"),
+        **_suite("reacher", "easy", "hard"),
+        **_suite("swimmer", "swimmer6", "swimmer15"),
+        **_suite("walker", "stand", "walk", "run"),
+        "Ant-v5": "envs.mujoco_v5.ant:ant",
+        "HalfCheetah-v5": "envs.mujoco_v5.half_cheetah:half_cheetah",
+        "Hopper-v5": "envs.mujoco_v5.hopper:hopper",
+        "Humanoid-v5": "envs.mujoco_v5.humanoid:humanoid",
+        "HumanoidStandup-v5": "envs.mujoco_v5.humanoid_standup:humanoid_standup",
+        "InvertedDoublePendulum-v5": "envs.mujoco_v5.inverted_double_pendulum:inverted_double_pendulum",
+        "InvertedPendulum-v5": "envs.mujoco_v5.inverted_pendulum:inverted_pendulum",
+        "Pusher-v5": "envs.mujoco_v5.pusher:pusher",
+        "Reacher-v5": "envs.mujoco_v5.reacher:reacher",
+        "Swimmer-v5": "envs.mujoco_v5.swimmer:swimmer",
+        "Walker2d-v5": "envs.mujoco_v5.walker2d:walker2d",
+    }
+)
+"""Task id -> `module:function` that makes the `Task`, imported when used."""
+
+
+def table() -> dict[str, str]:
+    """The built-in tasks and those of installed packages (entry points `telos.tasks`)."""
+    others = {point.name: point.value for point in entry_points(group="telos.tasks")}
+    return {**others, **TASKS}
+
+
+def load(task_id: str) -> Task:
+    """The task of this id, or of this YAML file with a model of the user's own (`envs.mjcf`).
+
+    Raises:
+        TelosError: unknown id, or a wrong file.
+    """
+    if task_id.endswith((".yaml", ".yml")):
+        from envs import mjcf
+
+        return mjcf.load(task_id)
+    tasks = table()
+    if task_id not in tasks:
+        raise TelosError.unknown("task", task_id, tasks)
+    module, _, function = tasks[task_id].partition(":")
+    make_task: Callable[[], Task] = getattr(importlib.import_module(module), function)
+    return make_task()
+
+
+def make(task_id: str, variant: Variant | None = None, render_mode: str | None = None) -> Environment:
+    """The environment of this id: the real dm_control or Gymnasium one, behind one interface."""
+    from envs.environment import Environment
+
+    return Environment(load(task_id), variant, render_mode)

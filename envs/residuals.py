@@ -1,0 +1,85 @@
+"""Residual × norm × weight: the language in which costs are written without Python (MJPC, Howell et al. 2022)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from torch import Tensor
+
+from envs import rewards
+from envs.requests import Request
+from envs.signals import KINDS, parse
+from envs.trajectory import Trajectory
+
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+
+
+class Residual(BaseModel):
+    """One cost term: `weight · norm(signal − target)`, or `weight · (1 − tolerance(signal))`.
+
+    Norms of a residual r (MJPC's): quadratic ½|r|², l2 √(|r|²+p²)−p, smooth_abs Σ√(rᵢ²+p²)−p,
+    cosh Σ p²(cosh(rᵢ/p)−1), with p = `width`. `tolerance` asks for `lower`, `upper` or both, and costs
+    nothing inside them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    signal: str
+    weight: FiniteFloat = 1.0
+    component: int | None = Field(default=None, ge=0)  # of the signal's D; all of them where None
+    reference: str | None = None  # a signal to subtract
+    target: FiniteFloat | tuple[FiniteFloat, ...] = 0.0  # a number, or one per component
+    norm: Literal["quadratic", "l2", "smooth_abs", "cosh", "tolerance"] = "quadratic"
+    width: Positive = 0.1  # p, in the signal's unit
+    lower: FiniteFloat | None = None
+    upper: FiniteFloat | None = None
+    margin: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    sigmoid: rewards.Sigmoid = "linear"
+    value_at_margin: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Residual:
+        bounded = self.lower is not None or self.upper is not None
+        if bounded != (self.norm == "tolerance"):
+            raise ValueError("lower and upper go with norm 'tolerance', which needs one of them")
+        if self.lower is not None and self.upper is not None and self.lower > self.upper:
+            raise ValueError(f"lower {self.lower} is above upper {self.upper}")
+        return self
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        names = (self.signal,) if self.reference is None else (self.signal, self.reference)
+        return tuple(Request(name, "interval" if KINDS[parse(name)[0]].force else "state") for name in names)
+
+    def step_cost(self, trajectory: Trajectory, params: object = None) -> Tensor:
+        """Cost of every step, (N,H), judged at the state it leads to (a force: at its last substep)."""
+        residual = self._value(trajectory, self.signal)
+        if self.reference is not None:
+            residual = residual - self._value(trajectory, self.reference)
+        if self.component is not None:
+            residual = residual[..., self.component : self.component + 1]
+        if self.norm == "tolerance":
+            lower = -torch.inf if self.lower is None else self.lower
+            upper = torch.inf if self.upper is None else self.upper
+            value = rewards.tolerance(
+                residual, lower, upper, self.margin, self.sigmoid, self.value_at_margin
+            )
+            return self.weight * (1 - value).sum(-1)
+        residual = residual - torch.as_tensor(self.target, dtype=residual.dtype)
+        return self.weight * self._norm(residual)
+
+    def _value(self, trajectory: Trajectory, name: str) -> Tensor:
+        signals = trajectory.signals
+        return signals.last(name) if KINDS[parse(name)[0]].force else signals.after(name)
+
+    def _norm(self, r: Tensor) -> Tensor:
+        p = self.width
+        if self.norm == "quadratic":
+            return 0.5 * r.square().sum(-1)
+        if self.norm == "l2":
+            return (r.square().sum(-1) + p**2).sqrt() - p
+        if self.norm == "smooth_abs":
+            return ((r.square() + p**2).sqrt() - p).sum(-1)
+        return (p**2 * (torch.cosh(r / p) - 1)).sum(-1)

@@ -1,0 +1,53 @@
+"""Batched shaping functions that rewards are made of."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Sigmoid = Literal["gaussian", "hyperbolic", "long_tail", "reciprocal", "cosine", "linear", "quadratic", "tanh_squared"]
+
+
+def _sigmoid(x: Tensor, value_at_1: float, sigmoid: Sigmoid) -> Tensor:
+    """1 at x = 0 and `value_at_1` at x = 1; x >= 0."""
+    if sigmoid == "gaussian":
+        return torch.exp(x.square() * math.log(value_at_1))
+    if sigmoid == "hyperbolic":
+        return 1 / torch.cosh(x * math.acosh(1 / value_at_1))
+    if sigmoid == "long_tail":
+        return 1 / (x.square() * (1 / value_at_1 - 1) + 1)
+    if sigmoid == "reciprocal":
+        return 1 / (x.abs() * (1 / value_at_1 - 1) + 1)
+    if sigmoid == "cosine":
+        scaled = x * (math.acos(2 * value_at_1 - 1) / math.pi)
+        return torch.where(scaled.abs() < 1, (1 + torch.cos(math.pi * scaled)) / 2, 0.0)
+    if sigmoid == "linear":
+        return (1 - x * (1 - value_at_1)).clamp(min=0)
+    if sigmoid == "quadratic":
+        return (1 - x.square() * (1 - value_at_1)).clamp(min=0)
+    if sigmoid == "tanh_squared":
+        return 1 - torch.tanh(x * math.atanh(math.sqrt(1 - value_at_1))).square()
+    raise ValueError(f"sigmoid: {sigmoid!r} given")
+
+
+def tolerance(
+    x: Tensor,
+    lower: float | Tensor = 0.0,
+    upper: float | Tensor = 0.0,
+    margin: float | Tensor = 0.0,
+    sigmoid: Sigmoid = "gaussian",
+    value_at_margin: float = 0.1,
+) -> Tensor:
+    """1 where `lower <= x <= upper`, falling to `value_at_margin` at `margin` outside.
+
+    Same function as `dm_control.utils.rewards.tolerance` (Tassa et al. 2018, section 3), batched;
+    bounds and margin are in the unit of `x`; `margin` = 0 is a step. Shape of the result: that of x.
+    """
+    distance = torch.clamp(torch.maximum(lower - x, x - upper), min=0.0)
+    if isinstance(margin, (int, float)) and margin == 0:
+        return (distance == 0).to(x.dtype)
+    value = _sigmoid(distance / margin, value_at_margin, sigmoid)
+    return torch.where(distance == 0, 1.0, value)

@@ -1,0 +1,1 @@
+"""dm_control.suite tasks: batched rewards and terminations, one file per domain."""

@@ -1,0 +1,144 @@
+"""The nouns of the real world: a task, what its reset decided, and a snapshot of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from envs.requests import Request
+from envs.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    import gymnasium
+    import mujoco
+
+    from envs.backup import BackUp
+
+
+@dataclass(frozen=True)
+class TaskParams:
+    """What a reset changes outside the physics state. It travels with the state everywhere."""
+
+    model: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
+    """MjModel field -> its whole array, for the fields that resets write (targets, sizes)."""
+    attributes: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
+    """Attributes of the environment's task that its reward reads."""
+    stale: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
+    """MjData field -> value that the environment will read although the state has moved on."""
+
+    def same_model(self, other: TaskParams) -> bool:
+        """Whether both write the same values into the model."""
+        return self.model.keys() == other.model.keys() and all(
+            np.array_equal(value, other.model[name]) for name, value in self.model.items()
+        )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where the world stands: all that a model or a monitor needs to continue from here."""
+
+    state: np.ndarray  # (S,), mjSTATE_INTEGRATION
+    params: TaskParams
+
+    @property
+    def time(self) -> float:
+        """Simulated time, s."""
+        return float(self.state[0])
+
+
+class Backend(Protocol):
+    """The real environment behind an `Environment`: dm_control, Gymnasium, or a user's MJCF."""
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    substeps: int
+    frame_limit: int
+    observation_space: gymnasium.Space[Any]
+    action_low: np.ndarray
+    action_high: np.ndarray
+
+    def reset(self, seed: int) -> Any: ...
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool]:
+        """Apply a native action (A,); return the observation, the reward, and whether it terminated."""
+        ...
+
+    def observe(self) -> Any:
+        """The observation of the present MjData."""
+        ...
+
+    def attributes(self, names: tuple[str, ...]) -> dict[str, np.ndarray]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Interface:
+    """How an agent is coupled to the task's environment."""
+
+    control_period: float  # s per control step
+    action_low: np.ndarray  # (A,), native units, reached at -1
+    action_high: np.ndarray  # (A,), native units, reached at +1
+    frame_limit: int  # control steps per episode
+
+    @property
+    def action_size(self) -> int:
+        return len(self.action_low)
+
+    def native(self, actions: np.ndarray) -> np.ndarray:
+        """Actions in [-1,1], (…,A), as the simulator takes them."""
+        return (self.action_high + self.action_low) / 2 + (self.action_high - self.action_low) / 2 * actions
+
+
+RewardFunction = Callable[[Trajectory, TaskParams], Tensor]
+"""Reward of every step, (N,H), float64."""
+TerminationFunction = Callable[[Trajectory, TaskParams], Tensor]
+"""Whether each step ends the episode, (N,H), bool."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One definition that makes both the environment (reality) and the simulator (imagination)."""
+
+    id: str
+    backend: Callable[[], Backend]
+    spec: Callable[[], mujoco.MjSpec]  # the same model, to which sensors may be added
+    reward: RewardFunction
+    requests: tuple[Request, ...]  # what reward and termination read
+    termination: TerminationFunction | None = None
+    params: tuple[str, ...] = ()  # MjModel fields that a reset writes
+    attributes: tuple[str, ...] = ()  # attributes of the environment's task that the reward reads
+    back_up: BackUp | None = None
+
+    def interface(self) -> Interface:
+        """Make the environment once, and read how an agent is coupled to it."""
+        backend = self.backend()
+        try:
+            return interface(backend)
+        finally:
+            backend.close()
+
+
+def interface(backend: Backend) -> Interface:
+    """How an agent is coupled to this environment."""
+    return Interface(
+        backend.substeps * float(backend.model.opt.timestep),
+        backend.action_low,
+        backend.action_high,
+        backend.frame_limit,
+    )
+
+
+def at_states(*names: str) -> tuple[Request, ...]:
+    """Requests for signals at the states."""
+    return tuple(Request(name, "state") for name in names)
+
+
+def in_steps(*names: str) -> tuple[Request, ...]:
+    """Requests for signals at every substep inside the steps."""
+    return tuple(Request(name, "interval") for name in names)

@@ -1,0 +1,53 @@
+"""What costs and guardrails see of the future, whichever world model imagined it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Named physical quantities in SI units.
+
+    N candidates, H control steps, K physics substeps per control step, D components.
+    """
+
+    state: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (N,H+1,D), at every state
+    interval: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (N,H,K,D), inside steps
+
+    def before(self, name: str) -> Tensor:
+        """The signal at the state each step starts from, (N,H,D)."""
+        return self.state[name][:, :-1]
+
+    def after(self, name: str) -> Tensor:
+        """The signal at the state each step leads to, (N,H,D)."""
+        return self.state[name][:, 1:]
+
+    def last(self, name: str) -> Tensor:
+        """An interval signal at the last substep of each step, (N,H,D)."""
+        return self.interval[name][:, :, -1]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """An imagined (or a real) future of N candidates."""
+
+    states: Tensor  # (N,H+1,S), the model's own state
+    actions: Tensor  # (N,H,A), in [-1,1]
+    signals: Signals
+    valid: Tensor  # (N,) bool, False where the simulation diverged
+    doubt: Tensor  # (N,H), the model's own disagreement; zero for the simulator
+    dt: float  # s per control step
+
+    @property
+    def horizon(self) -> int:
+        return int(self.actions.shape[1])
+
+
+def no_doubt(actions: Tensor) -> Tensor:
+    """The doubt of a model that has none, (N,H)."""
+    return torch.zeros(actions.shape[:2], dtype=actions.dtype)

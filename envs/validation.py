@@ -1,0 +1,71 @@
+"""Data into a closed pydantic model, with failures in the form every user sees."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from envs.errors import TelosError, nearest
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def validated(model: type[ModelT], data: Any, where: str) -> ModelT:
+    """`data` as a `model`. Raises TelosError: `where` and the key, what is allowed, the nearest match."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _translated(error, model, where) from None
+
+
+def _translated(error: ValidationError, model: type[BaseModel], where: str) -> TelosError:
+    """The first of pydantic's complaints in our form; an unknown key first, as it explains a missing one."""
+    problems = error.errors(include_url=False)
+    problem = min(problems, key=lambda item: item["type"] != "extra_forbidden")
+    here, path = _follow(model, problem["loc"])
+    where = where + path
+    given, context = repr(problem["input"]), problem.get("ctx", {})
+    key = str(problem["loc"][-1]) if problem["loc"] else ""
+    also = f" ({len(problems) - 1} more to mend)" if len(problems) > 1 else ""
+    match problem["type"]:
+        case "extra_forbidden":
+            options = list(here.model_fields)
+            return TelosError(where, f"an unknown key{also}", options, nearest(key, options))
+        case "missing":
+            return TelosError(where, f"nothing{also}", "a value: it has no default")
+        case "literal_error":
+            options = [str(x) for x in get_args(here.model_fields[key].annotation)]
+            return TelosError(where, given + also, options, nearest(problem["input"], options))
+        case "union_tag_invalid":
+            options = [x.strip("' ") for x in str(context["expected_tags"]).split(",")]
+            where = f"{where}.{context['discriminator'].strip(chr(39))}"
+            return TelosError(where, repr(context["tag"]) + also, options, nearest(context["tag"], options))
+        case "union_tag_not_found":
+            where = f"{where}.{context['discriminator'].strip(chr(39))}"
+            return TelosError(where, f"nothing{also}", "a value: it has no default")
+        case "value_error" if not problem["loc"]:
+            # About several keys at once: the message says them, the whole input would drown it.
+            return TelosError(where, f"limits that do not fit{also}", str(context["error"]))
+        case _:
+            return TelosError(where, given + also, problem["msg"].removeprefix("Input should be ").removeprefix("Value error, "))
+
+
+def _follow(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[type[BaseModel], str]:
+    """The model a complaint is about, and its path as the user wrote it (pydantic adds a union's member)."""
+    path, members = "", []
+    for part in loc:
+        if isinstance(part, int):
+            path += f"[{part}]"
+            continue
+        chosen = [x for x in members if part in (field.default for field in x.model_fields.values())]
+        if chosen:
+            model, members = chosen[0], []
+            continue
+        path += f".{part}"
+        field = model.model_fields.get(part)
+        within = (field.annotation, *get_args(field.annotation)) if field else ()
+        members = [x for x in within if isinstance(x, type) and issubclass(x, BaseModel)]
+        if len(members) == 1:
+            model, members = members[0], []
+    return model, path

@@ -1,0 +1,48 @@
+"""Physics variants: a reality that differs from the model that plans for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+
+from envs.errors import TelosError
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How reality differs from the nominal model. Factors multiply; 1 and 0 change nothing."""
+
+    mass: float = 1.0  # factor on every body's mass and inertia
+    friction: float = 1.0  # factor on every geom's friction
+    gain: float = 1.0  # factor on every actuator's gain
+    damping: float = 1.0  # factor on every joint's damping
+    latency: int = 0  # control steps that an action arrives late
+    observation_noise: float = 0.0  # standard deviation, in each observation's own unit
+
+    def __post_init__(self) -> None:
+        for name in ("mass", "friction", "gain", "damping"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise TelosError(f"variant.{name}", value, "a finite factor > 0")
+        if self.latency < 0:
+            raise TelosError("variant.latency", self.latency, "control steps >= 0")
+        if not 0 <= self.observation_noise < float("inf"):
+            raise TelosError("variant.observation_noise", self.observation_noise, "a finite number >= 0")
+
+    def apply(self, model: mujoco.MjModel) -> None:
+        """Write the physical differences into a compiled model."""
+        if self.mass != 1:
+            model.body_mass *= self.mass
+            model.body_inertia *= self.mass
+            mujoco.mj_setConst(model, mujoco.MjData(model))
+        if self.friction != 1:
+            model.geom_friction *= self.friction
+            model.pair_friction *= self.friction
+        if self.gain != 1:
+            model.actuator_gainprm[:, 0] *= self.gain
+            # A position or velocity servo's bias is its gain seen from the other side.
+            affine = model.actuator_biastype == mujoco.mjtBias.mjBIAS_AFFINE
+            model.actuator_biasprm[affine] *= self.gain
+        if self.damping != 1:
+            model.dof_damping *= self.damping

@@ -1,0 +1,1 @@
+"""How to search: planners see a `Problem` and nothing else."""

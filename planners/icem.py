@@ -1,0 +1,75 @@
+"""iCEM: the cross-entropy method made fit for real time.
+
+Pinneri, Sawant, Blaes, Achterhold, Stückler, Rolínek & Martius, "Sample-efficient Cross-Entropy Method for
+Real-time Planning", CoRL 2020, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from planners.noise import coloured
+from planners.sampling import Distribution, SamplingParams, SamplingPlanner, elites, moments, pool, split
+from planners.select import Scores
+
+
+@dataclass(frozen=True)
+class IcemParams(SamplingParams):
+    """Parameters of iCEM, the paper's where it gives one value for all tasks."""
+
+    elites: int = 10  # K
+    beta: float = 2.0  # noise colour, power 1/f^beta along time; 0 is white
+    std: float = 0.5  # at the start of every plan, actions being in [-1,1]
+    momentum: float = 0.1  # alpha: share of the old mean and standard deviation
+    decay: float = 1.25  # gamma: each iteration samples this many times fewer candidates
+    keep: float = 0.3  # share of the elites that compete again in the next iteration, and in the next plan
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("elites", self.elites >= 1, ">= 1")
+        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+        self.require("std", 0 < self.std < np.inf, "0 < std < inf")
+        self.require("momentum", 0 <= self.momentum < 1, "0 <= momentum < 1")
+        self.require("decay", 1 <= self.decay < np.inf, "1 <= decay < inf")
+        self.require("keep", 0 <= self.keep <= 1, "0 <= keep <= 1")
+
+
+class Icem(SamplingPlanner[IcemParams]):
+    """Coloured noise, kept and shifted elites, a decaying population; the best candidate is published."""
+
+    Params = IcemParams
+    mean_is = "sampled"
+    lqr_tolerance = 0.05
+
+    def begin(self, distribution: Distribution) -> Distribution:
+        """The mean goes on, the standard deviation starts again (algorithm 1, line 3)."""
+        return replace(distribution, std=np.full_like(distribution.mean, self.params.std))
+
+    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
+        """mean + std * coloured noise; elites of the last plan take the place of some samples."""
+        kept = distribution.elites[:count] if distribution.scores is None else distribution.elites[:0]
+        knots = coloured(rng, self.params.beta, count - len(kept), *distribution.mean.shape)
+        knots *= distribution.std
+        knots += distribution.mean
+        return np.concatenate([kept, knots]) if len(kept) else knots
+
+    def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
+        """Fit to the elites with momentum (lines 11 and 12), and keep the best of them."""
+        p = self.params
+        chosen, values = elites(*pool(distribution, knots, scores), p.elites)
+        if len(values) == 0:
+            return distribution
+        mean, std = moments(chosen)
+        kept = slice(int(np.ceil(p.keep * len(values))))
+        return Distribution(
+            mean=p.momentum * distribution.mean + (1 - p.momentum) * mean,
+            std=p.momentum * distribution.std + (1 - p.momentum) * std,
+            elites=chosen[kept],
+            scores=Scores(values.violation[kept], values.cost[kept]),
+        )
+
+    def split(self, total: int) -> list[int]:
+        """Line 4: the population decays, though not below twice the elites."""
+        return split(total, self.params.iterations, self.params.decay, 2 * self.params.elites)

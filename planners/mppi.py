@@ -1,0 +1,79 @@
+"""MPPI: model predictive path integral control.
+
+Williams, Wagener, Goldfain, Drews, Rehg, Boots & Theodorou, "Information Theoretic MPC for Model-Based
+Reinforcement Learning", ICRA 2017, algorithm 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from planners.noise import coloured
+from planners.sampling import Distribution, SamplingParams, SamplingPlanner
+from planners.select import Scores
+
+
+@dataclass(frozen=True)
+class MppiParams(SamplingParams):
+    """Parameters of MPPI."""
+
+    temperature: float = (
+        0.1  # lambda, in units of (median - least) of the costs weighted: costs have no common scale
+    )
+    std: float = 0.3  # of the perturbation, actions being in [-1,1]; it stays the same
+    beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is the paper's white noise
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("temperature", 0 < self.temperature < np.inf, "0 < temperature < inf")
+        self.require("std", 0 < self.std < np.inf, "0 < std < inf")
+        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+
+
+class Mppi(SamplingPlanner[MppiParams]):
+    """A mean weighted by exp(-cost / temperature); it is published where it is feasible."""
+
+    Params = MppiParams
+    mean_is = "published"
+    lqr_tolerance = 0.2
+
+    def begin(self, distribution: Distribution) -> Distribution:
+        """The mean goes on; the noise keeps its size."""
+        return replace(distribution, std=np.full_like(distribution.mean, self.params.std))
+
+    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
+        """mean + std * coloured noise."""
+        knots = coloured(rng, self.params.beta, count, *distribution.mean.shape)
+        knots *= distribution.std
+        knots += distribution.mean
+        return knots
+
+    def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
+        """The weighted mean of the candidates (algorithm 2, lines 14 to 18)."""
+        weight = weights(scores, self.params.temperature)
+        if weight is None:
+            return distribution
+        return replace(distribution, mean=np.tensordot(weight, knots, 1))
+
+
+def weights(scores: Scores, temperature: float) -> np.ndarray | None:
+    """(N,), sum 1: exp(-(cost - least) / lambda) of the feasible candidates, 0 for all others.
+
+    Where nothing is feasible, the scaled violation takes the place of the cost: the mean moves towards safety.
+    lambda is `temperature` times the spread (median - least) of what is weighted: invariant to the cost's scale
+    and offset, and unmoved by a few outliers. None where nothing is sound.
+    """
+    counts, value = scores.feasible, scores.cost
+    if not counts.any():
+        counts, value = np.isfinite(scores.violation), scores.violation
+        if not counts.any():
+            return None
+    value = value[counts]
+    excess = value - value.min()
+    scale = temperature * np.median(excess)
+    out = np.zeros(len(scores))
+    # No spread: at least half of the candidates are equally good, and share the weight.
+    out[counts] = np.exp(-excess / scale) if scale > 0 else excess == 0
+    return out / out.sum()

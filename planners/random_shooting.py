@@ -1,0 +1,41 @@
+"""Random shooting: uniform candidates, the best goes out. The row every other planner has to beat.
+
+Nagabandi, Kahn, Fearing & Levine, "Neural Network Dynamics for Model-Based Deep Reinforcement Learning with
+Model-Free Fine-Tuning", ICRA 2018, section IV-C.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planners.sampling import Distribution, SamplingParams, SamplingPlanner
+from planners.select import Scores
+
+
+@dataclass(frozen=True)
+class RandomShootingParams(SamplingParams):
+    """Parameters of random shooting: one iteration, since nothing is learnt from it."""
+
+    iterations: int = 1
+
+
+class RandomShooting(SamplingPlanner[RandomShootingParams]):
+    """Knots drawn uniformly from [-1,1], at every plan anew; proposals and the previous plan compete."""
+
+    Params = RandomShootingParams
+    mean_is = "ignored"
+    lqr_tolerance = float("inf")  # no rate of convergence worth declaring
+
+    def begin(self, distribution: Distribution) -> Distribution:
+        """Nothing to prepare."""
+        return distribution
+
+    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Uniform knots (count,P,A)."""
+        return rng.uniform(-1.0, 1.0, (count, *distribution.mean.shape))
+
+    def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
+        """Nothing is learnt."""
+        return distribution

@@ -1,0 +1,80 @@
+"""Planners by name, as lazy strings: listing them imports none of them.
+
+Other packages extend the table through the entry point group `telos.planners`; whatever is in the table is run
+through the conformance suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+GROUP = "telos.planners"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One planner: a class with the three verbs of `planners.problem.Planner` and a `Params` dataclass."""
+
+    target: str  # "module:Class"
+    summary: str  # one line
+
+
+BUILT_IN: Mapping[str, Entry] = {
+    "random_shooting": Entry(
+        "planners.random_shooting:RandomShooting", "uniform candidates; the row to beat"
+    ),
+    "predictive_sampling": Entry(
+        "planners.predictive_sampling:PredictiveSampling",
+        "perturbs the best plan; few knots, one iteration (MJPC)",
+    ),
+    "cem": Entry("planners.cem:Cem", "Gaussian fitted to the elites, publishes its mean (PlaNet)"),
+    "icem": Entry("planners.icem:Icem", "CEM with coloured noise and kept elites; the default"),
+    "mppi": Entry("planners.mppi:Mppi", "exponentially weighted mean of all candidates"),
+}
+
+
+@cache
+def table() -> dict[str, Entry]:
+    """All planners, ours and those of entry points. Raises ValueError where a name is taken twice."""
+    entries = dict(BUILT_IN)
+    for point in entry_points(group=GROUP):
+        if point.name in entries:
+            taken = entries[point.name].target
+            raise ValueError(
+                f"{GROUP}: {point.name!r} is both {taken} and {point.value}; rename the entry point"
+            )
+        source = point.dist.name if point.dist else "an unknown distribution"
+        entries[point.name] = Entry(point.value, f"from {source}")
+    return entries
+
+
+def load(name: str) -> type[Any]:
+    """The planner's class. Raises ValueError for an unknown name."""
+    entries = table()
+    if name not in entries:
+        raise ValueError(_unknown("planner", name, entries))
+    module, _, attribute = entries[name].target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def make(name: str, **params: Any) -> Any:
+    """A planner with parameters. Raises ValueError for an unknown name or parameter, or a bad value."""
+    planner = load(name)
+    allowed = [field.name for field in fields(planner.Params)]
+    for given in params:
+        if given not in allowed:
+            raise ValueError(_unknown(f"planner {name!r}, parameter", given, allowed))
+    return planner(planner.Params(**params))
+
+
+def _unknown(where: str, given: str, allowed: Any) -> str:
+    """Where, what was given, what is allowed, nearest match."""
+    nearest = get_close_matches(given, list(allowed), n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"{where}: {given!r} given, allowed: {', '.join(sorted(allowed))}{hint}"

@@ -1,0 +1,233 @@
+"""What all sampling planners share: candidates in, a better distribution out, the best candidate published.
+
+A planner is three short methods over a `Distribution` of knots: `begin`, `sample`, `update`.
+N candidates, H control steps, P knots, A action size, K elites, R references (proposals, the previous plan).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import accumulate, cycle
+from operator import sub
+from typing import ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+
+from planners.knots import INTERPOLATIONS, Interpolation, Spline, shift, spline
+from planners.problem import Budget, Plan, Problem
+from planners.search import Search, references
+from planners.select import Scores, order
+
+T = TypeVar("T")
+ParamsT = TypeVar("ParamsT", bound="SamplingParams")
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """Parameters of every sampling planner."""
+
+    samples: int = (
+        64  # per iteration under a budget in seconds; a budget in evaluations is split over iterations
+    )
+    iterations: int = 3  # per round: under a budget in seconds, rounds follow each other until time is over
+    knots: int | None = None  # P, at most one per control step; None: one per control step
+    interpolation: Interpolation = "linear"  # between knots
+
+    def __post_init__(self) -> None:
+        self.require("samples", self.samples >= 1, ">= 1")
+        self.require("iterations", self.iterations >= 1, ">= 1")
+        self.require("knots", self.knots is None or self.knots >= 1, ">= 1, or None")
+        self.require("interpolation", self.interpolation in INTERPOLATIONS, str(INTERPOLATIONS))
+
+    def require(self, name: str, holds: bool, allowed: str) -> None:
+        """Raise ValueError naming field, given and allowed, unless it holds (NaN never holds)."""
+        if not holds:
+            given = getattr(self, name)
+            raise ValueError(f"{type(self).__name__}.{name}: {given!r} given, allowed: {allowed}")
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """What a search believes about good plans, in knots."""
+
+    mean: np.ndarray  # (P,A)
+    std: np.ndarray  # (P,A)
+    elites: np.ndarray  # (K,P,A), K >= 0: plans worth keeping
+    scores: Scores | None = None  # of the elites; None where this plan has not evaluated them
+
+
+@dataclass(frozen=True, eq=False)
+class SamplingState:
+    """All that a sampling planner knows between plans."""
+
+    seed: int
+    counter: int = 0  # plans made; with the seed it makes each plan's own random stream
+    previous: np.ndarray | None = None  # (H,A), the last published plan, shifted
+    distribution: Distribution | None = None  # the last one, shifted
+
+
+class SamplingPlanner(Generic[ParamsT]):
+    """The loop. A subclass gives `Params`, the three methods, and says what becomes of its mean."""
+
+    Params: ClassVar[type[SamplingParams]]
+    # What becomes of the distribution's mean, which is an average and so not safe because its parts are.
+    # ignored: never a candidate; sampled: a candidate in a round's last iteration; published: evaluated at the
+    # end, and preferred where it is feasible and no worse than any reference.
+    mean_is: ClassVar[Literal["ignored", "sampled", "published"]]
+    lqr_tolerance: ClassVar[float]  # relative suboptimality on an LQR that the conformance suite holds it to
+
+    def __init__(self, params: ParamsT | None = None) -> None:
+        self.params: ParamsT = self.Params() if params is None else params  # pyright: ignore
+
+    def begin(self, distribution: Distribution) -> Distribution:
+        """The distribution that a round of iterations starts from, given the last one shifted."""
+        raise NotImplementedError
+
+    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Candidates (count,P,A); the caller clips them to [-1,1]."""
+        raise NotImplementedError
+
+    def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
+        """Learn from candidates (N,P,A) just evaluated."""
+        raise NotImplementedError
+
+    def split(self, total: int) -> list[int]:
+        """Candidates of each iteration of a round, `total` together."""
+        return split(total, self.params.iterations)
+
+    def start(self, seed: int) -> SamplingState:
+        """The state before the first plan. Raises ValueError for a negative seed."""
+        if seed < 0:
+            raise ValueError(f"{type(self).__name__}.start: seed = {seed} given, allowed: >= 0")
+        return SamplingState(seed)
+
+    def plan(
+        self, state: SamplingState, problem: Problem[T], budget: Budget
+    ) -> tuple[Plan[T], SamplingState]:
+        """Search within the budget; same state and same problem, same plan (under a budget in evaluations).
+
+        The published plan is never worse, by the order of `planners.select`, than any reference evaluated.
+        """
+        search = Search(problem)
+        rng = np.random.default_rng([state.seed, state.counter])
+        horizon, size = problem.horizon, problem.action_size
+        curve = spline(self.params.interpolation, min(self.params.knots or horizon, horizon), horizon)
+        previous, distribution = _warm(state, curve, size)
+        names, fixed = references(problem, previous)
+        sizes = self._sizes(budget, len(names))
+        if not sizes:  # no room for a search: references alone, most important first
+            search.evaluate(fixed[: budget.evaluations], names)
+        floor = (np.inf, np.inf)
+        for index, count in enumerate(sizes if budget.seconds is None else cycle(sizes)):
+            search.iterations = index
+            at = index % len(sizes)
+            if at == 0:
+                distribution = self.begin(distribution)
+            with_mean = self.mean_is == "sampled" and at == len(sizes) - 1 and count > 1
+            drawn = self.sample(distribution, rng, count - with_mean)
+            knots = np.clip(drawn, -1.0, 1.0, out=np.empty(drawn.shape))  # contiguous, whatever was drawn
+            labels: list[str] = []
+            if with_mean:
+                labels = ["mean"]
+                knots = np.concatenate([distribution.mean[None], knots])
+            actions = curve.expand(knots)
+            if index == 0:
+                labels = names + labels
+                actions = np.concatenate([fixed, actions])
+                knots = np.concatenate([curve.fit(fixed), knots])
+            scores = search.evaluate(actions, labels)
+            if index == 0:
+                floor = min(scores.key(row) for row in range(len(names)))
+            distribution = self.update(distribution, knots, scores)
+            search.iterations = index + 1
+            if budget.seconds is not None and search.seconds >= budget.seconds:
+                break
+        assert search.best is not None
+        chosen = search.best
+        if self.mean_is == "published" and sizes and _room(search, budget):
+            search.iterations -= 1  # the mean belongs to the iteration that made it
+            values = search.evaluate(curve.expand(distribution.mean[None].copy()), ["mean"])
+            search.iterations += 1
+            if values.feasible[0] and values.key(0) <= floor:
+                chosen = search.candidate("mean")
+            else:  # a mean that cannot go out is no place to search around next time
+                chosen = search.best
+                distribution = replace(distribution, mean=curve.fit(chosen.actions))
+        state = SamplingState(state.seed, state.counter + 1, chosen.actions.copy(), distribution)
+        return search.publish(chosen), state
+
+    def advance(self, state: SamplingState, steps: int) -> SamplingState:
+        """Shift previous plan and distribution by `steps` control steps, holding the last action."""
+        if state.previous is None or state.distribution is None:
+            return state
+        previous, old = state.previous, state.distribution
+        curve = spline(self.params.interpolation, len(old.mean), len(previous))
+        moved = replace(old, mean=curve.shift(old.mean, steps), elites=curve.shift(old.elites, steps))
+        return replace(state, previous=shift(previous, steps), distribution=moved)
+
+    def _sizes(self, budget: Budget, fixed: int) -> list[int]:
+        """Candidates to sample in each iteration, besides references and an evaluated mean."""
+        if budget.evaluations is None:
+            return self.split(self.params.samples * self.params.iterations)
+        room = budget.evaluations - fixed
+        if self.mean_is == "published" and room > 1:
+            room -= 1
+        return self.split(room) if room > 0 else []
+
+
+def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> list[int]:
+    """Sizes that sum to `total`, each `decay` times smaller than the one before it.
+
+    Fewer iterations where the average would fall below `least`: a few candidates teach a distribution nothing.
+    """
+    iterations = max(1, min(iterations, total // least))
+    share = list(accumulate(decay**-index for index in range(iterations)))
+    edges = [round(total * part / share[-1]) for part in share]
+    return [size for size in map(sub, edges, [0, *edges]) if size > 0]
+
+
+def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, Scores]:
+    """The best `count` candidates, best first, (K,P,A) with K <= count: unsound ones are never among them."""
+    chosen = order(scores)[: min(count, int(scores.sound.sum()))]
+    return knots[chosen], scores.take(chosen)
+
+
+def moments(knots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (P,A) over candidates (K,P,A); half the time of numpy's `mean` and `std`."""
+    mean = np.add.reduce(knots, 0) / len(knots)
+    apart = knots - mean
+    apart *= apart
+    return mean, np.sqrt(np.add.reduce(apart, 0) / len(knots))
+
+
+def pool(distribution: Distribution, knots: np.ndarray, scores: Scores) -> tuple[np.ndarray, Scores]:
+    """Candidates together with the kept elites, which need no second evaluation within one plan."""
+    old = distribution.scores
+    if old is None or len(old) == 0:
+        return knots, scores
+    together = Scores(
+        np.concatenate([old.violation, scores.violation]), np.concatenate([old.cost, scores.cost])
+    )
+    return np.concatenate([distribution.elites, knots]), together
+
+
+def _room(search: Search, budget: Budget) -> bool:
+    """Whether one more candidate may be evaluated."""
+    return budget.evaluations is None or search.evaluations < budget.evaluations
+
+
+def _warm(state: SamplingState, curve: Spline, size: int) -> tuple[np.ndarray | None, Distribution]:
+    """The previous plan (H,A) and the distribution to begin with, fitted to this problem's horizon."""
+    nothing = Distribution(*np.zeros((2, curve.knots, size)), elites=np.zeros((0, curve.knots, size)))
+    previous, distribution = state.previous, state.distribution
+    if previous is None or distribution is None:
+        return None, nothing
+    if previous.shape[1] != size:
+        raise ValueError(
+            f"Problem.action_size: {size} given, the state knows {previous.shape[1]}; use `start`"
+        )
+    if len(previous) == curve.horizon and len(distribution.mean) == curve.knots:
+        return previous, replace(distribution, scores=None)
+    # The horizon changed: cut the plan or hold its last action, and search around it.
+    previous = previous[np.minimum(np.arange(curve.horizon), len(previous) - 1)]
+    return previous, replace(nothing, mean=curve.fit(previous))

@@ -1,0 +1,127 @@
+"""What one `plan` has evaluated so far, and the best of it. Shared by every planner that judges candidates.
+
+N candidates, R references, H control steps, A action size, G guardrails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from planners.problem import Plan, Population, Problem, SearchStatistics
+from planners.select import Scores, first, scores
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One evaluated candidate."""
+
+    actions: np.ndarray  # (H,A)
+    margin: Tensor  # (G,)
+    key: tuple[float, float]  # (violation, cost), compared with `<`
+    source: str
+
+
+class Search(Generic[T]):
+    """Evaluates through the problem and remembers; the best candidate is kept by `planners.select` alone."""
+
+    def __init__(self, problem: Problem[T]) -> None:
+        self.problem = problem
+        self.began = perf_counter()
+        self.evaluations = 0
+        self.iterations = 0
+        self.best: Candidate | None = None
+        self._batches: list[tuple[np.ndarray, Tensor, Scores, int]] = []
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock since the plan began."""
+        return perf_counter() - self.began
+
+    def evaluate(self, actions: np.ndarray, names: Sequence[str] = ()) -> Scores:
+        """Judge (N,H,A) in [-1,1], float64 contiguous; the first `names` rows are known by name.
+
+        Ties keep the earlier candidate. Raises ValueError when the problem answers for another number of them.
+        """
+        evaluation = self.problem.evaluate(torch.from_numpy(actions))
+        values = scores(evaluation)
+        if len(values) != len(actions):
+            raise ValueError(f"Problem.evaluate: {len(actions)} candidates given, {len(values)} answered")
+        index = first(values)
+        if self.best is None or values.key(index) < self.best.key:
+            source = names[index] if index < len(names) else "sample"
+            self.best = Candidate(actions[index], evaluation.margin[index], values.key(index), source)
+        self.evaluations += len(actions)
+        self._batches.append((actions, evaluation.margin, values, self.iterations))
+        return values
+
+    def candidate(self, source: str) -> Candidate:
+        """The first candidate of the last batch, whatever its rank."""
+        actions, margin, values, _ = self._batches[-1]
+        return Candidate(actions[0], margin[0], values.key(0), source)
+
+    def population(self) -> Population:
+        """Every candidate evaluated, in order; copied once, here."""
+        actions, margins, values, iterations = zip(*self._batches, strict=True)
+        cost = np.concatenate([v.cost for v in values])
+        return Population(
+            actions=torch.from_numpy(np.concatenate(actions)),
+            cost=torch.from_numpy(cost),
+            margin=torch.cat(margins).detach(),
+            feasible=torch.from_numpy(np.concatenate([v.feasible for v in values])),
+            iteration=torch.from_numpy(np.repeat(iterations, [len(v) for v in values])),
+        )
+
+    def publish(self, candidate: Candidate) -> Plan[T]:
+        """The plan that stands by `candidate`."""
+        violation, cost = candidate.key
+        population = self.population()
+        statistics = SearchStatistics(
+            self.evaluations, max(self.iterations, 1), self.seconds, candidate.source
+        )
+        return Plan(
+            actions=torch.from_numpy(candidate.actions.copy()),
+            dt=self.problem.dt,
+            cost=cost,
+            margin=candidate.margin.detach().clone(),
+            feasible=violation == 0,
+            trajectory=None,
+            statistics=statistics,
+            population=population,
+        )
+
+
+def references(problem: Problem, previous: np.ndarray | None) -> tuple[list[str], np.ndarray]:
+    """The candidates that every plan must consider: names and actions (R,H,A), most important first.
+
+    `fallback` comes first, so that it wins every tie (and goes out when nothing is valid); then `previous`, the
+    last plan shifted, where there is one; then the other proposals. Raises ValueError where `fallback` is
+    missing, or a proposal has the wrong shape or is not finite.
+    """
+    shape = (problem.horizon, problem.action_size)
+    proposals = problem.proposals
+    if "fallback" not in proposals:
+        raise ValueError(f"Problem.proposals: {sorted(proposals)} given, 'fallback' must be among them")
+    found = {"fallback": proposals["fallback"], **proposals}
+    named = [(name, actions.detach().cpu().numpy()) for name, actions in found.items()]
+    if previous is not None:
+        named.insert(1, ("previous", previous))
+    out = np.empty((len(named), *shape))
+    for row, (name, actions) in zip(out, named, strict=True):
+        if actions.shape != shape:
+            raise ValueError(
+                f"Problem.proposals[{name!r}]: shape {actions.shape} given, allowed: (H,A) = {shape}"
+            )
+        row[:] = actions
+    if not np.isfinite(out).all():
+        bad = [name for row, (name, _) in zip(out, named, strict=True) if not np.isfinite(row).all()]
+        raise ValueError(f"Problem.proposals: {bad} are not finite")
+    return [name for name, _ in named], np.clip(out, -1.0, 1.0, out=out)

@@ -1,0 +1,80 @@
+"""Which candidate goes out: one order for every planner, which nothing can override.
+
+The order is valid -> feasible -> (if nothing is feasible: least scaled violation) -> cost. With a violation of
+0 for every feasible candidate and +inf for every invalid one, it is the lexicographic order of
+(violation, cost).
+Every candidate is judged by its own margins; margins of different candidates are never averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from planners.problem import Evaluation
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the order reads of N candidates. Unsound candidates have +inf in both."""
+
+    violation: np.ndarray  # (N,) float64, worst scaled violation, >= 0
+    cost: np.ndarray  # (N,) float64
+
+    def __len__(self) -> int:
+        return len(self.cost)
+
+    @property
+    def feasible(self) -> np.ndarray:
+        """(N,) bool."""
+        return self.violation == 0
+
+    @property
+    def sound(self) -> np.ndarray:
+        """(N,) bool: valid, with a finite cost; the only ones a distribution may learn from."""
+        return np.isfinite(self.cost)
+
+    def key(self, index: int) -> tuple[float, float]:
+        """The candidate's place in the order, comparable with `<` across evaluations of one problem."""
+        return float(self.violation[index]), float(self.cost[index])
+
+    def take(self, index: np.ndarray) -> Scores:
+        """The scores at `index` (K,)."""
+        return Scores(self.violation[index], self.cost[index])
+
+
+def scores(evaluation: Evaluation) -> Scores:
+    """Read an evaluation. A candidate whose cost is not finite counts as not valid: it diverged."""
+    cost = evaluation.cost.detach().cpu().numpy().astype(np.float64)
+    violation = evaluation.violation.detach().cpu().numpy().astype(np.float64)
+    unsound = ~np.isfinite(cost)
+    if unsound.any():
+        cost[unsound] = np.inf
+        violation[unsound] = np.inf
+    return Scores(violation, cost)
+
+
+def order(values: Scores) -> np.ndarray:
+    """All indices (N,), best first; ties keep the order in which candidates were given."""
+    return np.lexsort((values.cost, values.violation))
+
+
+def first(values: Scores) -> int:
+    """`order(values)[0]` without sorting. Raises ValueError when there are no candidates."""
+    if len(values) == 0:
+        raise ValueError("planners.select: 0 candidates given, allowed: >= 1")
+    least = np.flatnonzero(values.violation == values.violation.min())
+    return int(least[values.cost[least].argmin()])
+
+
+def best(evaluation: Evaluation) -> int:
+    """The index of the candidate to publish."""
+    return first(scores(evaluation))
+
+
+def ranking(evaluation: Evaluation) -> Tensor:
+    """All indices (N,) int64, best first; the elites are its first k."""
+    return torch.from_numpy(order(scores(evaluation)))

@@ -1,0 +1,38 @@
+"""What every world model offers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from envs.task import Snapshot
+from envs.trajectory import Trajectory
+
+
+class WorldModel(Protocol):
+    """Predicts states and signals; reward, value and policy belong to others."""
+
+    @property
+    def stride(self) -> int:
+        """Control steps per imagined step."""
+        ...
+
+    @property
+    def dt(self) -> float:
+        """s per imagined step."""
+        ...
+
+    @property
+    def action_size(self) -> int: ...
+
+    def imagine(self, start: Snapshot, actions: Tensor, states: bool = True) -> Trajectory:
+        """The futures of N candidate action sequences.
+
+        Args:
+            start: where the world is believed to stand.
+            actions: (N,H,A) in [-1,1].
+            states: whether the trajectory carries the model's states; costs and guardrails read
+                signals only, so a search saves the copy.
+        """
+        ...

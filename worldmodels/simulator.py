@@ -1,0 +1,52 @@
+"""MuJoCo itself as the world model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from envs.physics import BatchPhysics, PhysicsOptions
+from envs.requests import Request
+from envs.task import Interface, Snapshot, Task
+from envs.trajectory import Trajectory, no_doubt
+
+
+class Simulator:
+    """Imagines with the task's nominal model; its numerics may differ from the real ones."""
+
+    stride = 1
+
+    def __init__(
+        self,
+        task: Task,
+        interface: Interface,
+        requests: Iterable[Request] = (),
+        options: PhysicsOptions | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """
+        Args:
+            task: what to imagine; its reward's signals are always recorded.
+            interface: how the agent is coupled to the task's environment.
+            requests: further signals that costs and guardrails in use ask for.
+            options: planning time step, integrator and solver.
+            threads: C threads; all CPUs of this process where None.
+
+        Raises:
+            TelosError: a signal that the model lacks, or a time step that does not fit.
+        """
+        self.task = task
+        self.interface = interface
+        self.dt = interface.control_period
+        self.physics = BatchPhysics(task.spec, (*task.requests, *requests), self.dt, options, threads)
+        self.action_size = interface.action_size
+
+    def imagine(self, start: Snapshot, actions: Tensor, states: bool = True) -> Trajectory:
+        """Simulate N candidates (N,H,A) from `start`; see `WorldModel.imagine`."""
+        self.physics.set_params(start.params)
+        controls = self.interface.native(actions.numpy())
+        recording = self.physics.rollout(start.state, controls, states)
+        return Trajectory(
+            recording.states, actions, recording.signals, recording.valid, no_doubt(actions), self.dt
+        )
