@@ -34,6 +34,7 @@ class Actor:
             ValueError: unknown planner or parameter.
         """
         self.planner_name = planner
+        self.planner_params = params
         self.policy = policy
         self._planner: Planner[Any] = registry.make(planner, **params)
         self._state: Any = None
@@ -47,6 +48,7 @@ class Actor:
     def switch(self, planner: str, params: Mapping[str, Any]) -> None:
         """Go on with another planner, from a cold start."""
         self.planner_name = planner
+        self.planner_params = params
         self._planner = registry.make(planner, **params)
         self._state = self._planner.start(self._seed)
 

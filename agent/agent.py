@@ -16,7 +16,7 @@ from agent.memory import Memory
 from agent.perception import Belief, Percept, Perception
 from agent.problem import ImaginedProblem
 from envs.guardrails.ruleset import Guardrails
-from envs.task import Snapshot
+from envs.task import Snapshot, TaskParams
 from envs.trajectory import Trajectory
 from planners.problem import Plan
 from worldmodels.model import WorldModel
@@ -30,7 +30,7 @@ class Decision:
     plan: Plan[Trajectory]
     problem: ImaginedProblem
     planner: str
-    fallback: bool  # whether the executed action is the fallback's
+    fallback: bool  # whether the fallback acts because nothing else was allowed
     seconds: float  # wall clock from percept to action
     plan_seconds: float  # of it, planning
 
@@ -61,6 +61,7 @@ class Agent:
         self.decision: Decision | None = None
         self._belief: Belief | None = None
         self._verdict: Verdict | None = None
+        self._pending: tuple[np.ndarray, float, np.ndarray] | None = None  # until it is known where it led
         self._step = 0
 
     def reset(self, seed: int = 0) -> None:
@@ -68,26 +69,29 @@ class Agent:
         self.memory.close()
         self.configurator.reset()
         self.actor.reset(seed)
-        self._belief = self._verdict = self.decision = None
+        self._belief = self._verdict = self._pending = self.decision = None
         self._step = 0
 
-    def act(self, observation: Any, snapshot: Snapshot | None = None) -> np.ndarray:
+    def act(
+        self, observation: Any, snapshot: Snapshot | None = None, params: TaskParams | None = None
+    ) -> np.ndarray:
         """The action (A,) in [-1,1] for this percept.
 
         Args:
             observation: the environment's own.
             snapshot: `Environment.snapshot()`, for an agent whose perception is privileged.
+            params: the task's instruction (`agent.perception.instruction`), for one whose is not.
 
         Raises:
             GuardrailTampered: the guardrails are not those the agent was built with.
-            ValueError: privileged perception without a snapshot.
+            ValueError: perception without the snapshot or the instruction it needs.
         """
         clock = time.perf_counter()
         self.guardrails.verify(self.digest)
-        belief = self._perceive(Percept(observation, snapshot))
+        belief = self._perceive(Percept(observation, snapshot, params))
         assert belief.snapshot is not None
         settings = self.configurator.settings
-        if settings.planner != self.actor.planner_name:
+        if (settings.planner, settings.planner_params) != (self.actor.planner_name, self.actor.planner_params):
             self.actor.switch(settings.planner, settings.planner_params)
         problem = ImaginedProblem(
             self.model,
@@ -104,24 +108,42 @@ class Agent:
         self.actor.advance(1)
         self.configurator.observe(plan, self._step)
         self._step += 1
-        fallback = executed.intervened or plan.statistics.source == "fallback"
+        # A fallback that is simply the best plan is no event; one that acts because nothing was allowed is.
+        fallback = executed.intervened or (plan.statistics.source == "fallback" and not plan.feasible)
         seconds = time.perf_counter() - clock
         self.decision = Decision(executed, plan, problem, settings.planner, fallback, seconds, planned)
         return executed.action
 
-    def remember(self, cost: float, margin: np.ndarray, state: np.ndarray) -> None:
-        """Store what the last action led to: cost, judged margins (G,), and the state (S,) after it."""
+    def remember(self, cost: float, margin: np.ndarray, state: np.ndarray | None = None) -> None:
+        """Store what the last action led to: cost, judged margins (G,), and the state (S,) after it.
+
+        An agent that is not privileged gets no state: its next belief is remembered instead.
+        """
         assert self.decision is not None
-        self.memory.add(self.decision.executed.action, cost, margin, state)
+        self._pending = (self.decision.executed.action, cost, margin)
+        if state is not None:
+            self._remember(state)
+
+    def finish(self, observation: Any, params: TaskParams | None = None) -> None:
+        """End the episode with the observation that the last action led to."""
+        if self._pending is not None:
+            self._perceive(Percept(observation, None, params))
+        self.memory.close()
 
     def _perceive(self, percept: Percept) -> Belief:
         if self._belief is None or self.decision is None:
             belief = self.perception.reset(percept)
-            self.memory.begin(belief.features if belief.snapshot is None else belief.snapshot.state)
+            self.memory.begin(_state(belief))
         else:
             belief = self.perception.update(percept, self.decision.executed.action)
+            self._remember(_state(belief))
         self._belief = belief
         return belief
+
+    def _remember(self, state: np.ndarray) -> None:
+        if self._pending is not None:
+            self.memory.add(*self._pending, state)
+            self._pending = None
 
     def _fallback(self, start: Snapshot) -> np.ndarray:
         """The back-up that the gate verified at the last step, or the fallback's action held."""
@@ -135,3 +157,8 @@ class Agent:
         if self._verdict.passed:
             return Executed(action.copy(), False, "")
         return Executed(self.gate.fallback(start), True, self._verdict.reason)
+
+
+def _state(belief: Belief) -> np.ndarray:
+    """What memory keeps of a belief."""
+    return belief.features if belief.snapshot is None else belief.snapshot.state

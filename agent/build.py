@@ -9,6 +9,7 @@ from agent.agent import Agent
 from agent.config import Config, CostConfig, RuleConfig
 from agent.configurator import Configurator, Rule, Settings
 from agent.costs import ActionRate, Cost, Doubt, Effort, Objective, TaskCost
+from agent.estimator import StateEstimator
 from agent.gate import Gate
 from agent.memory import Memory
 from agent.perception import ObservationStack, Perception, PrivilegedState
@@ -88,9 +89,9 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
                 planners.make(rule.planner, **rule.planner_params)
     except ValueError as error:
         raise TelosError("planner", str(error), "see `telos list planners`") from None
-    back_up = None if config.back_up is None else BackUp(**config.back_up.model_dump())
+    back_up = task.back_up if config.back_up is None else BackUp(**config.back_up.model_dump())
     return Agent(
-        _perception(config),
+        _perception(config, task, interface),
         model,
         costs,
         rules,
@@ -101,14 +102,15 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
     )
 
 
-def _perception(config: Config) -> Perception:
+def _perception(config: Config, task: Task, interface: Interface) -> Perception:
     if config.perception.kind == "privileged":
         return PrivilegedState()
     if config.perception.kind == "stacked":
         if config.world_model.kind == "simulator":
             raise TelosError("perception.kind", "'stacked'", "privileged or estimated: the simulator needs a state")
         return ObservationStack(config.perception.depth)
-    raise TelosError("perception.kind", config.perception.kind, "privileged or stacked")
+    settings = config.perception.model_dump(exclude={"kind"})
+    return StateEstimator(task, interface, **settings, threads=config.threads)
 
 
 def _rule(rule: RuleConfig, index: int, names: tuple[str, ...]) -> Rule:

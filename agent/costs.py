@@ -97,12 +97,14 @@ class Objective:
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,H)"""
-        (weight, first), *others = self.terms
-        total = first.step_cost(trajectory, params)
-        total = total if weight == 1 else weight * total
-        for weight, term in others:
-            total = total + weight * term.step_cost(trajectory, params)
-        return total
+        total: Tensor | None = None
+        for weight, term in self.terms:
+            if weight == 0:
+                continue  # the configurator may raise it later
+            cost = term.step_cost(trajectory, params)
+            cost = cost if weight == 1 else weight * cost
+            total = cost if total is None else total + cost
+        return torch.zeros_like(trajectory.doubt) if total is None else total
 
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,)"""

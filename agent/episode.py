@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from agent.agent import Agent
+from agent.perception import instruction
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.monitor import Monitor
@@ -105,14 +106,16 @@ def run(
     while not (terminated or truncated) and len(steps) < limit:
         if render_every and len(steps) % render_every == 0:
             images.append(env.render())
-        action = agent.act(observation, before if agent.perception.privileged else None)
+        told = env.snapshot()  # the agent's own copy: what it does to it reaches nobody else
+        privileged = agent.perception.privileged
+        action = agent.act(observation, told if privileged else None, instruction(told.params))
         decision = agent.decision
         assert decision is not None
         observation, reward, terminated, truncated, _ = env.step(action)
         after = env.snapshot()
         judgement = monitor.judge(before, env.control(), after)
         margin = judgement.margin.numpy()
-        agent.remember(-reward, margin, after.state)
+        agent.remember(-reward, margin.copy(), after.state if privileged else None)
         step = Step(
             len(steps),
             reward,
@@ -131,7 +134,7 @@ def run(
         if watch is not None:
             watch(step)
         before = after
-    agent.memory.close()
+    agent.finish(observation, instruction(env.snapshot().params))
     return EpisodeResult(
         accepted,
         tuple(steps),

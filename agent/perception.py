@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from envs.task import Snapshot
+from envs.task import Snapshot, TaskParams
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Percept:
 
     observation: Any  # the environment's own: an array or a dict of arrays
     snapshot: Snapshot | None  # read-only state and TaskParams, for agents declared privileged
+    params: TaskParams | None = None  # the task's instruction: targets and sizes that a person set
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Perception(Protocol):
     def update(self, percept: Percept, action: np.ndarray) -> Belief:
         """The belief after `action` (A,) in [-1,1] was executed."""
         ...
+
+
+def instruction(params: TaskParams) -> TaskParams:
+    """What a person may tell any agent: all of the params but `stale`, which are pieces of the physics state."""
+    return TaskParams(params.model, params.attributes)
 
 
 def flatten(observation: Any) -> np.ndarray:

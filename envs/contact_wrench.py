@@ -12,18 +12,18 @@ Each begins from the integration state recorded before it; stage states are buil
 `mj_RungeKutta`; `Batch.forward` evaluates them on a model that has one sensor more, the trigger.
 The batch carries `qacc_warmstart` from stage to stage, whatever the engine does with it. The cost
 is 4 forward passes per control step (RK4; K substeps cost 4K) or 1, and only where asked for.
+
+`cfrc_int` and `cacc`, which `mj_rnePostConstraint` computes too, are not offered: it mixes the velocity
+of the new state into them.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import mujoco
 import mujoco.batch
 import numpy as np
 
-FIELDS = ("cfrc_ext", "cfrc_int", "cacc")
-"""What `mj_rnePostConstraint` computes: (nbody,6) each, rotation first, about the tree's centre of mass."""
+FIELD = "cfrc_ext"  # MjData: (nbody,6), torque and force on each body, about its tree's centre of mass
 _FREE, _BALL = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
 _STAGES = (0.5, 0.5, 1.0)  # RK4: each stage's step along the stage before it
 
@@ -41,23 +41,22 @@ def add_trigger(spec: mujoco.MjSpec, name: str) -> None:
 class ContactWrench:
     """Does the last substep of many control steps again, as far as `mj_rnePostConstraint`."""
 
-    def __init__(self, model: mujoco.MjModel, number: int, threads: int, fields: Iterable[str]) -> None:
+    def __init__(self, model: mujoco.MjModel, number: int, threads: int) -> None:
         """
         Args:
             model: compiled, with the trigger in it.
             number: control steps at once, N·H.
             threads: C threads.
-            fields: which of FIELDS to read.
         """
         self._model = model
         self._batch = mujoco.batch.Batch(model, number, min(threads, number))
         self._rk4 = model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
         # Bound before the first pass: a field bound between two passes reads zero.
         self._qacc, self._act_dot = self._batch.bind("qacc"), self._batch.bind("act_dot")
-        self.values = {name: self._batch.bind(name) for name in fields}  # (number,nbody,6), of the last `update`
+        self.values = self._batch.bind(FIELD)  # (number,nbody,6), of the last `update`
 
     def update(self, states: np.ndarray, controls: np.ndarray) -> np.ndarray:
-        """Recompute `values`.
+        """Compute `values` anew.
 
         Args:
             states: (number,S), mjSTATE_INTEGRATION before the last substep.

@@ -72,7 +72,8 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         return np.array(self.backend.data.ctrl)
 
     def _params(self) -> TaskParams:
-        stale = sorted({r.name.split("/", 1)[1] for r in self.task.requests if r.name.startswith(("raw/", "post_constraint/"))})
+        lagging = [r.name for r in self.task.requests if r.name.startswith(("raw/", "post_constraint/"))]
+        stale = sorted({name.split("/", 1)[1] for name in lagging})
         data = self.backend.data
         return TaskParams(
             MappingProxyType({name: np.array(getattr(self.model, name)) for name in self.task.params}),

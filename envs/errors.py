@@ -45,6 +45,13 @@ class TelosError(Exception):
             message += f"; did you mean {self.nearest!r}?"
         return message
 
+    @classmethod
+    def unknown(cls, where: str, given: str, options: Iterable[str]) -> TelosError:
+        """A name that is not among the options; of many, the first 40 are shown."""
+        names = sorted(options)
+        shown = [*names[:40], f"… ({len(names)} in all)"] if len(names) > 40 else names
+        return cls(where, repr(given), shown, nearest(given, names))
+
 
 class GuardrailTampered(TelosError):
     """A guardrail is no longer what its digest says: nothing may be decided with it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mujoco
 import yaml
@@ -39,6 +39,8 @@ def read_text(where: str, path: Path, kind: str) -> str:
         folder = path.parent
         others = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         raise TelosError(where, f"{str(path)!r}, which does not exist", kind, nearest(path.name, others))
+    if not path.is_file():  # a device or a pipe may never end
+        raise TelosError(where, f"{str(path)!r}, which is not a regular file", kind)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -103,11 +105,12 @@ def translated(
     """
     first = error.errors()[0]
     missing = first["type"] in ("missing", "extra_forbidden")
-    where, section, value = "", "", content
+    where, section = "", ""
+    value: Any = content
     for i, part in enumerate(first["loc"]):
         last = i == len(first["loc"]) - 1
         try:
-            value = value[part]
+            value = cast(Any, value)[part]
         except (KeyError, IndexError, TypeError):
             if not (missing and last):
                 break  # pydantic adds which member of a union it tried

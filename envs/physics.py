@@ -132,7 +132,7 @@ class BatchPhysics:
         sources = {reading.source for reading in self.readings}
         self._sensors = bool(sources & {"sensor", "power"})
         self._fields = tuple({r.field: None for r in self.readings if r.source == "raw"})
-        self._again = tuple({r.field: None for r in self.readings if r.source == "post_constraint"})
+        self._again = "post_constraint" in sources
         self._states = bool(sources & {"state", "post_constraint"})
         self._aligned = any(r.source == "sensor" for r in self.readings)
         self._pools: dict[tuple[int, int], _Pool] = {}
@@ -155,7 +155,7 @@ class BatchPhysics:
                 batch.bind("sensordata")
             again = None
             if self._again:
-                again = ContactWrench(self.model, number * horizon, self.threads, self._again)
+                again = ContactWrench(self.model, number * horizon, self.threads)
             pool = _Pool(batch, np.zeros((number, horizon * self.substeps, self.model.nu)), {}, again)
             self._pools[number, horizon] = pool
         return pool
@@ -277,7 +277,7 @@ class BatchPhysics:
             name, columns = reading.request.name, slice(reading.start, reading.start + reading.size)
             if reading.source in ("raw", "post_constraint"):
                 if pool.again is not None and reading.source == "post_constraint":
-                    values = pool.again.values[reading.field]
+                    values = pool.again.values
                 else:
                     values = pool.out[reading.field][:, steps - 1 :: steps]
                 values = values.reshape(number, horizon, -1)

@@ -146,8 +146,8 @@ def check(spec: mujoco.MjSpec, request: Request) -> None:
     kind, objects = parse(request.name)
     meaning = KINDS[kind]
     if meaning.source == "post_constraint":
-        if objects[0] not in contact_wrench.FIELDS:
-            raise TelosError.unknown(f"signal {request.name!r}", objects[0], contact_wrench.FIELDS)
+        if objects[0] != contact_wrench.FIELD:
+            raise TelosError.unknown(f"signal {request.name!r}", objects[0], [contact_wrench.FIELD])
     elif meaning.source == "raw":
         if objects[0] not in mujoco.batch.DATA_FIELDS:
             raise TelosError.unknown(f"signal {request.name!r}", objects[0], mujoco.batch.DATA_FIELDS)

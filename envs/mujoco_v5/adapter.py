@@ -25,7 +25,8 @@ class Gymnasium:
         self.model: mujoco.MjModel = self._env.model
         self.data: mujoco.MjData = self._env.data
         self.substeps = int(self._env.frame_skip)
-        assert wrapped.spec is not None and wrapped.spec.max_episode_steps is not None
+        assert wrapped.spec is not None
+        assert wrapped.spec.max_episode_steps is not None
         self.frame_limit = wrapped.spec.max_episode_steps
         self.observation_space = self._env.observation_space
         # The model's range, not the action space's: float32 would round 0.4 to a value outside it.

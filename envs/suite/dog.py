@@ -1,4 +1,4 @@
-"""Dog (Merel et al. and dm_control): stand, walk, trot and run."""
+"""Dog as in dm_control: stand, walk, trot and run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STAND = (
 _MOVE = (*_STAND, *at_states("center_of_mass_velocity/torso", "body_x_axis/torso"))
 
 
-def _spec(speed: float):
+def _spec(speed: int):
     return xml_spec(*dm.get_model_and_assets(speed * _SECONDS))
 
 
@@ -62,11 +62,11 @@ def _moving(speed: float) -> RewardFunction:
     return reward
 
 
-def _dog(task: str, speed: float) -> Task:
+def _dog(task: str, speed: int) -> Task:
     return suite_task(
         "dog",
         task,
-        partial(_spec, speed or 1.0),
+        partial(_spec, speed or 1),
         _moving(speed) if speed else _standing,
         _MOVE if speed else _STAND,
         attributes=("_stand_height", "_body_weight"),
@@ -75,19 +75,19 @@ def _dog(task: str, speed: float) -> Task:
 
 def stand() -> Task:
     """Stand upright with the weight on the feet."""
-    return _dog("stand", 0.0)
+    return _dog("stand", 0)
 
 
 def walk() -> Task:
     """Walk forward at 1 m/s."""
-    return _dog("walk", 1.0)
+    return _dog("walk", 1)
 
 
 def trot() -> Task:
     """Trot forward at 3 m/s."""
-    return _dog("trot", 3.0)
+    return _dog("trot", 3)
 
 
 def run() -> Task:
     """Run forward at 9 m/s."""
-    return _dog("run", 9.0)
+    return _dog("run", 9)

@@ -176,30 +176,30 @@ TIP = "site_position/tip"
     ("changes", "where", "message"),
     [
         ({"model": None}, "model", "given nothing"),
-        ({"modell": "x"}, "modell", "mean 'model'"),
+        ({"modell": "x"}, "modell", "mean model?"),
         ({"frames": 0}, "frames", "greater than or equal to 1"),
-        ({"frames": "many"}, "frames", "'many'"),
+        ({"frames": "many"}, "frames", "given many"),
         ({"alive": float("nan")}, "alive", "finite"),
         ({"control_period": float("inf")}, "control_period", "finite"),
-        ({"control_period": 0.012}, "control_period", "multiple of the model's timestep"),
+        ({"control_period": 0.012}, "control_period", "multiple of the models timestep"),
         ({"control_period": None}, "", "one of control_period and substeps"),
         ({"substeps": 4}, "", "one of control_period and substeps"),
         ({"observation": []}, "observation", "at least 1"),
-        ({"observation": ["qpos", "qval"]}, "observation[1]", "mean 'qvel'"),
+        ({"observation": ["qpos", "qval"]}, "observation[1]", "mean qvel?"),
         ({"observation": ["contact_force/lower"]}, "observation[0]", "a force belongs to a step"),
-        ({"reward": [{"signal": "qpos"}, {"signal": "site_position/tipp"}]}, "reward[1].signal", "mean 'tip'"),
-        ({"reward": [{"signal": "site_positon/tip"}]}, "reward[0].signal", "mean 'site_position'"),
+        ({"reward": [{"signal": "qpos"}, {"signal": "site_position/tipp"}]}, "reward[1].signal", "mean tip?"),
+        ({"reward": [{"signal": "site_positon/tip"}]}, "reward[0].signal", "mean site_position?"),
         ({"reward": [{"signal": "site_position"}]}, "reward[0].signal", "site_position/SITE"),
         ({"reward": [{"signal": "raw/xpos"}]}, "reward[0].signal", "allowed: time, qpos"),
-        ({"reward": [{"signal": TIP, "weigth": 1}]}, "reward[0].weigth", "mean 'weight'"),
+        ({"reward": [{"signal": TIP, "weigth": 1}]}, "reward[0].weigth", "mean weight?"),
         ({"reward": [{"signal": TIP, "weight": float("nan")}]}, "reward[0].weight", "finite"),
-        ({"reward": [{"signal": TIP, "norm": "l3"}]}, "reward[0].norm", "'smooth_abs'"),
+        ({"reward": [{"signal": TIP, "norm": "l3"}]}, "reward[0].norm", "smooth_abs"),
         ({"reward": [{"signal": TIP, "component": 3}]}, "reward[0].component", "0 to 2"),
         ({"reward": [{"signal": TIP, "target": [0.0, 1.0]}]}, "reward[0].target", "one, or 3"),
         ({"reward": [{"signal": TIP, "reference": "qpos"}]}, "reward[0].reference", "3 or 1"),
         ({"reward": [{"signal": TIP, "norm": "tolerance", "lower": 2, "upper": 1}]}, "reward[0]", "above"),
-        ({"reset": {"keyframe": "hangin"}}, "reset.keyframe", "mean 'hanging'"),
-        ({"reset": {"joints": {"elbo": {"qpos": [0, 1]}}}}, "reset.joints", "mean 'elbow'"),
+        ({"reset": {"keyframe": "hangin"}}, "reset.keyframe", "mean hanging?"),
+        ({"reset": {"joints": {"elbo": {"qpos": [0, 1]}}}}, "reset.joints", "mean elbow?"),
         ({"reset": {"joints": {"elbow": {"qpos": [1, 0]}}}}, "reset.joints.elbow", "above"),
         ({"reset": {"joints": {"elbow": {"q": [0, 1]}}}}, "reset.joints.elbow.q", "qpos, qvel"),
         ({"termination": [{"signal": TIP}]}, "termination[0]", "lower, upper, or both"),
@@ -208,6 +208,7 @@ TIP = "site_position/tip"
         ({"guardrails": ["keep_out"]}, "guardrails[0]", "dictionary"),
         ({"model": "arm.xlm"}, "model", "does not exist"),
         ({"model": str(DATA)}, "model", "a directory"),
+        ({"model": "/dev/zero"}, "model", "not a regular file"),
         ({"model": str(ARM)}, "model", "not XML"),
     ],
 )
@@ -216,7 +217,7 @@ def test_errors_name_file_and_key(write, changes: dict[str, Any], where: str, me
     with pytest.raises(TelosError) as caught:
         registry.load(str(path))
     assert caught.value.where == (f"{path}: {where}" if where else str(path))
-    assert message in str(caught.value)
+    assert message in str(caught.value).replace("'", "")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
@@ -236,14 +237,14 @@ def test_errors_name_file_and_key(write, changes: dict[str, Any], where: str, me
 def test_files_that_are_no_task(tmp_path: Path, content: bytes, message: str):
     path = tmp_path / "task.yml"
     path.write_bytes(content)
-    with pytest.raises(TelosError, match="task.yml") as caught:
+    with pytest.raises(TelosError, match=r"task\.yml") as caught:
         registry.load(str(path))
     assert message in str(caught.value)
 
 
 def test_a_missing_file_names_its_neighbour(tmp_path: Path):
     (tmp_path / "arm.yaml").write_text("model: arm.xml")
-    with pytest.raises(TelosError, match="does not exist.*mean 'arm.yaml'"):
+    with pytest.raises(TelosError, match=r"does not exist.*mean .?arm.yaml"):
         registry.load(str(tmp_path / "armm.yaml"))
     (tmp_path / "folder.yaml").mkdir()
     with pytest.raises(TelosError, match="a directory"):
@@ -268,13 +269,13 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path):
 def test_models_that_do_not_work(tmp_path: Path, xml: str, message: str):
     (tmp_path / "model.xml").write_text(xml)
     (tmp_path / "task.yaml").write_text("model: model.xml\nsubsteps: 1\n")
-    with pytest.raises(TelosError, match="task.yaml: model") as caught:
+    with pytest.raises(TelosError, match=r"task\.yaml: model") as caught:
         registry.load(str(tmp_path / "task.yaml"))
     assert message in str(caught.value)
 
 
 def test_divergence_ends_the_episode(tmp_path: Path):
-    text = (DATA / "arm.xml").read_text().replace('ctrlrange="-12 12"', 'ctrlrange="-1e12 1e12"')
+    text = (DATA / "arm.xml").read_text().replace('ctrlrange="-12 12"', 'ctrlrange="-12 12" gear="1e12"')
     (tmp_path / "arm.xml").write_text(text)
     (tmp_path / "task.yaml").write_text("model: arm.xml\nsubsteps: 4\n")
     environment = registry.make(str(tmp_path / "task.yaml"))

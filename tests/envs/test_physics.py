@@ -13,7 +13,7 @@ from envs.environment import Environment
 from envs.errors import TelosError
 from envs.physics import INTEGRATION, BatchPhysics, PhysicsOptions
 from envs.requests import Request
-from envs.task import TaskParams, at_states, in_steps
+from envs.task import at_states, in_steps
 from envs.variants import Variant
 
 QUADRUPED = "dm_control/quadruped-walk-v0"
@@ -33,8 +33,8 @@ SLIDER = """
 """
 
 
-def _slider(requests: tuple[Request, ...] = at_states("body_position/cart"), substeps: int = 1) -> BatchPhysics:
-    return BatchPhysics(lambda: mujoco.MjSpec.from_string(SLIDER), requests, 0.01 * substeps, threads=1)
+def _slider(requests: tuple[Request, ...] = at_states("body_position/cart")) -> BatchPhysics:
+    return BatchPhysics(lambda: mujoco.MjSpec.from_string(SLIDER), requests, 0.01, threads=1)
 
 
 def _start(model: mujoco.MjModel, qpos: float = 0.0, qvel: float = 0.0, time: float = 0.0) -> np.ndarray:
@@ -252,7 +252,8 @@ def _boxes() -> mujoco.MjSpec:
         for i in range(6)
     )
     return mujoco.MjSpec.from_string(
-        f'<mujoco><size memory="8K"/><worldbody><geom type="plane" size="9 9 1"/>{bodies}</worldbody></mujoco>'
+        '<mujoco><size memory="8K"/><worldbody><geom type="plane" size="9 9 1"/>'
+        f"{bodies}</worldbody></mujoco>"
     )
 
 
@@ -277,6 +278,18 @@ def test_a_simulation_that_raises_spoils_only_itself(requests):
         for index in (0, 2):
             alone = BatchPhysics(_boxes, requests, 0.004, threads=1)
             _same(found, _lone(alone, starts[index], controls[index]), index)
+
+
+def test_an_error_in_the_terminal_evaluation_is_seen():
+    """Naive: only the steps can raise. Here they end well, in a state that MuJoCo cannot evaluate."""
+    physics = BatchPhysics(_boxes, at_states("body_position/b0"), 0.002, threads=1)
+    good = _state(physics.model, mujoco.MjData(physics.model))
+    falling = good.copy()
+    falling[1 : 1 + physics.model.nq].reshape(-1, 7)[:, 2] = 0.18  # beyond the bounding spheres
+    falling[1 + physics.model.nq :][: physics.model.nv].reshape(-1, 6)[:, 2] = -15.0
+    found = physics.rollout(np.stack([good, falling]), np.zeros((2, 1, 0)), states=True)
+    assert_allclose(found.final[:, 0], 0.002)  # naive: says it is well
+    assert found.valid.tolist() == [True, False]
 
 
 def test_valid_again_after_a_divergence():
@@ -356,7 +369,9 @@ def test_disabled_contacts_let_things_fall_through():
     def lowest(options: PhysicsOptions) -> float:
         physics = BatchPhysics(ball, at_states("body_position/ball"), 0.05, options)
         start = _state(physics.model, mujoco.MjData(physics.model))
-        return float(physics.rollout(start, np.zeros((1, 20, 0))).signals.state["body_position/ball"][..., 2].min())
+        return float(
+            physics.rollout(start, np.zeros((1, 20, 0))).signals.state["body_position/ball"][..., 2].min()
+        )
 
     def ball() -> mujoco.MjSpec:
         return mujoco.MjSpec.from_string(
@@ -497,7 +512,9 @@ def test_observation_noise_touches_observations_only():
     noisy_states, noisy, noisy_rewards = _run(Variant(observation_noise=0.3), actions)
     assert_array_equal(noisy_states, states)
     assert_array_equal(noisy_rewards, rewards)
-    noise = np.array([np.concatenate([a[k] - b[k] for k in b]) for a, b in zip(noisy, observations, strict=True)])
+    noise = np.array(
+        [np.concatenate([a[k] - b[k] for k in b]) for a, b in zip(noisy, observations, strict=True)]
+    )
     assert np.abs(noise).min() > 0
     assert noise.std() == pytest.approx(0.3, rel=0.1)
     assert noise.mean() == pytest.approx(0.0, abs=0.04)
@@ -512,7 +529,9 @@ def test_a_factor_must_be_positive_and_finite(field, value):
         Variant(**{field: value})
 
 
-@pytest.mark.parametrize("arguments", [{"latency": -1}, {"observation_noise": -0.1}, {"observation_noise": np.nan}])
+@pytest.mark.parametrize(
+    "arguments", [{"latency": -1}, {"observation_noise": -0.1}, {"observation_noise": np.nan}]
+)
 def test_latency_and_noise_must_not_be_negative(arguments):
     with pytest.raises(TelosError, match="variant"):
         Variant(**arguments)
@@ -526,7 +545,9 @@ def test_a_planning_model_can_be_given_the_same_variant():
     period = env.interface.control_period
     actions = np.random.default_rng(0).uniform(-1, 1, (1, 20, 1))
     start = env.snapshot().state
-    nominal = BatchPhysics(env.task.spec, (), period).rollout(start, env.interface.native(actions), states=True)
+    nominal = BatchPhysics(env.task.spec, (), period).rollout(
+        start, env.interface.native(actions), states=True
+    )
     varied = BatchPhysics(env.task.spec, (), period, prepare=variant.apply)
     found = varied.rollout(start, env.interface.native(actions), states=True)
     for t, action in enumerate(actions[0]):

@@ -28,7 +28,8 @@ MODEL = """
       <site name="bumper" type="box" size=".2 .2 .2"/>
       <body name="pole">
         <joint name="hinge" type="hinge" axis="0 1 0"/>
-        <geom name="pole" type="capsule" fromto="0 0 .1 -.3 0 .2" size=".02" mass=".2" contype="0" conaffinity="0"/>
+        <geom name="pole" type="capsule" fromto="0 0 .1 -.3 0 .2"
+              size=".02" mass=".2" contype="0" conaffinity="0"/>
         <site name="tip" pos="-.3 0 .2"/>
       </body>
     </body>
@@ -113,7 +114,9 @@ READERS = {
     "joint_velocity/hinge": lambda m, d: d.joint("hinge").qvel,
     "actuator_velocity/push": lambda m, d: d.actuator("push").velocity,
     "body_velocity/pole": lambda m, d: _velocity(m, d, mujoco.mjtObj.mjOBJ_XBODY, ("body", "pole"))[3:],
-    "body_angular_velocity/pole": lambda m, d: _velocity(m, d, mujoco.mjtObj.mjOBJ_XBODY, ("body", "pole"))[:3],
+    "body_angular_velocity/pole": lambda m, d: _velocity(m, d, mujoco.mjtObj.mjOBJ_XBODY, ("body", "pole"))[
+        :3
+    ],
     "site_velocity/tip": lambda m, d: _velocity(m, d, mujoco.mjtObj.mjOBJ_SITE, ("site", "tip"))[3:],
 }
 # `mj_step` integrates these last: read after it, they are right.
@@ -166,7 +169,9 @@ def test_the_terminal_state_is_judged(integrator):
     assert distance.argmin() == HORIZON
     naive = distance[:HORIZON].min()
     assert naive > distance.min() + 0.01
-    assert_array_equal(recording.signals.state["qpos"][0, -1], recording.states[0, -1, 1 : 1 + physics.model.nq])
+    assert_array_equal(
+        recording.signals.state["qpos"][0, -1], recording.states[0, -1, 1 : 1 + physics.model.nq]
+    )
     assert_array_equal(recording.states[0, -1], recording.final[0])
 
 
@@ -195,7 +200,9 @@ def test_forces_belong_to_the_substep_they_act_in(integrator):
 
 
 @pytest.mark.parametrize("integrator", INTEGRATORS)
-@pytest.mark.parametrize("name", ["body_position/pole", "center_of_mass_velocity/cart", "geom_distance/cart/ball", "qvel"])
+@pytest.mark.parametrize(
+    "name", ["body_position/pole", "center_of_mass_velocity/cart", "geom_distance/cart/ball", "qvel"]
+)
 def test_the_last_substep_of_an_interval_is_the_state_after_the_step(name, integrator):
     """Naive: the record of that substep, which holds the value before it."""
     physics = _physics((*at_states(name), *in_steps(name)), integrator)
@@ -269,7 +276,10 @@ def test_geom_distance_is_the_distance_of_surfaces():
     for name in names:
         one, two = (model.geom(g).id for g in name.split("/")[1:])
         _, correct = _by_hand(
-            model, start, controls[0], lambda d: mujoco.mj_geomDistance(model, d, one, two, 10.0, None)  # noqa: B023
+            model,
+            start,
+            controls[0],
+            lambda d: mujoco.mj_geomDistance(model, d, one, two, 10.0, None),  # noqa: B023
         )
         assert_allclose(found.state[name][0, :, 0], correct, atol=1e-10)
     naive = (found.state["geom_position/cart"] - found.state["geom_position/ball"]).norm(dim=-1)
@@ -351,7 +361,9 @@ def test_an_unknown_name_gives_the_nearest_match(name, nearest):
     assert name in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["geom_distance/cart", "geom_distance/cart/ball/floor", "qpos/cart", "body_position"])
+@pytest.mark.parametrize(
+    "name", ["geom_distance/cart", "geom_distance/cart/ball/floor", "qpos/cart", "body_position"]
+)
 def test_a_name_with_the_wrong_number_of_objects_is_refused(name):
     with pytest.raises(TelosError):
         _physics(at_states(name))
@@ -363,7 +375,9 @@ def test_a_free_joint_has_no_single_position(name):
         _physics(at_states(name))
 
 
-@pytest.mark.parametrize("name", ["actuator_force/push", "actuator_power/push", "contact_force/cart", "ctrl", "sensor/touch"])
+@pytest.mark.parametrize(
+    "name", ["actuator_force/push", "actuator_power/push", "contact_force/cart", "ctrl", "sensor/touch"]
+)
 def test_a_force_at_a_state_is_refused(name):
     with pytest.raises(TelosError):
         _physics((Request(name, "state"),))
@@ -377,7 +391,11 @@ def test_every_listed_signal_can_be_read(task_id):
     task = registry.load(task_id)
     model = task.spec().compile()
     listed = signals.available(task.spec())
-    assert {"qpos", "qvel", "body_position/torso" if "cartpole" not in task_id else "body_position/cart"} <= listed.keys()
+    assert {
+        "qpos",
+        "qvel",
+        "body_position/torso" if "cartpole" not in task_id else "body_position/cart",
+    } <= listed.keys()
     assert all(listed.values())
     geoms = [model.geom(i).name for i in range(model.ngeom) if model.geom(i).name]
     names = [name.replace("GEOM/GEOM", f"{geoms[0]}/{geoms[-1]}") for name in listed]

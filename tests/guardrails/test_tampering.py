@@ -215,3 +215,13 @@ def test_an_unchecked_config_is_checked() -> None:
             return {"lower": -99.0, "upper": 99.0}
 
     assert build([Softer(**good.model_dump())]).digest == build([good]).digest
+
+
+def test_digest_ignores_what_does_not_matter() -> None:
+    a = {"kind": "joint_velocity", "name": "a", "joint": "j", "limit": 2}
+    b = {"kind": "geom_distance", "name": "b", "geoms": ["x", "y"], "minimum": 0.1}
+    digest = build([a, b]).digest
+    assert build([b, a]).digest == digest
+    assert build([{**a, "limit": 2.0}, {**b, "geoms": ["y", "x"]}]).digest == digest
+    spelt_out = {"kind": "joint_velocity", "name": "a", "joint": "j", "lower": -2, "upper": 2.0}
+    assert build([spelt_out, b]).digest == digest

@@ -1,0 +1,339 @@
+"""The `telos` command. Everything heavy is imported when it is used, so `telos --help` is quick.
+
+What a user can mend is one line on stderr and exit status 2; Ctrl-C is 130.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import tyro
+
+from envs.errors import TelosError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Status = int
+FAILED, INTERRUPTED = 2, 130
+MAX_MESSAGE = 1_500  # characters of one message
+OVERRIDES = "--FIELD.FIELD VALUE"
+
+Arg = tyro.conf.arg
+Positional = tyro.conf.Positional
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run episodes of a configuration into a run directory.
+
+    Any field of the configuration can be given as --FIELD.FIELD VALUE (the value is YAML), over preset and
+    file: --planner.horizon 60, --planner.budget.evaluations 256, --cost.effort 0.1, --variant.mass 1.2,
+    --video false. Guardrails can be added or tightened this way, never relaxed. `telos list presets` shows
+    where to begin; DIR/config.yaml of any run shows every field.
+    """
+
+    preset: Annotated[Positional[str | None], Arg(metavar="[PRESET|FILE]", help_behavior_hint="")] = None
+    """A preset's name, or a YAML file; the task's default preset where not given."""
+    task: Annotated[str | None, Arg(metavar="ID", help_behavior_hint="")] = None
+    """Task id (see `telos list tasks`), or a YAML file with a model of your own."""
+    planner: Annotated[str | None, Arg(metavar="NAME", help_behavior_hint="")] = None
+    """Planner (see `telos list planners`); short for --planner.kind."""
+    seed: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
+    """All randomness derives from it."""
+    episodes: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
+    """How many."""
+    out: Annotated[Path | None, Arg(metavar="DIR", help_behavior_hint="")] = None
+    """A new or empty run directory; runs/TASK-PLANNER-seedN where not given."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        _quiet_gl(video=overrides.get("video") is not False)
+        from agent import run
+        from agent.load import load
+
+        config = load(self.preset, self.task, overrides)
+        return _told(run.run(config, self.out, _console()).path)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Finish an interrupted run; no finished episode is lost or repeated."""
+
+    dir: Annotated[Positional[Path], Arg(metavar="DIR")]
+    """A run directory."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        _quiet_gl(video=True)
+        from agent import run
+
+        return _told(run.resume(self.dir, _console()).path)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write report.html again from what the run directory holds, and print its path."""
+
+    dir: Annotated[Positional[Path], Arg(metavar="DIR")]
+    """A run directory."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        _quiet_gl(video=False)
+        from agent import report
+        from agent.rundir import RunDir
+
+        print(report.write_report(RunDir.open(self.dir)))
+        return 0
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare two runs of one task: B minus A, paired by seed and episode, with 95 % intervals."""
+
+    a: Annotated[Positional[Path], Arg(metavar="A")]
+    """A run directory."""
+    b: Annotated[Positional[Path], Arg(metavar="B")]
+    """Another one."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        _quiet_gl(video=False)
+        from agent import compare
+        from agent.rundir import RunDir
+
+        compare.show(compare.compare(RunDir.open(self.a), RunDir.open(self.b)), _console(stderr=False))
+        return 0
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show the candidates, costs and margins behind one decision, as text and as a picture.
+
+    The episode is run again up to that step, and its actions are compared with the recorded ones.
+    """
+
+    dir: Annotated[Positional[Path], Arg(metavar="DIR")]
+    """A run directory."""
+    episode: int = 0
+    """Which episode, from 0."""
+    step: int = 0
+    """Which decision of it, from 0."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        _quiet_gl(video=False)
+        from agent import explain
+        from agent.rundir import RunDir
+
+        return explain.show(RunDir.open(self.dir), self.episode, self.step, _console(stderr=False))
+
+
+@dataclass(frozen=True)
+class List:
+    """List what there is to choose from."""
+
+    what: Positional[Literal["tasks", "planners", "models", "guardrails", "presets", "signals"]]
+    """Which table."""
+    task: str | None = None
+    """The task whose signals are listed."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        _quiet_gl(video=False)
+        from agent import listing
+
+        listing.show(self.what, self.task, _console(stderr=False))
+        return 0
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check versions, packages, CPUs, and whether videos can be made here."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        from agent import doctor
+
+        return doctor.show(doctor.examine(), _console(stderr=False))
+
+
+COMMANDS: dict[str, type[Any]] = {
+    "run": Run,
+    "resume": Resume,
+    "report": Report,
+    "compare": Compare,
+    "explain": Explain,
+    "list": List,
+    "doctor": Doctor,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> Status:
+    """Run one command; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments, overrides = _split(arguments)
+        command = _parse(arguments)
+        if arguments[0] != "doctor":
+            from agent.provenance import check_packages
+
+            check_packages()
+        with _terminable():
+            return command.execute(overrides)
+    except TelosError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("telos: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not complain
+        return 1
+    except MemoryError as error:
+        return _fail(f"memory: {error or 'given more than there is'}; allowed: a smaller horizon or budget")
+    except OSError as error:
+        return _fail(f"{error.filename or 'system'}: given {(error.strerror or str(error)).lower()}")
+    except Exception as error:
+        if type(error).__name__ != "Interrupted":
+            raise
+        return _interrupted(error)
+
+
+def _parse(arguments: list[str]) -> Any:
+    """The command with its arguments; a mistake becomes a TelosError of one line. SystemExit for --help."""
+    names = list(COMMANDS)
+    if not arguments:
+        arguments.append("--help")
+    first = arguments[0]
+    if not first.startswith("-") and first not in COMMANDS:
+        raise TelosError.unknown("telos", first, names)
+    union: Any = None
+    for name, kind in COMMANDS.items():
+        member = Annotated[kind, tyro.conf.subcommand(name)]  # type: ignore[valid-type]
+        union = member if union is None else union | member
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                union,
+                prog="telos",
+                description="Objective-driven agents: plan with a world model under an immutable guardrail.",
+                args=arguments,
+                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        text = " ".join(re.sub(r"[╭╮╰╯│─]+", " ", complaint.getvalue()).split())
+        text = re.sub(r" ?(Argument helptext|For full helptext).*", "", text)
+        where = f"telos {first}" if first in COMMANDS else "telos"
+        raise TelosError(where, f"{' '.join(arguments)!r}", text or "see --help") from None
+
+
+def _split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Config fields of `telos run` apart from its own flags; what they hold is checked with the config.
+
+    Raises:
+        TelosError: an unknown field, or one without a value.
+    """
+    if arguments[:1] != ["run"]:
+        return arguments, {}
+    own = ("--task", "--out", "--help")
+    rest, overrides, words = ["run"], {}, iter(arguments[1:])
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not word.startswith("--") or word == "--":
+            rest.append(word)
+        elif name in own:
+            rest.append(word)
+            if not equals and name != "--help":
+                rest.extend(value for value in [next(words, None)] if value is not None)
+        else:
+            found = value if equals else next(words, None)
+            key = name.removeprefix("--").replace("-", "_")
+            fields = _fields()
+            if key.split(".")[0] not in fields:
+                raise TelosError.unknown("telos run", name, {*own, *(f"--{field}" for field in fields)})
+            key = "planner.kind" if key == "planner" else key
+            if found is None or (not equals and found.startswith("--")):
+                raise TelosError(f"telos run {name}", "nothing", f"a value: {name} VALUE")
+            overrides[key] = _value(name, found)
+    return rest, overrides
+
+
+def _fields() -> list[str]:
+    _quiet_gl(video=True)
+    from agent.config import Config
+
+    return list(Config.model_fields)
+
+
+def _value(name: str, text: str) -> Any:
+    """A value as YAML reads it."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise TelosError(f"telos run {name}", repr(text), "a YAML value") from None
+
+
+def _quiet_gl(video: bool) -> None:
+    """Choose MuJoCo's GL backend before it is imported, and keep its import quiet."""
+    from agent import render
+
+    warnings.filterwarnings("ignore", module=r"(glfw|OpenGL|dm_control|gymnasium|shimmy|absl)\b")
+    render.prepare(video)
+
+
+@contextlib.contextmanager
+def _terminable() -> Any:
+    """SIGTERM is as good as Ctrl-C."""
+
+    def stop(number: int, frame: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before: Callable[..., Any] | int | None = None
+    with contextlib.suppress(ValueError):  # not in the main thread
+        before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _console(stderr: bool = True) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _told(path: Path) -> Status:
+    """Say where the report is, on stdout."""
+    print(path / "report.html")
+    return 0
+
+
+def _interrupted(error: Any) -> Status:
+    print(
+        f"telos: interrupted after {error.finished} finished episodes; finish with: telos resume {error.path}",
+        file=sys.stderr,
+    )
+    return INTERRUPTED
+
+
+def _fail(message: str) -> Status:
+    line = " ".join(message.split())
+    if len(line) > MAX_MESSAGE:
+        line = line[:MAX_MESSAGE] + " …"
+    print(f"telos: {line}", file=sys.stderr)
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

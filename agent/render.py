@@ -1,0 +1,98 @@
+"""Pictures of the world: which OpenGL backend works here, and frames as a video file.
+
+MuJoCo picks its backend when it is imported, from MUJOCO_GL; so `prepare` comes before that import. Without
+a backend, everything but video works.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VARIABLE = "MUJOCO_GL"
+OFF = "disable"
+BACKENDS = ("egl", "osmesa")  # in order of speed
+APT = "apt-get install -y libegl1 libosmesa6"
+PROBE_SECONDS = 60.0
+FRAMES_PER_SECOND = 30
+
+_PROBE = """
+import mujoco
+model = mujoco.MjModel.from_xml_string('<mujoco><worldbody><geom size="1"/></worldbody></mujoco>')
+renderer = mujoco.Renderer(model, 8, 8)
+renderer.update_scene(mujoco.MjData(model))
+assert renderer.render().shape == (8, 8, 3)
+renderer.close()
+print("renders")
+"""
+
+
+@cache
+def probe(backend: str) -> bool:
+    """Whether MuJoCo can render with this backend; tried in a process of its own, as it may crash."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            env={**os.environ, VARIABLE: backend},
+            capture_output=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return b"renders" in done.stdout
+
+
+def working_backend() -> str | None:
+    """The backend to render with: the one MUJOCO_GL names, else the first that works; None without one."""
+    wanted = os.environ.get(VARIABLE, "").lower()
+    if wanted in ("disable", "disabled", "off", "false", "0"):
+        return None
+    return next((name for name in ((wanted,) if wanted else BACKENDS) if probe(name)), None)
+
+
+def prepare(video: bool) -> str | None:
+    """Choose MuJoCo's backend for this process; call it before mujoco is imported. None: no video."""
+    if "mujoco" in sys.modules:
+        return os.environ.get(VARIABLE)
+    backend = working_backend() if video else None
+    os.environ[VARIABLE] = backend or OFF
+    return backend
+
+
+def ffmpeg() -> str | None:
+    """Where the ffmpeg of imageio-ffmpeg is, or None."""
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        return None
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray], rate: float = FRAMES_PER_SECOND) -> None:
+    """Frames (h,w,3) uint8 as H.264 in MP4, which every browser plays; atomic. Needs `ffmpeg()`."""
+    import imageio_ffmpeg
+
+    height, width, _ = frames[0].shape
+    scratch = path.with_name(f".{path.name}.part.mp4")
+    options = ["-crf", "26", "-movflags", "+faststart"]
+    try:
+        writer = imageio_ffmpeg.write_frames(
+            str(scratch), (width, height), fps=rate, macro_block_size=2, output_params=options
+        )
+        writer.send(None)
+        for frame in frames:
+            writer.send(frame.tobytes())
+        writer.close()
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,163 @@
+"""What a run directory keeps of an episode: one JSON row, and the arrays of its steps.
+
+Numbers that are not finite are the JSON strings "NaN", "Infinity" and "-Infinity", which `float` of Python
+and `Number` of JavaScript both read back: a margin of -Infinity is a step that could not be verified, and
+null would hide it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from agent.episode import EpisodeResult
+from envs.errors import TelosError
+
+TIMES = ("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "seconds")
+"""Fields that depend on the clock; all others are the same, bit for bit, each time a config is run."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished episode. In JSON, `return_` is "return"."""
+
+    task: str
+    planner: str
+    world_model: str
+    seed: int  # of the run
+    episode: int
+    reset_seed: int  # of the accepted start; follows from seed and episode
+    env_frames: int  # environment frames = control steps
+    decisions: int
+    return_: float  # the environment's own reward, summed
+    violation_steps: int  # as the monitor judged them
+    min_margin: dict[str, float]  # guardrail -> worst margin of the episode, in its unit
+    interventions: int  # decisions whose action the gate replaced
+    fallbacks: int  # decisions in which the fallback acted, chosen or imposed
+    resets_rejected: int  # unsafe starts
+    terminated: bool
+    privileged: bool  # whether the agent read the simulator's state
+    plan_ms_median: float
+    plan_ms_p95: float
+    decision_ms_median: float  # percept to action
+    physics_steps_per_decision: float  # simulated by the world model
+    simulator_fraction: float  # seconds inside MuJoCo's C code / seconds of planning
+    guardrails_sha256: str
+    seconds: float  # wall clock of the episode
+
+    def line(self) -> str:
+        """As one line of JSON."""
+        values = {field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)}
+        return to_json(values) + "\n"
+
+    @classmethod
+    def parse(cls, line: str, where: str) -> Row:
+        """What `line` wrote.
+
+        Raises:
+            TelosError: not a row.
+        """
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            raise TelosError(where, repr(line[:40]), "a row of JSON") from None
+        wanted = {field.name.rstrip("_"): field.name for field in fields(cls)}
+        if not isinstance(data, dict) or data.keys() != wanted.keys():
+            missing = [name for name in wanted if not isinstance(data, dict) or name not in data]
+            raise TelosError(where, f"not an episode's row (without {', '.join(missing[:3]) or 'nothing'})", "a row")
+        kinds = get_type_hints(cls)
+        return cls(**{field: _as(kinds[field], data[name], f"{where}.{name}") for name, field in wanted.items()})
+
+    def numbers(self) -> dict[str, float]:
+        """Every numeric field that says how the episode went; margins as `min_margin.NAME`."""
+        plain = {
+            field.name.rstrip("_"): float(getattr(self, field.name))
+            for field in fields(self)
+            if field.type in ("int", "float") and field.name not in ("seed", "episode", "reset_seed")
+        }
+        return plain | {f"min_margin.{name}": value for name, value in self.min_margin.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The control steps of one episode as arrays, T of them."""
+
+    reward: np.ndarray  # (T,)
+    margin: np.ndarray  # (T,G), as the monitor judged them, in the order of the guardrails' names
+    violated: np.ndarray  # (T,) bool
+    plan_cost: np.ndarray  # (T,)
+    plan_ms: np.ndarray  # (T,)
+    decision_ms: np.ndarray  # (T,)
+    intervened: np.ndarray  # (T,) bool
+    fallback: np.ndarray  # (T,) bool
+    action: np.ndarray  # (T,A) in [-1,1], executed
+    state: np.ndarray  # (T,S), raw, after each step
+    start: np.ndarray  # (S',), what the agent believed at the first step
+    reasons: np.ndarray  # (T,) text, why the gate intervened
+    control_period: np.ndarray  # (), s
+
+    @staticmethod
+    def of(result: EpisodeResult, start: np.ndarray, control_period: float) -> Steps:
+        """The steps of a finished episode."""
+
+        def column(name: str, dtype: type | None = None) -> np.ndarray:
+            return np.array([getattr(step, name) for step in result.steps], dtype=dtype)
+
+        return Steps(
+            reward=column("reward", float),
+            margin=np.stack([step.margin for step in result.steps]),
+            violated=column("violated", bool),
+            plan_cost=column("plan_cost", float),
+            plan_ms=column("plan_ms", float),
+            decision_ms=column("decision_ms", float),
+            intervened=column("intervened", bool),
+            fallback=column("fallback", bool),
+            action=np.stack([step.action for step in result.steps]),
+            state=np.stack([step.state for step in result.steps]),
+            start=np.array(start),
+            reasons=column("reason", str),
+            control_period=np.array(control_period),
+        )
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON that every parser takes: what is not finite becomes a string (see above)."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def number(value: Any) -> float:
+    """A number as `to_json` wrote it. Raises ValueError for anything else."""
+    if isinstance(value, bool) or not (isinstance(value, int | float) or value in ("NaN", "Infinity", "-Infinity")):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _as(kind: Any, value: Any, where: str) -> Any:
+    try:
+        if kind is float:
+            return number(value)
+        if kind == dict[str, float]:
+            return {str(key): number(item) for key, item in value.items()}
+    except (ValueError, AttributeError, TypeError):
+        raise TelosError(where, repr(value), "a number") from None
+    if type(value) is not kind:
+        raise TelosError(where, repr(value), f"a value of type {kind.__name__}")
+    return value

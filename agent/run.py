@@ -1,0 +1,289 @@
+"""A run: episodes of one configuration into one run directory; it can be interrupted and resumed.
+
+An episode's randomness derives from the run's seed and the episode's index alone, and agent and world are
+made afresh for each, so a resumed run writes the rows that an uninterrupted one would have written. (Except
+under a planning budget in seconds: then the clock decides.)
+"""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from agent import build, episode, provenance, render, report, statistics
+from agent.agent import Agent
+from agent.config import Config
+from agent.episode import EpisodeResult
+from agent.memory import Episode
+from agent.progress import RunProgress
+from agent.row import Row, Steps, to_json
+from agent.rundir import Manifest, RunDir, is_run, refusal, write, writing, SCHEMA
+from envs.environment import Environment
+from envs.errors import TelosError
+
+RUNS = Path("runs")
+MAX_FRAMES = 450  # of a video; a longer episode is shown faster
+
+
+class Interrupted(Exception):
+    """Stopped by the user; `path` can be resumed."""
+
+    def __init__(self, path: Path, finished: int) -> None:
+        super().__init__(path, finished)
+        self.path = path
+        self.finished = finished  # episodes
+
+
+def default_out(config: Config) -> Path:
+    """runs/TASK-PLANNER-seedK, with -2, -3, … where it is taken."""
+    task = Path(config.task).stem if config.task.endswith((".yaml", ".yml")) else config.task
+    name = task.removeprefix("dm_control/").removesuffix("-v0").replace("/", "-")
+    base = f"{name}-{config.planner.kind}-seed{config.seed}"
+    path, n = RUNS / base, 1
+    while path.exists():
+        n += 1
+        path = RUNS / f"{base}-{n}"
+    return path
+
+
+def run(config: Config, out: Path | None = None, console: Console | None = None) -> RunDir:
+    """Run all episodes of a configuration.
+
+    Args:
+        config: what to run.
+        out: a new or empty directory, or one of this very configuration, which is then resumed;
+            `default_out` where None.
+
+    Raises:
+        TelosError: the configuration does not fit the task, or `out` cannot be used. Nothing is left behind.
+        Interrupted: by Ctrl-C.
+    """
+    console = console or Console(stderr=True)
+    if config.task.endswith((".yaml", ".yml")):  # a run directory must mean the same from anywhere
+        config = config.model_copy(update={"task": str(Path(config.task).resolve())})
+    path = default_out(config) if out is None else out
+    with writing(path):
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if taken:
+        return _continued(path, config, console)
+    agent, env = _made(config)  # refuses what does not fit, before anything is on disk
+    try:
+        manifest = Manifest(
+            schema=SCHEMA,
+            task=config.task,
+            seed=config.seed,
+            versions=provenance.versions(),
+            commit=provenance.commit(),
+            guardrails_sha256=agent.digest,
+            privileged=agent.perception.privileged,
+            safe_stop=config.back_up is not None,
+            assurance="L2",
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+    finally:
+        env.close()
+    rundir = RunDir.create(path, config, manifest)
+    with rundir.locked():
+        return _finish(rundir, console)
+
+
+def resume(path: Path, console: Console | None = None) -> RunDir:
+    """Finish an interrupted run; one that is finished gets its report again.
+
+    Raises:
+        TelosError: not a run directory, or a damaged one.
+        Interrupted: by Ctrl-C.
+    """
+    console = console or Console(stderr=True)
+    rundir = RunDir.open(path)
+    with rundir.locked():
+        return _finish(rundir, console)
+
+
+def _continued(path: Path, config: Config, console: Console) -> RunDir:
+    """`out` exists: go on if it is this very run, else refuse."""
+    if not path.is_dir():
+        raise TelosError(f"--out {path}", "a file", "a new or an empty directory")
+    if not is_run(path):
+        raise TelosError(f"--out {path}", "a directory with other things in it", "a new or an empty directory")
+    there = RunDir.open(path)
+    if there.config != config:
+        ours, theirs = config.model_dump(), there.config.model_dump()
+        differs = [name for name in ours if ours[name] != theirs[name]]
+        raise TelosError(
+            f"--out {path}",
+            f"the run of another configuration (other {', '.join(differs)})",
+            f"another directory, or `telos resume {path}` to finish that run",
+        )
+    console.print(f"{path} holds this run: going on with it", highlight=False, soft_wrap=True)
+    return resume(path, console)
+
+
+def _made(config: Config) -> tuple[Agent, Environment]:
+    env = build.environment(config)
+    try:
+        agent = build.agent(config, env.task, env.interface)
+        build.monitor(config, env)
+    except BaseException:
+        env.close()
+        raise
+    return agent, env
+
+
+def _finish(rundir: RunDir, console: Console) -> RunDir:
+    torch.set_num_threads(1)  # planning has its own C threads
+    config, path = rundir.config, rundir.path
+    _sweep(path)
+    dropped = rundir.repair()
+    if dropped:
+        console.print(dropped, highlight=False, soft_wrap=True)
+    rows = list(rundir.rows())
+    rules = build.guardrails(config)
+    if rules.digest != rundir.manifest.guardrails_sha256:
+        given = f"guardrails with digest {rules.digest[:12]}…"
+        raise TelosError(str(path / "config.yaml"), given, f"{rundir.manifest.guardrails_sha256[:12]}…, as it began")
+    try:
+        memory = _recalled(rundir, len(rows))
+        frames = config.frames
+        progress: RunProgress | None = None
+        while len(rows) < config.episodes:
+            agent, env = _made(config)
+            agent.memory.episodes = memory
+            try:
+                limit = min(frames or env.interface.frame_limit, env.interface.frame_limit)
+                if progress is None:
+                    progress = RunProgress(console, rules, config.episodes, limit, len(rows)).__enter__()
+                progress.begin(len(rows))
+                rows.append(_episode(rundir, agent, env, len(rows), limit, progress, console))
+            finally:
+                env.close()
+            memory = agent.memory.episodes
+            progress.end(rows[-1])
+        if progress is not None:
+            progress.__exit__(None, None, None)
+            progress = None
+        _close(rundir, rows, memory)
+    except KeyboardInterrupt:
+        raise Interrupted(path, len(rows)) from None
+    finally:
+        if progress is not None:
+            progress.__exit__(None, None, None)
+    return rundir
+
+
+def _episode(
+    rundir: RunDir, agent: Agent, env: Environment, index: int, limit: int, progress: RunProgress, console: Console
+) -> Row:
+    """Run one episode and put it on disk: video, steps, then the row that makes it count."""
+    config = rundir.config
+    every, rate = _frame_rate(limit, env.interface.control_period)
+    if index or not config.video or not _renders(env, console):
+        every = 0
+    monitor = build.monitor(config, env)
+    result = episode.run(agent, env, monitor, config.seed, index, limit, progress.step, every)
+    steps = Steps.of(result, agent.memory.episodes[-1].states[0], env.interface.control_period)
+    row = row_of(config, agent, result, steps, index)
+    if result.frames:
+        file = rundir.video_file(index)
+        with writing(file):
+            file.parent.mkdir(exist_ok=True)
+            render.write_video(file, result.frames, rate)
+    rundir.save_steps(index, steps)
+    rundir.append(row)
+    return row
+
+
+def row_of(config: Config, agent: Agent, result: EpisodeResult, steps: Steps, index: int) -> Row:
+    """The row of a finished episode."""
+    planning = float(steps.plan_ms.sum()) / 1e3
+    worst = steps.margin.min(0) if steps.margin.shape[1] else np.zeros(0)
+    return Row(
+        task=config.task,
+        planner=config.planner.kind,
+        world_model=config.world_model.kind,
+        seed=config.seed,
+        episode=index,
+        reset_seed=result.seed,
+        env_frames=len(steps),
+        decisions=len(steps),
+        return_=result.total,
+        violation_steps=int(steps.violated.sum()),
+        min_margin={name: float(margin) for name, margin in zip(agent.guardrails.names, worst, strict=True)},
+        interventions=int(steps.intervened.sum()),
+        fallbacks=int(steps.fallback.sum()),
+        resets_rejected=result.resets_rejected,
+        terminated=bool(result.terminated),
+        privileged=agent.perception.privileged,
+        plan_ms_median=float(np.median(steps.plan_ms)),
+        plan_ms_p95=float(np.percentile(steps.plan_ms, 95)),
+        decision_ms_median=float(np.median(steps.decision_ms)),
+        physics_steps_per_decision=result.physics_steps / len(steps),
+        simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
+        guardrails_sha256=agent.digest,
+        seconds=result.seconds,
+    )
+
+
+def _close(rundir: RunDir, rows: list[Row], memory: list[Episode]) -> None:
+    """What a finished run has besides its episodes."""
+    from agent.memory import Memory
+
+    kept = Memory(rundir.config.memory.capacity)
+    kept.episodes = memory
+    file = rundir.path / "memory.safetensors"
+    with writing(file):
+        try:
+            kept.save(file)
+        finally:
+            file.with_name(file.name + ".part").unlink(missing_ok=True)
+    estimates = {name: vars(estimate) for name, estimate in statistics.summarise(rows).items()}
+    write(rundir.path / "summary.json", (to_json(estimates, 2) + "\n").encode())
+    report.write_report(rundir)
+
+
+def _recalled(rundir: RunDir, finished: int) -> list[Episode]:
+    """The short-term memory as it was after the last finished episode, from the steps on disk."""
+    first = max(0, finished - rundir.config.memory.capacity)
+    episodes = []
+    for index in range(first, finished):
+        steps = rundir.steps(index)
+        states = np.concatenate([steps.start[None], steps.state])
+        episodes.append(Episode(states, steps.action, -steps.reward, steps.margin))
+    return episodes
+
+
+def _frame_rate(frames: int, period: float) -> tuple[int, float]:
+    """Every how many control steps a frame is rendered, and frames per second of the video."""
+    every = max(1, round(1 / (render.FRAMES_PER_SECOND * period)), -(-frames // MAX_FRAMES))
+    return every, min(float(render.FRAMES_PER_SECOND), 1 / (every * period))
+
+
+def _renders(env: Environment, console: Console) -> bool:
+    """Whether a video can be made here; without one, a run goes on."""
+    try:
+        env.render()
+    except Exception as error:
+        why = "no GL library" if isinstance(error, AttributeError | RuntimeError) else str(error)
+        console.print(f"no video: {why}; `telos doctor` says what is missing", highlight=False)
+        return False
+    if render.ffmpeg() is None:
+        console.print("no video: imageio-ffmpeg is not installed; `telos doctor` says more", highlight=False)
+        return False
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed write left aside."""
+    try:
+        for file in (*path.glob(".*.part*"), *path.glob("*/.*.part*"), *path.glob("*.part")):
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            else:
+                file.unlink(missing_ok=True)
+    except OSError as error:
+        raise refusal(path, error) from None

@@ -1,0 +1,128 @@
+"""Speed as ratios inside one run: how much of MuJoCo's own throughput reaches `imagine()` and `plan()`.
+
+    python -m benchmarks.throughput [--out FILE]
+
+For every task, at N candidates and H control steps, four clocks around the same rollouts from the same
+state: the bare C call (`Batch.rollout` alone, recording nothing), `imagine()`, the problem's
+`evaluate()`, and one planner iteration. They are interleaved and the medians are compared, so that the
+machine's other load weighs on all alike. Every rollout that was evaluated counts in the denominator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import mujoco.batch
+import numpy as np
+import torch
+
+from agent.build import objective
+from agent.config import CostConfig
+from agent.problem import ImaginedProblem
+from envs import registry
+from envs.guardrails.ruleset import Guardrails
+from envs.physics import INTEGRATION, cpus
+from planners import registry as planners
+from planners.problem import Budget
+from worldmodels.simulator import Simulator
+
+TASKS = (
+    "dm_control/cartpole-swingup-v0",
+    "dm_control/walker-walk-v0",
+    "dm_control/cheetah-run-v0",
+    "dm_control/humanoid-run-v0",
+    "dm_control/reacher-easy-v0",
+    "dm_control/ball_in_cup-catch-v0",
+    "dm_control/finger-spin-v0",
+)
+
+
+def measure(task_id: str, number: int, horizon: int, repeats: int, threads: int) -> dict[str, Any]:
+    """One row: median seconds of each clock, and their ratios."""
+    env = registry.make(task_id)
+    env.reset(seed=0)
+    task, interface, start = env.task, env.interface, env.snapshot()
+    _, costs = objective(CostConfig(), task)
+    model = Simulator(task, interface, costs.requests, threads=threads)
+    fallback = {"fallback": torch.zeros(horizon, interface.action_size, dtype=torch.float64)}
+    problem = ImaginedProblem(model, costs, Guardrails(), start, horizon, fallback)
+    planner = planners.make("icem", iterations=1, knots=10)
+    state = planner.start(0)
+    rng = np.random.default_rng(0)
+    actions = torch.from_numpy(rng.uniform(-1, 1, (number, horizon, interface.action_size)))
+
+    bare_model = task.spec().compile()
+    model.physics.set_params(start.params)
+    for name, value in start.params.model.items():
+        getattr(bare_model, name)[...] = value
+    batch = mujoco.batch.Batch(bare_model, number, threads)
+    control = np.repeat(interface.native(actions.numpy()), model.physics.substeps, axis=1)
+    row = start.state[: mujoco.mj_stateSize(bare_model, INTEGRATION)]
+
+    def bare() -> None:
+        batch.state[:] = row
+        batch.rollout(control.shape[1], control, record=())
+
+    def plan() -> None:
+        planner.plan(state, problem, Budget(evaluations=number))
+
+    clocks: dict[str, Callable[[], Any]] = {
+        "bare": bare,
+        "imagine": lambda: model.imagine(start, actions),
+        "evaluate": lambda: problem.evaluate(actions),
+        "plan": plan,
+    }
+    times: dict[str, list[float]] = {name: [] for name in clocks}
+    inside: list[float] = []
+    for round_ in range(repeats + 3):
+        for name, call in clocks.items():
+            before, clock = model.physics.seconds, time.perf_counter()
+            call()
+            elapsed = time.perf_counter() - clock
+            if round_ >= 3:  # the first rounds warm caches and buffers
+                times[name].append(elapsed)
+                if name == "plan":
+                    inside.append((model.physics.seconds - before) / elapsed)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    steps = number * control.shape[1]
+    env.close()
+    return {
+        "task": task_id,
+        "candidates": number,
+        "horizon": horizon,
+        "threads": threads,
+        "physics_steps": steps,
+        "bare_steps_per_second": round(steps / medians["bare"]),
+        **{f"{name}_ms": round(1e3 * value, 4) for name, value in medians.items()},
+        **{f"{n}_ratio": round(medians["bare"] / medians[n], 4) for n in ("imagine", "evaluate", "plan")},
+        "plan_fraction_in_c": round(statistics.median(inside), 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--candidates", type=int, default=64)
+    parser.add_argument("--horizon", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=cpus())
+    parser.add_argument("--out", type=Path, default=None, help="append the rows to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for task in options.tasks:
+        row = measure(task, options.candidates, options.horizon, options.repeats, options.threads)
+        print(json.dumps(row), flush=True)
+        if options.out is not None:
+            with options.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

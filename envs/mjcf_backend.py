@@ -1,0 +1,122 @@
+"""A user's own model as an environment: plain `mj_step`, and signals read from its own MjData."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+import torch
+
+from envs import signals
+from envs.mjcf_config import MjcfConfig
+from envs.physics import INTEGRATION
+from envs.requests import Request
+from envs.task import TaskParams
+from envs.trajectory import Signals, Trajectory, no_doubt
+
+
+class Mjcf:
+    """The model stepped by plain `mj_step`, with signals read from its own MjData: no batch, no alignment."""
+
+    def __init__(self, config: MjcfConfig, spec: mujoco.MjSpec, substeps: int) -> None:
+        self._config = config
+        observed = tuple(Request(name, "state") for name in config.observation)
+        requests = tuple(dict.fromkeys([*config.requests, *observed]))
+        signals.add_sensors(spec, requests)
+        self.model: mujoco.MjModel = spec.compile()
+        self.data = mujoco.MjData(self.model)
+        self._mirror = mujoco.MjData(self.model)  # looks at a state without touching `data`
+        self._state = np.empty(mujoco.mj_stateSize(self.model, INTEGRATION))
+        readings = {reading.request: reading for reading in signals.layout(self.model, requests)}
+        self._at_states = {r.name: readings[r] for r in requests if r.at == "state"}
+        self._in_steps = {r.name: readings[r] for r in requests if r.at == "interval"}
+        self.substeps = substeps
+        self.frame_limit = config.frames
+        self.action_low = self.model.actuator_ctrlrange[:, 0].copy()
+        self.action_high = self.model.actuator_ctrlrange[:, 1].copy()
+        width = sum(self._at_states[name].size for name in config.observation)
+        self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(
+            -np.inf, np.inf, (width,), np.float64
+        )
+
+    def reset(self, seed: int) -> np.ndarray:
+        rng, start, model, data = np.random.default_rng(seed), self._config.reset, self.model, self.data
+        if start.keyframe is None:
+            mujoco.mj_resetData(model, data)
+        else:
+            mujoco.mj_resetDataKeyframe(model, data, model.key(start.keyframe).id)
+        for name, limits in start.joints.items():
+            if limits.qpos is not None:
+                data.joint(name).qpos[:] = rng.uniform(*limits.qpos)
+            if limits.qvel is not None:
+                data.joint(name).qvel[:] = rng.uniform(*limits.qvel)
+        mujoco.mj_forward(model, data)  # for the renderer
+        return self.observe()
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
+        before = self._look()
+        data = self.data
+        data.warning.number[:] = 0
+        data.ctrl[:] = action
+        inside: dict[str, list[np.ndarray]] = {name: [] for name in self._in_steps}
+        for _ in range(self.substeps):
+            mujoco.mj_step(self.model, data)
+            for name, reading in self._in_steps.items():
+                inside[name].append(self._read(reading, data))
+        after = self._look()
+        recorded = Signals(
+            {name: torch.from_numpy(np.stack([before[name], after[name]]))[None] for name in after},
+            {name: torch.from_numpy(np.stack(values))[None, None] for name, values in inside.items()},
+        )
+        actions = torch.zeros(1, 1, self.model.nu, dtype=torch.float64)
+        period = self.substeps * float(self.model.opt.timestep)
+        trajectory = Trajectory(
+            torch.empty(1, 2, 0),
+            actions,
+            recorded,
+            torch.ones(1, dtype=torch.bool),
+            no_doubt(actions),
+            period,
+        )
+        reward = float(self._config.rewards(trajectory, TaskParams()))
+        ended = bool(self._config.ends(trajectory, TaskParams()))
+        return self._observation(after), reward, ended or self._diverged()
+
+    def observe(self) -> np.ndarray:
+        return self._observation(self._look())
+
+    def attributes(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        return {}
+
+    def close(self) -> None:
+        pass
+
+    def _observation(self, values: dict[str, np.ndarray]) -> np.ndarray:
+        return np.concatenate([values[name] for name in self._config.observation])
+
+    def _look(self) -> dict[str, np.ndarray]:
+        """The signals at the present state."""
+        mujoco.mj_getState(self.model, self.data, self._state, INTEGRATION)
+        mujoco.mj_setState(self.model, self._mirror, self._state, INTEGRATION)
+        mujoco.mj_forward(self.model, self._mirror)
+        return {name: self._read(reading, self._mirror) for name, reading in self._at_states.items()}
+
+    def _read(self, reading: signals.Reading, data: mujoco.MjData) -> np.ndarray:
+        columns = slice(reading.start, reading.start + reading.size)
+        if reading.source == "control":
+            return data.ctrl.copy()
+        if reading.source == "state":
+            return self._state[columns].copy()
+        value = data.sensordata[columns].copy()
+        return value * data.sensordata[reading.velocity_start] if reading.source == "power" else value
+
+    def _diverged(self) -> bool:
+        """MuJoCo puts a diverged simulation back to its default pose, and only warns."""
+        bad = (
+            mujoco.mjtWarning.mjWARN_BADQPOS,
+            mujoco.mjtWarning.mjWARN_BADQVEL,
+            mujoco.mjtWarning.mjWARN_BADQACC,
+        )
+        return any(self.data.warning[int(kind)].number for kind in bad)
