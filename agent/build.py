@@ -14,7 +14,7 @@ from agent.gate import Gate
 from agent.memory import Memory
 from agent.perception import ObservationStack, Perception, PrivilegedState
 from envs import registry
-from envs.backup import BackUp
+from envs.backup import BackUp, strengthened
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.guardrails.registry import build as build_guardrails
@@ -29,12 +29,18 @@ from worldmodels.simulator import Simulator
 
 
 def guardrails(config: Config) -> Guardrails:
-    """The rules of this run.
+    """The rules of this run: those of the config, over those that a user's own task file declares.
 
     Raises:
         TelosError: a guardrail that is not well formed, or two of one name.
+        GuardrailWeakened: the config would weaken one of the task's.
     """
-    return build_guardrails(config.guardrails)
+    rules = build_guardrails(config.guardrails)
+    if not registry.is_file(config.task):
+        return rules
+    from envs import mjcf
+
+    return build_guardrails(mjcf.parse(config.task).guardrails).strengthened(rules)
 
 
 def environment(config: Config) -> Environment:
@@ -89,7 +95,8 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
                 planners.make(rule.planner, **rule.planner_params)
     except ValueError as error:
         raise TelosError("planner", str(error), "see `telos list planners`") from None
-    back_up = task.back_up if config.back_up is None else BackUp(**config.back_up.model_dump())
+    declared = None if config.back_up is None else BackUp(**config.back_up.model_dump())
+    back_up = strengthened(task.back_up, declared)
     return Agent(
         _perception(config, task, interface),
         model,

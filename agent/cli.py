@@ -173,6 +173,10 @@ COMMANDS: dict[str, type[Any]] = {
 }
 
 
+class Misuse(Exception):
+    """Arguments that the command does not take; its text is the whole message."""
+
+
 def main(argv: Sequence[str] | None = None) -> Status:
     """Run one command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -185,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> Status:
             check_packages()
         with _terminable():
             return command.execute(overrides)
-    except TelosError as error:
+    except (Misuse, TelosError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         print("telos: interrupted", file=sys.stderr)
@@ -204,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> Status:
 
 
 def _parse(arguments: list[str]) -> Any:
-    """The command with its arguments; a mistake becomes a TelosError of one line. SystemExit for --help."""
+    """The command with its arguments; a mistake becomes one line. SystemExit for --help."""
     names = list(COMMANDS)
     if not arguments:
         arguments.append("--help")
@@ -231,7 +235,7 @@ def _parse(arguments: list[str]) -> Any:
         text = " ".join(re.sub(r"[╭╮╰╯│─]+", " ", complaint.getvalue()).split())
         text = re.sub(r" ?(Argument helptext|For full helptext).*", "", text)
         where = f"telos {first}" if first in COMMANDS else "telos"
-        raise TelosError(where, f"{' '.join(arguments)!r}", text or "see --help") from None
+        raise Misuse(f"{where}: {text}; see `{where} --help`") from None
 
 
 def _split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -310,7 +314,8 @@ def _terminable() -> Any:
 def _console(stderr: bool = True) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 200)  # a file has no edge
 
 
 def _told(path: Path) -> Status:

@@ -137,7 +137,8 @@ class StateEstimator:
         belief's width.
         """
         last = self._belief
-        spread = np.sqrt(3.0) * np.linalg.cholesky(last.covariance).T
+        variance, axes = np.linalg.eigh(last.covariance)
+        spread = (axes * np.sqrt(3.0 * np.maximum(variance, 0.0))).T
         starts = np.repeat(last.state[None], 1 + 2 * self._size, 0)
         for i, column in enumerate((*spread, *-spread)):
             starts[1 + i] = self._plus(last.state, column)
@@ -179,7 +180,8 @@ class StateEstimator:
             else:
                 break
             state, seen, value = trial, trial_seen, trial_value
-        return _Fit(state, np.linalg.inv(curvature), 2 * value / len(observed))
+        posterior = np.linalg.inv(curvature)
+        return _Fit(state, (posterior + posterior.T) / 2, 2 * value / len(observed))
 
     def _jacobian(self, state: np.ndarray, seen: np.ndarray) -> np.ndarray:
         """Of the observation with respect to the state's tangent, (F,T)."""
@@ -195,7 +197,7 @@ class StateEstimator:
     def _bounded(self, covariance: np.ndarray) -> np.ndarray:
         """Kept from growing without end along what is never observed."""
         shrink = np.minimum(1.0, _BOUND / np.sqrt(np.diag(covariance)))
-        return shrink[:, None] * (covariance + covariance.T) / 2 * shrink
+        return shrink[:, None] * covariance * shrink
 
     # --- tangent space -------------------------------------------------------------------------------
 
@@ -233,7 +235,11 @@ class StateEstimator:
 
     def _reset_state(self, seed: int) -> np.ndarray:
         self._twin.reset(seed)
-        return self._state()
+        state = self._state()
+        q = state[self._q].copy()
+        mujoco.mj_normalizeQuat(self._twin.model, q)  # Gymnasium's resets add noise to quaternions
+        state[self._q] = q
+        return state
 
     def _lag(self) -> np.ndarray:
         """How much each observation may differ from what the present state tells, (F,)."""

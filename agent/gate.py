@@ -97,13 +97,12 @@ class Gate:
             self._advance(action)
         state, actions = np.empty(len(start.state)), []
         mujoco.mj_getState(model, data, state, INTEGRATION)
+        # The whole declared time, also when it rests before: what creeps on must not creep into a zone.
         for _ in range(max(1, round(controller.back_up.seconds / self._interface.control_period))):
-            if controller.at_rest(state):
-                break
             actions.append(controller.action(state))
             self._advance(actions[-1])
             mujoco.mj_getState(model, data, state, INTEGRATION)
-        stop = np.array(actions) if actions else prefix[:0]
+        stop = np.array(actions)
         return stop, controller.at_rest(state)
 
     def _advance(self, action: np.ndarray) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from agent.config import Config
+from agent.config import BackUpConfig, Config
+from envs.backup import BackUp, strengthened
 from envs.errors import GuardrailWeakened, TelosError
 from envs.guardrails.registry import build
 from envs.validation import validated
@@ -168,18 +169,11 @@ def _name(rule: Any) -> str:
 
 def _stricter_back_up(base: Any, new: Any, where: str) -> Any:
     """A back-up is part of the rules: a layer may declare one, or a stricter stop set."""
-    if base is None or new == base:
+    if base is None:
         return new
     if not isinstance(new, Mapping):
         raise GuardrailWeakened(f"{where}: back_up", repr(new), "a back-up at least as strict")
     merged = {**base, **new}
-    for name in ("seconds", "rest_speed"):
-        value = merged.get(name)
-        if not isinstance(value, int | float) or not value <= base[name]:
-            raise GuardrailWeakened(f"{where}: back_up.{name}", repr(value), f"at most {base[name]}")
-    if not base.get("joints"):
-        if merged.get("joints"):
-            raise GuardrailWeakened(f"{where}: back_up.joints", repr(merged["joints"]), "all joints, as before")
-    elif merged.get("joints") and not set(base["joints"]) <= set(merged["joints"]):
-        raise GuardrailWeakened(f"{where}: back_up.joints", repr(merged["joints"]), f"at least {base['joints']}")
+    before, after = (BackUp(**validated(BackUpConfig, x, "back_up").model_dump()) for x in (base, merged))
+    strengthened(before, after)
     return merged

@@ -25,6 +25,15 @@ class Episode:
     def __len__(self) -> int:
         return len(self.actions)
 
+    def check(self) -> None:
+        """Raises ValueError where the arrays do not fit together."""
+        steps = len(self)
+        lengths = (len(self.states) - 1, len(self.costs), len(self.margins))
+        axes = (self.states.ndim, self.actions.ndim, self.costs.ndim, self.margins.ndim)
+        kinds = {getattr(self, part.name).dtype.kind for part in fields(self)}
+        if lengths != (steps,) * 3 or axes != (2, 2, 1, 2) or kinds != {"f"}:
+            raise ValueError("arrays that do not fit together")
+
 
 @dataclass(frozen=True)
 class Window:
@@ -56,6 +65,8 @@ class Memory:
 
     def add(self, action: np.ndarray, cost: float, margin: np.ndarray, state: np.ndarray) -> None:
         """Remember one step: action (A,), cost, margins (G,), and the state (S,) it led to."""
+        if not self._states:
+            raise TelosError("memory.add", "a step outside an episode", "begin(state) first")
         self._steps.append((np.array(action), float(cost), np.array(margin)))
         self._states.append(np.array(state))
 
@@ -129,6 +140,8 @@ class Memory:
                     Episode(**{part.name: file.get_tensor(f"{index}/{part.name}") for part in fields(Episode)})
                     for index in range(int(about["episodes"]))
                 ]
+            for episode in memory.episodes:
+                episode.check()
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise TelosError(f"memory {path}", f"an unreadable file ({error})", "a file written by telos") from None
         return memory

@@ -76,6 +76,7 @@ class RunProgress:
             f"episode {row.episode}: return {row.return_:.1f}, {row.decisions} decisions, {verdict}, "
             f"interventions {row.interventions}, plan {row.plan_ms_median:.1f} ms, {row.seconds:.1f} s",
             highlight=False,
+            soft_wrap=True,
         )
 
     def _show(self) -> None:

@@ -1,6 +1,144 @@
+"""report.html: one self-contained file that says what ran, what came out, and whether the rules held."""
+
 from __future__ import annotations
 
-from agent.rundir import RunDir
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import build, plots, statistics
+from agent.row import Row, Steps
+from agent.rundir import RunDir, write, writing
+from agent.statistics import Estimate
+from agent.verdict import Record, judge, records
+from envs.guardrails.ruleset import Guardrails
+
+MAX_PLOTS = 12  # guardrails drawn, those with the least scaled margins; the table has all
+MAX_VIDEO_BYTES = 20_000_000
 
 
-def write_report(rundir: RunDir) -> None: ...
+@dataclass(frozen=True)
+class Card:
+    """One number of the headline."""
+
+    label: str
+    value: str
+    note: str
+
+
+def write_report(rundir: RunDir) -> Path:
+    """Make report.html from what the run directory holds, finished or not.
+
+    Raises:
+        TelosError: the directory is damaged, or cannot be written.
+    """
+    path = rundir.path / "report.html"
+    write(path, render_report(rundir).encode())
+    return path
+
+
+def render_report(rundir: RunDir) -> str:
+    """The report as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    rows = rundir.rows()
+    episodes = [rundir.steps(row.episode) for row in rows]
+    rules = build.guardrails(rundir.config)
+    found = records(rules, episodes) if rows else ()
+    config = rundir.config
+    template = Environment(
+        loader=PackageLoader("agent", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    ).get_template("report.html.j2")
+    return template.render(
+        config=config,
+        manifest=rundir.manifest,
+        rows=rows,
+        title=config.task.removeprefix("dm_control/").removesuffix("-v0"),
+        cards=_cards(config.task, rows, found),
+        verdict=judge(config, rundir.manifest, rows, episodes, found),
+        records=found,
+        closest=[_closest(row, rules) for row in rows],
+        seconds=[float(steps.control_period) * len(steps) for steps in episodes],
+        period=float(episodes[0].control_period) if episodes else 0.0,
+        pictures=_pictures(rules, found, episodes),
+        hidden=max(0, len(found) - MAX_PLOTS),
+        video=_video(rundir),
+        reasons=_reasons(episodes),
+        command=f"telos run {shlex.quote(str(rundir.path / 'config.yaml'))} --out AGAIN",
+        explain=f"telos explain {shlex.quote(str(rundir.path))} --episode 0 --step 0",
+        yaml=(rundir.path / "config.yaml").read_text(encoding="utf-8"),
+    )
+
+
+def _cards(task: str, rows: Sequence[Row], found: Sequence[Record]) -> list[Card]:
+    if not rows:
+        return []
+    estimates = statistics.summarise(rows)
+    violated = sum(row.violation_steps > 0 for row in rows)
+    cards = [
+        Card("Return", f"{estimates['return'].mean:.1f}", _interval(estimates["return"], ".1f")),
+        Card("Violating steps", str(sum(row.violation_steps for row in rows)), f"in {violated} of {len(rows)} episodes")
+        if found
+        else Card("Violating steps", "–", "no guardrails"),
+    ]
+    if found:
+        worst = min(found, key=lambda record: record.scaled)
+        cards.append(Card("Smallest margin", f"{worst.worst:.3g} {worst.unit}", worst.name))
+    plan, physics = estimates["plan_ms_median"], estimates["physics_steps_per_decision"]
+    fraction = estimates["simulator_fraction"].mean
+    late = max(row.plan_ms_p95 for row in rows)
+    cards += [
+        Card("Planning per decision", f"{plan.mean:.1f} ms", f"median; 95th percentile up to {late:.1f} ms"),
+        Card("Search per decision", f"{physics.mean:,.0f}", f"physics steps; {100 * fraction:.0f} % of the time in C"),
+        Card(
+            "Interventions",
+            str(sum(row.interventions for row in rows)),
+            f"of the gate; the fallback acted {sum(row.fallbacks for row in rows)} times",
+        ),
+    ]
+    return cards
+
+
+def _interval(estimate: Estimate, form: str) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.n} episode: no interval" if estimate.n == 1 else "no interval"
+    return f"mean of {estimate.n}; 95 %: {estimate.low:{form}} to {estimate.high:{form}}"
+
+
+def _pictures(rules: Guardrails, found: Sequence[Record], episodes: Sequence[Steps]) -> dict[str, str]:
+    """Data URIs by name: curves, margins, planning."""
+    if not episodes:
+        return {}
+    order = sorted(range(len(found)), key=lambda index: found[index].scaled)[:MAX_PLOTS]
+    mark = found[order[0]].episode if order else 0
+    pictures = {"curves": plots.curves(episodes, mark), "planning": plots.planning_time(episodes)}
+    if order:
+        members = list(rules)
+        pictures["margins"] = plots.margins([members[index] for index in order], order, episodes, mark)
+    return {name: plots.inline(data) for name, data in pictures.items()} | {"mark": str(mark)}
+
+
+def _video(rundir: RunDir) -> str | None:
+    file = rundir.video_file(0)
+    with writing(file):
+        if not file.is_file() or file.stat().st_size > MAX_VIDEO_BYTES:
+            return None
+        return plots.inline(file.read_bytes(), "video/mp4")
+
+
+def _closest(row: Row, rules: Guardrails) -> str:
+    """The margin of the guardrail that an episode came closest to."""
+    if not row.min_margin:
+        return "–"
+    rule = min(rules, key=lambda rule: row.min_margin[rule.name] / rule.scale)
+    return f"{row.min_margin[rule.name]:.4g} {rule.unit} ({rule.name})"
+
+
+def _reasons(episodes: Sequence[Steps]) -> list[tuple[int, int, str]]:
+    """Where the gate intervened and why; the first 200."""
+    return [
+        (index, step, str(steps.reasons[step]))
+        for index, steps in enumerate(episodes)
+        for step in steps.intervened.nonzero()[0].tolist()
+    ][:200]

@@ -19,12 +19,14 @@ from agent import build, episode, provenance, render, report, statistics
 from agent.agent import Agent
 from agent.config import Config
 from agent.episode import EpisodeResult
-from agent.memory import Episode
+from agent.memory import Episode, Memory
 from agent.progress import RunProgress
 from agent.row import Row, Steps, to_json
 from agent.rundir import Manifest, RunDir, is_run, refusal, write, writing, SCHEMA
+from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
+from envs.monitor import Monitor
 
 RUNS = Path("runs")
 MAX_FRAMES = 450  # of a video; a longer episode is shown faster
@@ -41,7 +43,7 @@ class Interrupted(Exception):
 
 def default_out(config: Config) -> Path:
     """runs/TASK-PLANNER-seedK, with -2, -3, … where it is taken."""
-    task = Path(config.task).stem if config.task.endswith((".yaml", ".yml")) else config.task
+    task = Path(config.task).stem if registry.is_file(config.task) else config.task
     name = task.removeprefix("dm_control/").removesuffix("-v0").replace("/", "-")
     base = f"{name}-{config.planner.kind}-seed{config.seed}"
     path, n = RUNS / base, 1
@@ -64,14 +66,14 @@ def run(config: Config, out: Path | None = None, console: Console | None = None)
         Interrupted: by Ctrl-C.
     """
     console = console or Console(stderr=True)
-    if config.task.endswith((".yaml", ".yml")):  # a run directory must mean the same from anywhere
+    if registry.is_file(config.task):  # a run directory must mean the same from anywhere
         config = config.model_copy(update={"task": str(Path(config.task).resolve())})
     path = default_out(config) if out is None else out
     with writing(path):
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if taken:
         return _continued(path, config, console)
-    agent, env = _made(config)  # refuses what does not fit, before anything is on disk
+    agent, env, _ = made(config)  # refuses what does not fit, before anything is on disk
     try:
         manifest = Manifest(
             schema=SCHEMA,
@@ -81,7 +83,7 @@ def run(config: Config, out: Path | None = None, console: Console | None = None)
             commit=provenance.commit(),
             guardrails_sha256=agent.digest,
             privileged=agent.perception.privileged,
-            safe_stop=config.back_up is not None,
+            safe_stop=config.back_up is not None or env.task.back_up is not None,
             assurance="L2",
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -124,15 +126,14 @@ def _continued(path: Path, config: Config, console: Console) -> RunDir:
     return resume(path, console)
 
 
-def _made(config: Config) -> tuple[Agent, Environment]:
+def made(config: Config) -> tuple[Agent, Environment, Monitor]:
+    """Agent, world and judge of a configuration, afresh. Raises TelosError for what does not fit."""
     env = build.environment(config)
     try:
-        agent = build.agent(config, env.task, env.interface)
-        build.monitor(config, env)
+        return build.agent(config, env.task, env.interface), env, build.monitor(config, env)
     except BaseException:
         env.close()
         raise
-    return agent, env
 
 
 def _finish(rundir: RunDir, console: Console) -> RunDir:
@@ -148,18 +149,18 @@ def _finish(rundir: RunDir, console: Console) -> RunDir:
         given = f"guardrails with digest {rules.digest[:12]}…"
         raise TelosError(str(path / "config.yaml"), given, f"{rundir.manifest.guardrails_sha256[:12]}…, as it began")
     try:
-        memory = _recalled(rundir, len(rows))
+        memory = recalled(rundir, len(rows))
         frames = config.frames
         progress: RunProgress | None = None
         while len(rows) < config.episodes:
-            agent, env = _made(config)
+            agent, env, monitor = made(config)
             agent.memory.episodes = memory
             try:
                 limit = min(frames or env.interface.frame_limit, env.interface.frame_limit)
                 if progress is None:
                     progress = RunProgress(console, rules, config.episodes, limit, len(rows)).__enter__()
                 progress.begin(len(rows))
-                rows.append(_episode(rundir, agent, env, len(rows), limit, progress, console))
+                rows.append(_episode(rundir, (agent, env, monitor), len(rows), limit, progress, console))
             finally:
                 env.close()
             memory = agent.memory.episodes
@@ -177,14 +178,18 @@ def _finish(rundir: RunDir, console: Console) -> RunDir:
 
 
 def _episode(
-    rundir: RunDir, agent: Agent, env: Environment, index: int, limit: int, progress: RunProgress, console: Console
+    rundir: RunDir,
+    parts: tuple[Agent, Environment, Monitor],
+    index: int,
+    limit: int,
+    progress: RunProgress,
+    console: Console,
 ) -> Row:
     """Run one episode and put it on disk: video, steps, then the row that makes it count."""
-    config = rundir.config
+    config, (agent, env, monitor) = rundir.config, parts
     every, rate = _frame_rate(limit, env.interface.control_period)
     if index or not config.video or not _renders(env, console):
         every = 0
-    monitor = build.monitor(config, env)
     result = episode.run(agent, env, monitor, config.seed, index, limit, progress.step, every)
     steps = Steps.of(result, agent.memory.episodes[-1].states[0], env.interface.control_period)
     row = row_of(config, agent, result, steps, index)
@@ -231,8 +236,6 @@ def row_of(config: Config, agent: Agent, result: EpisodeResult, steps: Steps, in
 
 def _close(rundir: RunDir, rows: list[Row], memory: list[Episode]) -> None:
     """What a finished run has besides its episodes."""
-    from agent.memory import Memory
-
     kept = Memory(rundir.config.memory.capacity)
     kept.episodes = memory
     file = rundir.path / "memory.safetensors"
@@ -246,7 +249,7 @@ def _close(rundir: RunDir, rows: list[Row], memory: list[Episode]) -> None:
     report.write_report(rundir)
 
 
-def _recalled(rundir: RunDir, finished: int) -> list[Episode]:
+def recalled(rundir: RunDir, finished: int) -> list[Episode]:
     """The short-term memory as it was after the last finished episode, from the steps on disk."""
     first = max(0, finished - rundir.config.memory.capacity)
     episodes = []
@@ -269,10 +272,10 @@ def _renders(env: Environment, console: Console) -> bool:
         env.render()
     except Exception as error:
         why = "no GL library" if isinstance(error, AttributeError | RuntimeError) else str(error)
-        console.print(f"no video: {why}; `telos doctor` says what is missing", highlight=False)
+        console.print(f"no video: {why}; `telos doctor` says what is missing", highlight=False, soft_wrap=True)
         return False
     if render.ffmpeg() is None:
-        console.print("no video: imageio-ffmpeg is not installed; `telos doctor` says more", highlight=False)
+        console.print("no video: imageio-ffmpeg is not installed; `telos doctor` says more", highlight=False, soft_wrap=True)
         return False
     return True
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from envs.errors import TelosError
+from envs.errors import GuardrailWeakened, TelosError
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,23 @@ class BackUp:
             raise TelosError("back_up.gain", self.gain, "native control per rad/s or m/s, >= 0")
         if not self.rest_speed > 0:
             raise TelosError("back_up.rest_speed", self.rest_speed, "rad/s or m/s > 0")
+
+
+def strengthened(base: BackUp | None, new: BackUp | None) -> BackUp | None:
+    """The back-up that holds when `new` is laid over `base`: it may only be stricter.
+
+    Raises:
+        GuardrailWeakened: more time, a faster stop set, or fewer joints that must come to rest.
+    """
+    if base is None or new is None:
+        return new or base
+    for name in ("seconds", "rest_speed"):
+        if getattr(new, name) > getattr(base, name):
+            raise GuardrailWeakened(f"back_up.{name}", getattr(new, name), f"at most {getattr(base, name)}")
+    all_joints = not new.joints
+    if not all_joints and not (base.joints and set(base.joints) <= set(new.joints)):
+        raise GuardrailWeakened("back_up.joints", list(new.joints), f"at least {list(base.joints) or 'all'}")
+    return new
 
 
 class BackUpController:

@@ -29,6 +29,7 @@ from envs.task import TaskParams
 from envs.trajectory import Signals
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+MAX_POOLS = 32  # shapes (N,H) whose batches are kept
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class BatchPhysics:
     def _pool(self, number: int, horizon: int) -> _Pool:
         pool = self._pools.get((number, horizon))
         if pool is None:
-            if len(self._pools) >= 8:
+            if len(self._pools) >= MAX_POOLS:
                 self._pools.pop(next(iter(self._pools)))
             batch = mujoco.batch.Batch(self.model, number, min(self.threads, number))
             if self._sensors:

@@ -60,13 +60,18 @@ def table() -> dict[str, str]:
     return {**others, **TASKS}
 
 
+def is_file(task_id: str) -> bool:
+    """Whether the id names a user's own task file (`envs.mjcf`)."""
+    return task_id.endswith((".yaml", ".yml"))
+
+
 def load(task_id: str) -> Task:
     """The task of this id, or of this YAML file with a model of the user's own (`envs.mjcf`).
 
     Raises:
         TelosError: unknown id, or a wrong file.
     """
-    if task_id.endswith((".yaml", ".yml")):
+    if is_file(task_id):
         from envs import mjcf
 
         return mjcf.load(task_id)

@@ -35,7 +35,7 @@ class Cem(SamplingPlanner[CemParams]):
 
     Params = CemParams
     mean_is = "published"
-    lqr_tolerance = 0.05
+    lqr_tolerance = 0.03
 
     def begin(self, distribution: Distribution) -> Distribution:
         """The mean goes on, the standard deviation starts again."""

@@ -22,7 +22,7 @@ class Spline:
     knots: int  # P
     horizon: int  # H
     matrix: np.ndarray | None  # (H,P), rows sum to 1; None where it is the identity
-    inverse: np.ndarray | None  # (P,H), least squares: inverse @ matrix = identity
+    inverse: np.ndarray | None  # (P,H), inverse @ matrix is the identity
 
     def expand(self, knots: np.ndarray) -> np.ndarray:
         """(N,P,A) -> (N,H,A), clipped to [-1,1]: a cubic overshoots between its knots."""
@@ -35,14 +35,13 @@ class Spline:
         return np.clip(flat.reshape(n, size, self.horizon).transpose(0, 2, 1), -1.0, 1.0, out=out)
 
     def fit(self, actions: np.ndarray) -> np.ndarray:
-        """(...,H,A) -> (...,P,A): the knots whose actions are nearest, clipped to [-1,1]."""
+        """(...,H,A) -> (...,P,A): knots that follow the actions, clipped to [-1,1]."""
         return actions if self.inverse is None else np.clip(self.inverse @ actions, -1.0, 1.0)
 
     def shift(self, knots: np.ndarray, steps: int) -> np.ndarray:
         """(...,P,A) -> (...,P,A): the same plan `steps` control steps later.
 
-        The interpolated plan is shifted, its last action held, and the knots fitted again by least squares.
-        Reading it off at the knot times instead would freeze a zero-order plan shifted by less than a segment.
+        The interpolated plan is shifted, its last action held, and knots are fitted to it.
         """
         if steps == 0:
             return knots
@@ -63,7 +62,8 @@ def shift(actions: np.ndarray, steps: int) -> np.ndarray:
 def spline(interpolation: str, knots: int, horizon: int) -> Spline:
     """The spline of P knots over H steps. Raises ValueError unless 1 <= P <= H.
 
-    zero: each knot holds for about H/P steps. linear, cubic: knots are spread evenly from first step to last; cubic is the Catmull-Rom spline (Catmull & Rom 1974), a Hermite cubic with central-difference tangents.
+    zero: each knot holds for about H/P steps. linear, cubic: knots lie on control steps, spread evenly from
+    first to last; cubic is Catmull & Rom's (1974), a Hermite cubic whose tangents are central differences.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(
@@ -73,24 +73,30 @@ def spline(interpolation: str, knots: int, horizon: int) -> Spline:
         raise ValueError(f"planners.knots: knots = {knots} given, allowed: 1 to horizon = {horizon}")
     if knots == horizon:  # every kind passes through its knots, one at each step
         return Spline(knots, horizon, None, None)
-    matrix = np.ascontiguousarray(_matrix(interpolation, knots, horizon))
-    return Spline(knots, horizon, matrix, np.linalg.pinv(matrix))
-
-
-def _matrix(interpolation: str, knots: int, horizon: int) -> np.ndarray:
-    """(H,P): column p is what a knot vector of zeros with a single 1 at p becomes."""
-    unit = np.eye(knots)
     if interpolation == "zero" or knots == 1:
-        return unit[np.arange(horizon) * knots // horizon]
-    time = np.linspace(0.0, knots - 1.0, horizon)  # in knot intervals
-    left = np.minimum(time.astype(int), knots - 2)
-    u = (time - left)[:, None]
+        segment = np.arange(horizon) * knots // horizon
+        matrix = np.eye(knots)[segment]
+        # A segment's mean, not its first action: a plan shifted by less than a segment would never move.
+        return Spline(knots, horizon, matrix, matrix.T / matrix.sum(0)[:, None])
+    steps = np.rint(np.linspace(0, horizon - 1, knots)).astype(int)
+    matrix = np.ascontiguousarray(_hermite(interpolation, steps))
+    # Read off at the knots, not least squares: fitted again and again, those amplify what they cannot follow.
+    return Spline(knots, horizon, matrix, np.eye(horizon)[steps])
+
+
+def _hermite(interpolation: str, steps: np.ndarray) -> np.ndarray:
+    """(H,P) of knots at control steps (P,): column p is what knots become that are 1 at p and 0 elsewhere."""
+    unit = np.eye(len(steps))
+    time = np.arange(steps[-1] + 1)
+    left = np.minimum(np.searchsorted(steps, time, side="right") - 1, len(steps) - 2)
+    width = (steps[left + 1] - steps[left])[:, None]
+    u = (time - steps[left])[:, None] / width
     if interpolation == "linear":
         return (1 - u) * unit[left] + u * unit[left + 1]
-    tangent = np.gradient(unit, axis=0)  # central differences, one-sided at both ends
+    tangent = np.gradient(unit, steps, axis=0)  # one-sided at both ends
     return (
         (2 * u**3 - 3 * u**2 + 1) * unit[left]
-        + (u**3 - 2 * u**2 + u) * tangent[left]
+        + (u**3 - 2 * u**2 + u) * width * tangent[left]
         + (3 * u**2 - 2 * u**3) * unit[left + 1]
-        + (u**3 - u**2) * tangent[left + 1]
+        + (u**3 - u**2) * width * tangent[left + 1]
     )

@@ -37,7 +37,7 @@ class Mppi(SamplingPlanner[MppiParams]):
 
     Params = MppiParams
     mean_is = "published"
-    lqr_tolerance = 0.2
+    lqr_tolerance = 0.04
 
     def begin(self, distribution: Distribution) -> Distribution:
         """The mean goes on; the noise keeps its size."""
@@ -61,9 +61,9 @@ class Mppi(SamplingPlanner[MppiParams]):
 def weights(scores: Scores, temperature: float) -> np.ndarray | None:
     """(N,), sum 1: exp(-(cost - least) / lambda) of the feasible candidates, 0 for all others.
 
-    Where nothing is feasible, the scaled violation takes the place of the cost: the mean moves towards safety.
-    lambda is `temperature` times the spread (median - least) of what is weighted: invariant to the cost's scale
-    and offset, and unmoved by a few outliers. None where nothing is sound.
+    Where nothing is feasible, the scaled violation replaces the cost: the mean moves towards safety.
+    lambda is `temperature` times the spread (median - least) of what is weighted: invariant to the scale and
+    offset of costs, and unmoved by a few outliers. None where nothing is sound.
     """
     counts, value = scores.feasible, scores.cost
     if not counts.any():
@@ -72,7 +72,7 @@ def weights(scores: Scores, temperature: float) -> np.ndarray | None:
             return None
     value = value[counts]
     excess = value - value.min()
-    scale = temperature * np.median(excess)
+    scale = temperature * np.partition(excess, len(excess) // 2)[len(excess) // 2]
     out = np.zeros(len(scores))
     # No spread: at least half of the candidates are equally good, and share the weight.
     out[counts] = np.exp(-excess / scale) if scale > 0 else excess == 0

@@ -1,6 +1,7 @@
 """Noise along time: white, or coloured with a power spectrum of 1/f^beta.
 
-Timmer & König, "On generating power law noise", Astronomy & Astrophysics 300 (1995); for planning: iCEM (Pinneri et al. 2020, section 3.1). beta = 0 is white, 1 pink, 2 a random walk's red.
+Timmer & König, "On generating power law noise", Astronomy & Astrophysics 300 (1995); for planning as in iCEM
+(Pinneri et al. 2020, section 3.1). beta = 0 is white, 1 pink, 2 a random walk's red.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ def coloured(rng: np.random.Generator, beta: float, count: int, steps: int, size
     # Time is last while transforming, which is twice as fast; real and imaginary parts are drawn as pairs.
     spectrum = rng.standard_normal((count, size, len(scale)))
     spectrum *= scale
-    return np.fft.irfft(spectrum.view(np.complex128), n=steps).transpose(0, 2, 1)
+    series = np.fft.irfft(spectrum.view(np.complex128), n=steps)
+    return np.ascontiguousarray(series.transpose(0, 2, 1))  # later passes are ten times slower over strides
 
 
 @lru_cache(maxsize=64)

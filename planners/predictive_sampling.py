@@ -34,7 +34,7 @@ class PredictiveSampling(SamplingPlanner[PredictiveSamplingParams]):
 
     Params = PredictiveSamplingParams
     mean_is = "ignored"  # the mean is a candidate already: the previous plan, or a sample
-    lqr_tolerance = 0.5
+    lqr_tolerance = 0.12
 
     def begin(self, distribution: Distribution) -> Distribution:
         """The noise keeps its size; the last plan's best is no judge of this problem."""

@@ -26,7 +26,7 @@ class RandomShooting(SamplingPlanner[RandomShootingParams]):
 
     Params = RandomShootingParams
     mean_is = "ignored"
-    lqr_tolerance = float("inf")  # no rate of convergence worth declaring
+    lqr_tolerance = 1.0
 
     def begin(self, distribution: Distribution) -> Distribution:
         """Nothing to prepare."""

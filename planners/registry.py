@@ -1,6 +1,6 @@
 """Planners by name, as lazy strings: listing them imports none of them.
 
-Other packages extend the table through the entry point group `telos.planners`; whatever is in the table is run
+Other packages extend the table through the entry point group `telos.planners`; whatever is in the table goes
 through the conformance suite.
 """
 

@@ -71,10 +71,10 @@ class SamplingPlanner(Generic[ParamsT]):
 
     Params: ClassVar[type[SamplingParams]]
     # What becomes of the distribution's mean, which is an average and so not safe because its parts are.
-    # ignored: never a candidate; sampled: a candidate in a round's last iteration; published: evaluated at the
-    # end, and preferred where it is feasible and no worse than any reference.
+    # ignored: never a candidate; sampled: a candidate in a round's last iteration; published: evaluated at
+    # the end, and preferred where it is feasible and no worse than any reference.
     mean_is: ClassVar[Literal["ignored", "sampled", "published"]]
-    lqr_tolerance: ClassVar[float]  # relative suboptimality on an LQR that the conformance suite holds it to
+    lqr_tolerance: ClassVar[float]  # relative suboptimality on the conformance suite's LQR
 
     def __init__(self, params: ParamsT | None = None) -> None:
         self.params: ParamsT = self.Params() if params is None else params  # pyright: ignore
@@ -178,7 +178,7 @@ class SamplingPlanner(Generic[ParamsT]):
 def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> list[int]:
     """Sizes that sum to `total`, each `decay` times smaller than the one before it.
 
-    Fewer iterations where the average would fall below `least`: a few candidates teach a distribution nothing.
+    Fewer iterations where the average would fall below `least`: few candidates teach a distribution nothing.
     """
     iterations = max(1, min(iterations, total // least))
     share = list(accumulate(decay**-index for index in range(iterations)))
@@ -193,7 +193,7 @@ def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, S
 
 
 def moments(knots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (P,A) over candidates (K,P,A); half the time of numpy's `mean` and `std`."""
+    """Mean and standard deviation (P,A) over candidates (K,P,A), faster than numpy's `mean` and `std`."""
     mean = np.add.reduce(knots, 0) / len(knots)
     apart = knots - mean
     apart *= apart

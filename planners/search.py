@@ -49,7 +49,7 @@ class Search(Generic[T]):
     def evaluate(self, actions: np.ndarray, names: Sequence[str] = ()) -> Scores:
         """Judge (N,H,A) in [-1,1], float64 contiguous; the first `names` rows are known by name.
 
-        Ties keep the earlier candidate. Raises ValueError when the problem answers for another number of them.
+        Ties keep the earlier candidate. Raises ValueError when the problem answers for another number.
         """
         evaluation = self.problem.evaluate(torch.from_numpy(actions))
         values = scores(evaluation)
@@ -102,8 +102,8 @@ class Search(Generic[T]):
 def references(problem: Problem, previous: np.ndarray | None) -> tuple[list[str], np.ndarray]:
     """The candidates that every plan must consider: names and actions (R,H,A), most important first.
 
-    `fallback` comes first, so that it wins every tie (and goes out when nothing is valid); then `previous`, the
-    last plan shifted, where there is one; then the other proposals. Raises ValueError where `fallback` is
+    `fallback` comes first, so that it wins every tie (and goes out when nothing is valid); then `previous`,
+    the last plan shifted, where there is one; then the other proposals. Raises ValueError where `fallback` is
     missing, or a proposal has the wrong shape or is not finite.
     """
     shape = (problem.horizon, problem.action_size)

@@ -1,7 +1,7 @@
 """Which candidate goes out: one order for every planner, which nothing can override.
 
-The order is valid -> feasible -> (if nothing is feasible: least scaled violation) -> cost. With a violation of
-0 for every feasible candidate and +inf for every invalid one, it is the lexicographic order of
+The order is valid -> feasible -> (if nothing is feasible: least scaled violation) -> cost. With a violation
+of 0 for every feasible candidate and +inf for every invalid one, it is the lexicographic order of
 (violation, cost).
 Every candidate is judged by its own margins; margins of different candidates are never averaged.
 """

@@ -1,0 +1,62 @@
+# Two commands are all a new user needs: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Planning has C threads of its own, so numerical libraries get one each.
+export OMP_NUM_THREADS := 1
+
+.PHONY: run setup dev test test-all lint bench-returns bench-throughput bench-guardrails lock clean
+
+run: setup
+	@$(BIN)/telos run quickstart
+
+setup: $(VENV)/.installed
+
+dev: $(VENV)/.installed-dev
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("telos needs Python >= 3.11, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+test-all: lint
+	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+
+bench-returns: setup
+	$(BIN)/python -m benchmarks.returns
+
+bench-throughput: setup
+	$(BIN)/python -m benchmarks.throughput
+
+bench-guardrails: setup
+	$(BIN)/python -m benchmarks.quickstart_twins
+
+# Resolve the ranges of pyproject.toml anew, in clean environments.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet torch==2.13.0
+	build/lock/bin/python -m pip install --quiet "mujoco==3.17.0" "dm-control==1.0.50" "gymnasium[mujoco]==1.4.0" "shimmy==2.0.1" ".[video]"
+	build/lock/bin/python -m pip freeze --exclude telos --exclude setuptools --exclude pip | sed 's/+cpu$$//' > requirements.lock
+	build/lock/bin/python -m pip install --quiet ".[video,dev]"
+	build/lock/bin/python -m pip freeze --exclude telos --exclude setuptools --exclude pip | sed 's/+cpu$$//' > requirements-dev.lock
+	rm -rf build
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,143 @@
+"""What a report says about the guardrails: what was checked, what came out, and what was not checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from agent import statistics
+from agent.config import Config, VariantConfig
+from agent.row import Row, Steps
+from agent.rundir import Manifest
+from envs.guardrails.ruleset import Guardrails
+
+
+@dataclass(frozen=True)
+class Record:
+    """One guardrail over a whole run."""
+
+    name: str
+    kind: str
+    rule: str  # its numbers, as text
+    unit: str
+    granularity: str
+    tolerance: float
+    worst: float  # margin; not finite where a step could not be verified
+    episode: int  # of the worst margin
+    step: int  # of the worst margin
+    scaled: float  # worst margin / scale
+    violations: int  # control steps
+
+    @property
+    def held(self) -> bool:
+        return self.violations == 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The guardrails' part of the headline."""
+
+    status: Literal["held", "violated", "unguarded", "empty"]
+    title: str
+    sentence: str
+    checked: tuple[str, ...]
+    not_checked: tuple[str, ...]
+
+
+def records(rules: Guardrails, episodes: Sequence[Steps]) -> tuple[Record, ...]:
+    """Each guardrail's record, in the order of their names."""
+    found = []
+    for column, rule in enumerate(rules):
+        values = [np.nan_to_num(steps.margin[:, column], nan=-np.inf) for steps in episodes]
+        episode = int(np.argmin([value.min() for value in values]))
+        step = int(np.argmin(values[episode]))
+        worst = float(values[episode][step])
+        broken = sum(int((~((value >= -rule.tolerance) & np.isfinite(value))).sum()) for value in values)
+        numbers = ", ".join(f"{key} {_text(value)}" for key, value in rule.rule)
+        numbers = f"{' '.join(request.name for request in rule.signals)}: {numbers}"
+        found.append(
+            Record(
+                rule.name,
+                rule.kind,
+                numbers,
+                rule.unit,
+                rule.granularity,
+                rule.tolerance,
+                worst,
+                episode,
+                step,
+                worst / rule.scale,
+                broken,
+            )
+        )
+    return tuple(found)
+
+
+def judge(
+    config: Config, manifest: Manifest, rows: Sequence[Row], episodes: Sequence[Steps], found: Sequence[Record]
+) -> Verdict:
+    """One sentence that a safety reviewer can accept, and what stands behind it."""
+    steps = sum(row.decisions for row in rows)
+    if not rows:
+        return Verdict("empty", "Nothing judged yet", "No episode has finished.", (), ())
+    if not found:
+        sentence = "No guardrail was declared, so nothing was checked: this run says nothing about safety."
+        return Verdict("unguarded", "No guardrails", sentence, (), ("whatever could go wrong: no rule was given",))
+    period = float(episodes[0].control_period)
+    over = f"{steps:,} control steps of {_count(len(rows), 'episode')}"
+    rules = _count(len(found), "guardrail")
+    broken = sum(row.violation_steps for row in rows)
+    bad = sum(row.violation_steps > 0 for row in rows)
+    worst = min(found, key=lambda record: record.scaled)
+    at = f"{worst.name}, {worst.worst:.4g} {worst.unit} at {period * (worst.step + 1):.2f} s of episode {worst.episode}"
+    bound = statistics.rate(bad, len(rows)).high or 1.0
+    when = {"substep": "at every physics substep", "step": "at the state after every control step"}
+    counts = {name: sum(record.granularity == name for record in found) for name in when}
+    checked = [
+        ", ".join(f"{_count(counts[name], 'rule')} {text}" for name, text in when.items() if counts[name]),
+        "by a monitor with its own copy of the rules, on the raw simulator state, whatever the agent believed "
+        f"(assurance level {manifest.assurance}); each step was simulated again and had to end in the same state",
+        f"the gate looked at each action before it was executed, and replaced "
+        f"{_count(sum(row.interventions for row in rows), 'action')} by the fallback; "
+        f"{_count(sum(row.resets_rejected for row in rows), 'unsafe start')} rejected",
+    ]
+    if manifest.safe_stop:
+        checked.append(
+            "a planned action was executed only if, on the nominal model, the declared back-up could stop safely "
+            "after it; otherwise the back-up itself acted"
+        )
+    missing = [
+        f"other starts and seeds: with {_count(len(rows), 'episode')}, up to {100 * bound:.0f} % of such episodes "
+        "may still violate (upper end of the 95 % Wilson interval)",
+        "anything that no rule mentions; a real machine: the world here is a simulator"
+        + (", equal to the planner's model" if _same(config) else ", which differs from the planner's model"),
+        "an agent that attacks its own rules: agent and monitor share one process (that takes level L3)",
+    ]
+    if not manifest.safe_stop:
+        missing.append("a safe stop: no back-up controller is declared, so only the next step was looked at")
+    if broken == 0:
+        at += f" (inside its tolerance of {worst.tolerance:g} {worst.unit})" if worst.worst < 0 else ""
+        sentence = f"Every margin held: {rules}, 0 violating steps in {over}. The smallest margin was {at}."
+        return Verdict("held", "Guardrails held", sentence, tuple(checked), tuple(missing))
+    names = ", ".join(record.name for record in found if not record.held)
+    sentence = f"{broken:,} of {over} broke a guardrail ({names}), in {_count(bad, 'episode')}. The worst was {at}."
+    return Verdict("violated", "Guardrails violated", sentence, tuple(checked), tuple(missing))
+
+
+def _same(config: Config) -> bool:
+    """Whether the planner imagines with the very world it acts in."""
+    model = config.world_model.model_dump(exclude={"kind"}, exclude_defaults=True)
+    return config.variant == VariantConfig() and not model
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(_text(item) for item in value)})"
+    return f"{value:g}" if isinstance(value, float) else str(value)

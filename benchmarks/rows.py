@@ -1,0 +1,38 @@
+"""Rows of a benchmark: appended as they come, skipped when they are there already, read back for tables."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+ANCHORS = Path(__file__).parent / "anchors"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All whole rows of a JSON-lines file; a last line that a kill cut off is not one."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add one row and sync it; a torn last line is cut away first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        file.seek(0)
+        data = file.read()
+        if data and not data.endswith(b"\n"):
+            file.truncate(data.rfind(b"\n") + 1)
+        file.write((json.dumps(row, allow_nan=False) + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def done(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> set[tuple[Any, ...]]:
+    """What has been measured already, by these keys."""
+    return {tuple(row[key] for key in keys) for row in rows}

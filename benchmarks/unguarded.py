@@ -1,0 +1,17 @@
+"""The unguarded twin of an agent: the same modules, with no guardrails in planning and none at the gate.
+
+It exists here alone, to show what a guardrail is for. The monitor still scores it by the twin's rules.
+"""
+
+from __future__ import annotations
+
+from agent import build
+from agent.agent import Agent
+from agent.config import Config
+from envs.environment import Environment
+
+
+def unguarded_agent(config: Config, env: Environment) -> Agent:
+    """What `agent.build.agent` makes of this config, had nobody set any rule."""
+    bare = config.model_copy(update={"guardrails": (), "back_up": None})
+    return build.agent(bare, env.task, env.interface)

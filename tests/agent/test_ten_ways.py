@@ -1,0 +1,185 @@
+"""Ten different ways to drop, relax, relabel or overrule a guardrail: each is refused, or has no effect."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agent import build, episode
+from agent.agent import Agent
+from agent.config import Config
+from agent.configurator import Rule, Settings
+from agent.load import load
+from envs.environment import Environment
+from envs.errors import GuardrailTampered, GuardrailWeakened, TelosError
+from envs.guardrails.registry import build as build_guardrails
+from envs.monitor import Monitor
+
+POST = {
+    "kind": "keep_out",
+    "name": "post_east",
+    "point": "geom_position/pointmass",
+    "clearance": 0.01,
+    "scale": 0.01,
+    "zone": {"shape": "cylinder", "center": [0.12, 0.0, 0.01], "radius": 0.04, "height": 0.2},
+}
+SMALL = {"planner.horizon": 20, "planner.budget.evaluations": 24, "frames": 15}
+
+
+def quickstart(**overrides: Any) -> Config:
+    return load("quickstart", overrides={**SMALL, **overrides})
+
+
+def made(config: Config) -> tuple[Environment, Agent, Monitor]:
+    env = build.environment(config)
+    return env, build.agent(config, env.task, env.interface), build.monitor(config, env)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Config:
+    return quickstart()
+
+
+def digest(config: Config) -> str:
+    return build.guardrails(config).digest
+
+
+def test_1_an_override_that_empties_the_list(reference: Config) -> None:
+    with pytest.raises(GuardrailWeakened):
+        load("quickstart", overrides={"guardrails": []})
+
+
+def test_2_a_file_that_extends_the_preset_and_leaves_rules_out(tmp_path: Path, reference: Config) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: quickstart\nguardrails:\n  - " + repr(POST) + "\n")
+    assert digest(load(str(file))) == digest(reference), "what a layer does not name still holds"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clearance": 0.0},
+        {"tolerance": 0.5},
+        {"scale": 100.0},
+        {"zone": {**POST["zone"], "radius": 0.001}},
+        {"zone": {**POST["zone"], "center": [9.0, 9.0, 9.0]}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_3_an_override_that_relaxes_one(change: dict[str, Any]) -> None:
+    with pytest.raises(GuardrailWeakened):
+        load("quickstart", overrides={"guardrails": [{**POST, **change}]})
+
+
+def test_4_an_override_that_relabels_one() -> None:
+    other_point = {**POST, "point": "geom_position/target"}
+    other_kind = {"kind": "body_velocity", "name": "post_east", "body": "pointmass", "limit": 1e6}
+    for relabelled in (other_point, other_kind):
+        with pytest.raises(GuardrailWeakened):
+            load("quickstart", overrides={"guardrails": [relabelled]})
+
+
+def test_5_two_of_one_name_so_that_the_weaker_wins() -> None:
+    with pytest.raises(TelosError, match="name"):
+        load("quickstart", overrides={"guardrails": [POST, {**POST, "clearance": 0.0}]})
+
+
+def test_6_an_override_that_disables_or_softens_the_safe_stop() -> None:
+    for given in (None, {"seconds": 100.0}, {"rest_speed": 1e9}, {"joints": ["root_x"]}):
+        with pytest.raises(GuardrailWeakened):
+            load("quickstart", overrides={"back_up": given})
+
+
+def test_7_no_key_of_the_config_turns_enforcement_off() -> None:
+    for key in ("enforce", "guard", "gate", "guardrails_enabled", "planner.guardrails", "cost.guardrails"):
+        with pytest.raises(TelosError, match="unknown key"):
+            load("quickstart", overrides={key: False})
+
+
+def test_8_the_configurator_cannot_reach_a_guardrail(reference: Config) -> None:
+    names = {field.name for field in dataclasses.fields(Settings)} | {f.name for f in dataclasses.fields(Rule)}
+    assert not {name for name in names if "guard" in name or "margin" in name or "back_up" in name}
+    with pytest.raises(TelosError):
+        load("quickstart", overrides={"configurator": {"rules": [{"quantity": "step", "above": 0, "guardrails": []}]}})
+    rules = [{"quantity": "step", "above": -1, "weights": {"post_east": 0.0}}]
+    with pytest.raises(TelosError):
+        build.agent(quickstart(configurator={"rules": rules}))
+
+
+def test_9_a_task_weight_however_large_does_not_buy_a_violation() -> None:
+    """The forbidden zone lies on the target, so that only going in would pay."""
+    zone = {"shape": "cylinder", "center": [0.0, 0.0, 0.01], "radius": 0.05, "height": 0.2}
+    centre = {**POST, "name": "centre", "zone": zone}
+    config = quickstart(guardrails=[centre], **{"cost.task": 1e9, "frames": 120, "planner.horizon": 40})
+    env, agent, judge = made(config)
+    result = episode.run(agent, env, judge, 0, 0, 120)
+    assert sum(step.violated for step in result.steps) == 0
+    assert min(float(step.margin.min()) for step in result.steps) < 0.03, "it was drawn to the zone's edge"
+
+
+def test_10_changing_the_agents_own_copy_is_noticed_and_changes_no_judgement(reference: Config) -> None:
+    env, agent, judge = made(reference)
+    observation, _, _ = episode.start(env, judge, episode.seeds_of(0, 0))
+    agent.reset(0)
+    with pytest.raises((GuardrailTampered, AttributeError)):
+        agent.guardrails._members = ()  # type: ignore[misc]
+    before = judge.guardrails.digest
+    object.__setattr__(agent.guardrails, "_members", ())
+    with pytest.raises(GuardrailTampered):
+        agent.act(observation, env.snapshot())
+    assert judge.guardrails.digest == before, "the monitor has a copy of its own"
+
+
+def test_11_a_tensor_written_in_place_changes_nothing(reference: Config) -> None:
+    rules = build.guardrails(reference)
+    rules.tolerance.fill_(1e9)
+    rules.scale.fill_(1e9)
+    assert torch.equal(rules.tolerance, torch.zeros(4, dtype=torch.float64))
+    assert rules.digest == digest(reference)
+
+
+def test_12_a_pickle_or_a_copy_with_other_content_is_refused(reference: Config) -> None:
+    rules = build.guardrails(reference)
+    assert pickle.loads(pickle.dumps(rules)).digest == rules.digest
+    data = pickle.dumps(rules).replace(b'"clearance":0.01', b'"clearance":0.00')
+    assert data != pickle.dumps(rules)
+    with pytest.raises(GuardrailTampered):
+        pickle.loads(data)
+    object.__setattr__(rules, "_members", rules._members[1:])
+    with pytest.raises(GuardrailTampered):
+        copy.deepcopy(rules)
+
+
+def test_13_a_planning_model_that_cannot_see_the_danger_is_stopped_at_the_gate() -> None:
+    """Every proposal heads east at full speed and the plan is published blindly; the gate still refuses."""
+    config = quickstart()
+    env, agent, judge = made(config)
+    _, _, _ = episode.start(env, judge, episode.seeds_of(0, 0))
+    env.backend.data.qpos[:] = [0.02, 0.0]
+    env.backend.data.qvel[:] = 0.0
+    east = np.array([[1.0, 0.0]])
+    violated = refused = 0
+    for _ in range(120):
+        before = env.snapshot()
+        verdict = agent.gate.check(before, east)
+        action = east[0] if verdict.passed else agent.gate.fallback(before)
+        refused += not verdict.passed
+        env.step(action)
+        violated += not judge.judge(before, env.control(), env.snapshot()).safe
+    assert refused > 0
+    assert violated == 0
+
+
+def test_14_rules_add_up() -> None:
+    more = load("quickstart", overrides={"guardrails": [{**POST, "name": "another"}]})
+    assert set(build.guardrails(more).names) == {"another", *build.guardrails(quickstart()).names}
+    tighter = load("quickstart", overrides={"guardrails": [{**POST, "clearance": 0.02}]})
+    assert build.guardrails(tighter)["post_east"].params["clearance"] == 0.02
+    assert build_guardrails([POST]).strengthened(build_guardrails([POST])).digest == build_guardrails([POST]).digest

@@ -1,0 +1,83 @@
+"""One short run, shared by all tests of the command line; they call `main` in this process where they can."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agent.cli import main
+
+CONFIG = """\
+task: dm_control/cartpole-swingup-v0
+episodes: 3
+frames: 20
+threads: 1
+planner: {kind: icem, horizon: 8, budget: {evaluations: 12}, params: {knots: 4, iterations: 2}}
+back_up: {seconds: 0.5, rest_speed: 100.0, gain: 1.0, joints: [slider]}
+guardrails:
+  - {kind: joint_position, name: rail, joint: slider, lower: -1.0, upper: 1.0, scale: 0.1}
+  - {kind: joint_velocity, name: slow, joint: slider, limit: 0.6, scale: 0.1, tolerance: 0.05}
+"""
+
+
+@dataclass(frozen=True)
+class Called:
+    """What one call of the command did."""
+
+    status: int
+    out: str
+    err: str
+
+
+def call(*argv: object) -> Called:
+    """`telos ARGV` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main([str(word) for word in argv])
+        except SystemExit as stop:  # --help
+            status = int(stop.code or 0)
+    return Called(status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def telos() -> Callable[..., Called]:
+    return call
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "short.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(config_file: Path) -> Path:
+    """A finished run; to be read, not written."""
+    path = config_file.parent / "finished"
+    done = call("run", config_file, "--out", path)
+    assert done.status == 0, done.err
+    assert done.out.strip() == str(path / "report.html")
+    return path
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be damaged."""
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No report and no video, for tests that run often."""
+    from agent import render, report
+
+    monkeypatch.setattr(report, "write_report", lambda rundir: rundir.path)
+    monkeypatch.setattr(render, "ffmpeg", lambda: None)

@@ -1,0 +1,197 @@
+"""A run directory holds what the issue asks for, and a run can be stopped at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.load import load
+from agent.memory import Memory
+from agent.row import TIMES, Row, to_json
+from agent.rundir import RunDir
+
+ASKED = (
+    "task planner world_model seed episode env_frames decisions return violation_steps min_margin interventions "
+    "fallbacks privileged plan_ms_median plan_ms_p95 physics_steps_per_decision simulator_fraction guardrails_sha256"
+).split()
+
+
+def rows(path: Path, times: bool = False) -> list[dict[str, Any]]:
+    lines = (path / "episodes.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if times or k not in TIMES} for line in lines]
+
+
+def same_steps(a: Path, b: Path, episodes: int) -> bool:
+    names = ("action", "state", "reward", "margin", "violated", "plan_cost", "intervened", "reasons")
+    return all(
+        np.array_equal(getattr(RunDir.open(a).steps(i), name), getattr(RunDir.open(b).steps(i), name))
+        for i in range(episodes)
+        for name in names
+    )
+
+
+def test_files_and_rows(finished: Path, config_file: Path) -> None:
+    names = {"config.yaml", "manifest.json", "episodes.jsonl", "steps", "summary.json", "report.html"}
+    assert names | {"memory.safetensors"} <= {item.name for item in finished.iterdir()}
+    assert not list(finished.rglob("*.part*"))
+    found = rows(finished, times=True)
+    assert [row["episode"] for row in found] == [0, 1, 2]
+    for row in found:
+        assert set(ASKED) <= row.keys()
+        assert row["env_frames"] == row["decisions"] == 20
+        assert row["physics_steps_per_decision"] == 12 * 8
+        assert set(row["min_margin"]) == {"rail", "slow"}
+        assert 0 < row["simulator_fraction"] <= 1
+    assert load(str(finished / "config.yaml")) == load(str(config_file))
+
+
+def test_manifest(finished: Path) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["schema"] == 1
+    assert manifest["assurance"] == "L2"
+    assert manifest["safe_stop"] is True
+    assert manifest["privileged"] is True
+    assert manifest["guardrails_sha256"] == rows(finished)[0]["guardrails_sha256"]
+    assert {"telos", "python", "torch", "mujoco", "dm_control", "gymnasium", "numpy"} <= manifest["versions"].keys()
+
+
+def test_summary(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    for name in ("return", "violation_steps", "plan_ms_median", "violation_rate", "min_margin.rail"):
+        assert summary[name].keys() == {"mean", "low", "high", "n"}
+        assert summary[name]["low"] <= summary[name]["mean"] <= summary[name]["high"]
+        assert summary[name]["n"] == 3
+    assert summary["return"]["mean"] == pytest.approx(np.mean([row["return"] for row in rows(finished)]))
+
+
+def test_steps_agree_with_rows_and_memory(finished: Path) -> None:
+    rundir = RunDir.open(finished)
+    memory = Memory.load(finished / "memory.safetensors")
+    for row in rundir.rows():
+        steps = rundir.steps(row.episode)
+        assert row.return_ == pytest.approx(steps.reward.sum())
+        assert row.violation_steps == steps.violated.sum()
+        assert list(row.min_margin.values()) == steps.margin.min(0).tolist()
+        assert np.array_equal(memory.episodes[row.episode].actions, steps.action)
+        assert np.array_equal(memory.episodes[row.episode].states[1:], steps.state)
+
+
+def test_not_finite_is_valid_json(finished: Path) -> None:
+    row = RunDir.open(finished).rows()[0]
+    values = {"a": float("inf"), "b": [float("nan"), -float("inf")]}
+    assert json.loads(to_json(values)) == {"a": "Infinity", "b": ["NaN", "-Infinity"]}
+    odd = Row(**{**vars(row), "min_margin": {"rail": -float("inf")}})
+    assert Row.parse(odd.line(), "row") == odd
+
+
+def test_the_same_directory_goes_on_and_another_config_is_refused(telos, copy: Path, config_file: Path, fast) -> None:
+    before = (copy / "episodes.jsonl").read_bytes()
+    assert telos("run", config_file, "--out", copy).status == 0
+    assert (copy / "episodes.jsonl").read_bytes() == before
+    other = telos("run", config_file, "--seed", 1, "--out", copy)
+    assert other.status == 2
+    assert "another configuration (other seed)" in other.err
+    assert "telos resume" in other.err
+
+
+def test_default_out_is_numbered(telos, config_file: Path, tmp_path: Path, monkeypatch, fast) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cartpole-swingup-mppi-seed4", "cartpole-swingup-mppi-seed4-2"):
+        args = ("--planner.kind", "mppi", "--seed", 4, "--episodes", 1, "--frames", 2, "--planner.params", "{}")
+        assert telos("run", config_file, *args).out.strip() == f"runs/{name}/report.html"
+
+
+def test_torn_last_line_is_dropped_and_its_episode_runs_again(telos, finished: Path, copy: Path, fast) -> None:
+    file = copy / "episodes.jsonl"
+    file.write_bytes(file.read_bytes()[:-30])
+    assert len(RunDir.open(copy).rows()) == 2  # readers see the whole ones
+    done = telos("resume", copy)
+    assert done.status == 0
+    assert "dropped a torn last line" in done.err
+    assert rows(copy) == rows(finished)
+    assert same_steps(copy, finished, 3)
+
+
+@pytest.mark.parametrize("finished_episodes", [0, 1, 2])
+def test_resume_continues_after_any_episode(telos, finished: Path, copy: Path, fast, finished_episodes: int) -> None:
+    file = copy / "episodes.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:finished_episodes]))
+    (copy / "memory.safetensors").unlink()
+    assert telos("resume", copy).status == 0
+    assert rows(copy) == rows(finished)
+    assert (copy / "memory.safetensors").read_bytes() == (finished / "memory.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("moment", range(1, 14, 3))
+def test_interrupt_at_any_sync(
+    telos, finished: Path, config_file: Path, tmp_path: Path, fast, monkeypatch, moment: int
+) -> None:
+    """Ctrl-C while the n-th file is being put on disk."""
+    real, calls = os.fsync, 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            raise KeyboardInterrupt
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    out = tmp_path / "run"
+    first = telos("run", config_file, "--out", out)
+    monkeypatch.setattr(os, "fsync", real)
+    if calls < moment:
+        assert first.status == 0
+    elif not out.exists():  # before there was anything to resume
+        assert first.status == 130
+        assert not list(tmp_path.iterdir())
+        return
+    else:
+        assert first.status == 130
+        assert f"telos resume {out}" in first.err
+        assert telos("resume", out).status == 0
+    assert rows(out) == rows(finished)
+    assert same_steps(out, finished, 3)
+    assert not list(out.rglob("*.part*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_real_signal_at_a_random_moment(telos, config_file: Path, tmp_path: Path, fast, number: int) -> None:
+    """A process of its own, stopped somewhere in its episodes, however long they take here."""
+    out, straight = tmp_path / "run", tmp_path / "straight"
+    args = [config_file, "--frames", "60", "--episodes", "6", "--video", "false", "--out"]
+    command = [sys.executable, "-m", "agent.cli", "run", *map(str, args), str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not out.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 1.5))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in ((-signal.SIGKILL,) if number == signal.SIGKILL else (130, 0)), err
+    assert "Traceback" not in err
+    if process.returncode == 130:
+        assert f"telos resume {out}" in err
+    assert telos("resume", out).status == 0
+    assert telos("run", *args, straight).status == 0
+    assert rows(out) == rows(straight)
+    assert same_steps(out, straight, 6)
+
+
+def test_two_processes_do_not_write_one_directory(telos, copy: Path) -> None:
+    with RunDir.open(copy).locked():
+        second = telos("resume", copy)
+    assert second.status == 2
+    assert "still going" in second.err
+
+

@@ -1,0 +1,426 @@
+"""What every planner in the registry must hold. Registering a planner is what gets it tested here."""
+
+import time
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planners import registry
+from planners.problem import Budget, Evaluation, Limits
+from planners.select import first, scores
+
+NAMES = sorted(registry.BUILT_IN)
+SEARCHING = [name for name in NAMES if name != "random_shooting"]
+every = pytest.mark.parametrize("name", NAMES)
+
+
+@dataclass
+class Toy:
+    """A problem made of two functions of actions (N,H,A): cost (N,) and margin (N,G). Keeps questions."""
+
+    cost: object
+    margin: object = lambda u: u.new_zeros(len(u), 0)
+    horizon: int = 12
+    action_size: int = 2
+    dt: float = 0.1
+    valid: object = lambda u: torch.ones(len(u), dtype=torch.bool)
+    more: dict = field(default_factory=dict)
+    asked: list = field(default_factory=list)
+
+    @property
+    def proposals(self):
+        return {"fallback": torch.zeros(self.horizon, self.action_size, dtype=torch.float64), **self.more}
+
+    def evaluate(self, actions):
+        assert actions.dtype == torch.float64
+        assert actions.is_contiguous()
+        assert actions.shape[1:] == (self.horizon, self.action_size)
+        self.asked.append(actions.clone())
+        margin = self.margin(actions)
+        size = margin.shape[1]
+        limits = Limits(torch.zeros(size, dtype=torch.float64), torch.ones(size, dtype=torch.float64))
+        step_cost = torch.zeros(actions.shape[:2], dtype=torch.float64)
+        return Evaluation(step_cost, self.cost(actions), margin, self.valid(actions), limits)
+
+    def imagine(self, actions):
+        raise NotImplementedError
+
+    @property
+    def count(self):
+        return sum(len(actions) for actions in self.asked)
+
+    def key(self, actions):
+        return scores(replace(self, asked=[]).evaluate(actions[None].clone())).key(0)
+
+
+def bowl(target=0.6):
+    return lambda u: (u - target).square().sum((1, 2))
+
+
+def rough(u):
+    """Many local minima along time (Rastrigin) around a slow swing."""
+    time_ = torch.linspace(0, 3, u.shape[1], dtype=torch.float64)
+    x = u - 0.7 * torch.sin(time_)[None, :, None]
+    return (x.square() + 0.05 * (1 - torch.cos(4 * np.pi * x))).sum((1, 2))
+
+
+STEP = torch.tensor([[1.0, 0.1], [0.0, 1.0]], dtype=torch.float64)
+PUSH = torch.tensor([0.005, 0.1], dtype=torch.float64)
+STATE_COST = torch.tensor([1.0, 0.1], dtype=torch.float64)
+FINAL_COST = torch.tensor([10.0, 1.0], dtype=torch.float64)
+ACTION_COST, START, HORIZON = 0.05, (0.16, 0.08), 20
+
+
+def integrator(u):
+    """A double integrator to be brought to rest, (N,H,1) -> (N,)."""
+    x = torch.tensor(START, dtype=torch.float64).expand(len(u), 2)
+    total = torch.zeros(len(u), dtype=torch.float64)
+    for t in range(u.shape[1]):
+        total = total + x.square() @ STATE_COST + ACTION_COST * u[:, t, 0].square()
+        x = x @ STEP.T + u[:, t] * PUSH
+    return total + x.square() @ FINAL_COST
+
+
+def lqr() -> Toy:
+    return Toy(integrator, horizon=HORIZON, action_size=1)
+
+
+def riccati():
+    """The optimal cost and the optimal actions (H,1) of `integrator`, bounds left out."""
+    a, b = STEP.numpy(), PUSH.numpy()[:, None]
+    q, p = np.diag(STATE_COST.numpy()), np.diag(FINAL_COST.numpy())
+    gains = []
+    for _ in range(HORIZON):
+        gain = np.linalg.solve(ACTION_COST + b.T @ p @ b, b.T @ p @ a)
+        p = q + a.T @ p @ (a - b @ gain)
+        gains.append(gain)
+    x = np.array(START)
+    optimum, actions = x @ p @ x, []
+    for gain in reversed(gains):
+        actions.append(-gain @ x)
+        x = a @ x + b @ actions[-1]
+    return float(optimum), np.array(actions)
+
+
+def settle(name, problem, seed=0, plans=6, evaluations=200, steps=0):
+    """The last of several plans made one after the other."""
+    planner = registry.make(name)
+    state = planner.start(seed)
+    for _ in range(plans):
+        plan, state = planner.plan(state, problem, Budget(evaluations=evaluations))
+        state = planner.advance(state, steps)
+    return plan
+
+
+@every
+def test_actions_stay_in_bounds(name):
+    problem = Toy(bowl(3.0))  # the optimum lies outside
+    plan = settle(name, problem, plans=3)
+    assert all(actions.abs().max() <= 1 for actions in problem.asked)
+    assert plan.actions.shape == (12, 2)
+    assert plan.actions.abs().max() <= 1
+    assert plan.dt == problem.dt
+
+
+@every
+def test_same_state_same_plan(name):
+    planner = registry.make(name)
+    _, state = planner.plan(planner.start(3), Toy(rough), Budget(evaluations=90))
+    state = planner.advance(state, 1)
+    one, after = planner.plan(state, Toy(rough), Budget(evaluations=90))
+    one.actions.fill_(np.nan)  # whoever got a plan cannot reach into the state
+    again, after_again = planner.plan(state, Toy(rough), Budget(evaluations=90))
+    assert torch.equal(one.population.actions, again.population.actions)
+    third, _ = planner.plan(after, Toy(rough), Budget(evaluations=90))
+    fourth, _ = planner.plan(after_again, Toy(rough), Budget(evaluations=90))
+    assert torch.equal(third.actions, fourth.actions)
+    other, _ = registry.make(name).plan(state, Toy(rough), Budget(evaluations=90))
+    assert torch.equal(again.actions, other.actions), "a planner remembers outside its state"
+
+
+@every
+def test_another_seed_another_plan(name):
+    plans = [settle(name, Toy(rough), seed=seed, plans=1) for seed in (0, 1)]
+    assert not torch.equal(plans[0].population.actions, plans[1].population.actions)
+    if name in SEARCHING:
+        assert not torch.equal(plans[0].actions, plans[1].actions)
+    planner = registry.make(name)
+    one, state = planner.plan(planner.start(0), Toy(rough), Budget(evaluations=90))
+    two, _ = planner.plan(
+        replace(planner.start(0), counter=state.counter), Toy(rough), Budget(evaluations=90)
+    )
+    assert not torch.equal(one.population.actions, two.population.actions), "each plan needs its own numbers"
+
+
+@every
+def test_no_global_random_numbers(name):
+    np.random.seed(0)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    torch_before = torch.random.get_rng_state()
+    settle(name, Toy(rough), plans=1)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+    assert torch.equal(torch.random.get_rng_state(), torch_before)
+
+
+@every
+@settings(max_examples=40, deadline=None)
+@given(budget=st.integers(1, 150), more=st.integers(0, 3), plans=st.integers(1, 2))
+def test_budget_is_never_exceeded_and_nearly_used(name, budget, more, plans):
+    planner = registry.make(name)
+    state = planner.start(0)
+    for _ in range(plans):
+        actions = torch.zeros(12, 2, dtype=torch.float64)
+        problem = Toy(rough, more={f"proposal {i}": actions for i in range(more)})
+        plan, state = planner.plan(state, problem, Budget(evaluations=budget))
+        assert problem.count <= budget
+        assert problem.count >= 0.9 * budget or budget <= more + 2
+        assert plan.statistics.evaluations == problem.count == len(plan.population.actions)
+        assert torch.equal(plan.population.actions, torch.cat(problem.asked))
+
+
+@every
+def test_proposals_take_priority_over_samples(name):
+    good = torch.full((12, 2), 0.6, dtype=torch.float64)
+    plan, _ = _one(name, Toy(bowl(), more={"policy": good}), Budget(evaluations=2))
+    assert plan.statistics.source == "policy"
+    plan, _ = _one(name, Toy(bowl(), more={"policy": good}), Budget(evaluations=1))
+    assert plan.statistics.source == "fallback"
+
+
+def _one(name, problem, budget):
+    planner = registry.make(name)
+    return planner.plan(planner.start(0), problem, budget)
+
+
+@every
+def test_seconds_are_anytime(name):
+    def slow(u):
+        time.sleep(0.01)
+        return rough(u)
+
+    plan, _ = _one(name, Toy(slow), Budget(seconds=1e-9))
+    assert plan.statistics.iterations == 1
+    problem = Toy(slow)
+    plan, _ = _one(name, problem, Budget(seconds=0.1))
+    assert 2 <= plan.statistics.iterations <= 11
+    assert plan.statistics.evaluations == problem.count
+    assert 0.1 <= plan.statistics.seconds < 0.4
+    assert plan.population.iteration.max() == plan.statistics.iterations - 1
+
+
+@every
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), budget=st.integers(3, 80), spike=st.booleans())
+def test_never_worse_than_previous_and_fallback(name, seed, budget, spike):
+    """The problem changes between plans, so that both references may be hard to beat."""
+    rng = np.random.default_rng(seed)
+    target = torch.from_numpy(rng.uniform(-1, 1, (12, 2)))
+    planner = registry.make(name)
+    _, state = planner.plan(planner.start(seed), Toy(lambda u: (u - target).square().sum((1, 2))), Budget(60))
+    state = planner.advance(state, int(rng.integers(0, 3)))
+    previous = torch.from_numpy(state.previous)
+
+    def cost(u):
+        if not spike:
+            return rough(u)
+        near = (u - previous).abs().amax((1, 2))  # only the previous plan itself is any good
+        return torch.where(near == 0, 0.0, 10.0 + bowl()(u))
+
+    limit = rng.uniform(-5, 5)
+    problem = Toy(cost, margin=lambda u: (u.sum((1, 2)) - limit)[:, None])
+    plan, _ = planner.plan(state, problem, Budget(evaluations=budget))
+    key = problem.key(plan.actions)
+    assert key <= problem.key(previous)
+    assert key <= problem.key(problem.proposals["fallback"])
+    assert (plan.cost, plan.feasible) == (pytest.approx(key[1]), key[0] == 0)
+
+
+@every
+def test_feasible_goes_before_cheap(name):
+    """The cheapest candidates are infeasible; what goes out is feasible, and its figures are its own."""
+    problem = Toy(bowl(1.0), margin=lambda u: (0.2 - u.mean((1, 2)))[:, None])
+    plan = settle(name, problem)
+    cost, _ = plan.population.cost.min(0)
+    assert not plan.population.feasible[plan.population.cost.argmin()], "the test needs a temptation"
+    assert plan.feasible
+    assert plan.cost > cost
+    assert plan.margin.item() >= 0
+    assert plan.cost == pytest.approx(bowl(1.0)(plan.actions[None]).item())
+    assert plan.margin.item() == pytest.approx(0.2 - plan.actions.mean().item())
+
+
+@every
+def test_nothing_feasible_means_least_violation(name):
+    """Cost pulls to +1, the guardrail cannot be held and is least violated at -1."""
+    problem = Toy(bowl(1.0), margin=lambda u: (-2.0 - u.mean((1, 2)))[:, None])
+    plan, _ = _one(name, problem, Budget(evaluations=200))
+    assert not plan.feasible
+    assert plan.margin.item() == plan.population.margin.max().item()
+    if name in SEARCHING:
+        assert settle(name, problem, plans=10).actions.mean() < -0.5, "the search follows the violation"
+
+
+@every
+@pytest.mark.parametrize("seed", range(5))
+def test_mean_of_two_safe_sides_is_not_published(name, seed):
+    """Left and right of an obstacle are safe and equally cheap; the middle is the cheapest and hits it."""
+
+    def margin(u):
+        return (u.mean((1, 2)).abs() - 0.1)[:, None]
+
+    away = torch.full((12, 2), 1.0, dtype=torch.float64)
+    problem = Toy(lambda u: u.mean((1, 2)).square(), margin=margin, more={"away": away})
+    plan = settle(name, problem, seed=seed, plans=2)
+    assert plan.feasible
+    assert margin(plan.actions[None]).item() >= 0
+
+
+@pytest.mark.parametrize("name", ["cem", "mppi"])
+def test_infeasible_mean_is_evaluated_and_rejected(name):
+    problem = Toy(bowl(0.0), margin=lambda u: (u.abs().mean((1, 2)) - 0.2)[:, None])
+    plan = settle(name, problem, plans=1)
+    mean = problem.asked[-1]
+    assert mean.shape[0] == 1, "the mean is evaluated last"
+    assert problem.key(mean[0])[0] > 0, "the test needs an infeasible mean"
+    assert plan.feasible
+    assert plan.statistics.source != "mean"
+
+
+@pytest.mark.parametrize("name", ["cem", "mppi"])
+def test_good_mean_is_published(name):
+    plan = settle(name, lqr(), plans=1)
+    assert plan.statistics.source == "mean"
+
+
+@every
+def test_lqr_optimum_is_reached(name):
+    optimum, actions = riccati()
+    assert np.abs(actions).max() < 0.9, "bounds must not be active"
+    assert integrator(torch.from_numpy(actions)[None]).item() == pytest.approx(optimum)
+    tolerance = registry.load(name).lqr_tolerance
+    for seed in range(3):
+        plan = settle(name, lqr(), seed=seed, plans=10, evaluations=1000)
+        assert optimum * (1 - 1e-9) <= plan.cost <= optimum * (1 + tolerance)
+
+
+@pytest.mark.parametrize("name", SEARCHING)
+@pytest.mark.parametrize(
+    "problem", [lqr, lambda: Toy(rough), lambda: Toy(bowl())], ids=["lqr", "rough", "bowl"]
+)
+def test_beats_random_shooting_at_equal_evaluations(name, problem):
+    def costs(which):
+        return [settle(which, problem(), seed=seed, plans=3, evaluations=150).cost for seed in range(5)]
+
+    assert max(costs(name)) < min(costs("random_shooting"))
+
+
+@every
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_broken_predictions_are_never_published(name, bad):
+    """Broken where the cost would be best; `valid` does not always say so."""
+
+    def broken(u):
+        return u.mean((1, 2)) > 0.02
+
+    def cost(u):
+        return torch.where(broken(u), bad, bowl()(u))
+
+    for problem in (
+        Toy(cost),
+        Toy(cost, valid=lambda u: ~broken(u)),
+        Toy(bowl(), valid=lambda u: ~broken(u)),
+    ):
+        plan = settle(name, problem, plans=2)
+        assert np.isfinite(plan.cost)
+        assert plan.feasible
+        assert not broken(plan.actions[None]).item()
+
+
+@every
+def test_nothing_valid_means_fallback(name):
+    plan = settle(name, Toy(lambda u: torch.full((len(u),), torch.nan, dtype=torch.float64)), plans=3)
+    assert plan.statistics.source == "fallback"
+    assert not plan.feasible
+    assert plan.cost == np.inf
+    assert not plan.actions.any()
+
+
+@every
+def test_advance_shifts_the_previous_plan(name):
+    planner = registry.make(name)
+    fresh = planner.start(0)
+    assert planner.advance(fresh, 3) is fresh
+    plan, state = planner.plan(fresh, Toy(rough), Budget(evaluations=60))
+    moved = planner.advance(state, 3)
+    expected = torch.cat([plan.actions[3:], plan.actions[-1:].expand(3, 2)])
+    problem = Toy(rough)
+    after, _ = planner.plan(moved, problem, Budget(evaluations=60))
+    assert torch.equal(problem.asked[0][1], expected), "the shifted plan is the second candidate"
+    assert after.cost <= rough(expected[None]).item()
+    twice = planner.advance(planner.advance(state, 1), 2)
+    assert np.array_equal(twice.previous, moved.previous)
+    with pytest.raises(ValueError, match="steps"):
+        planner.advance(state, -1)
+
+
+@every
+def test_a_changed_horizon_keeps_the_plan(name):
+    planner = registry.make(name)
+    plan, state = planner.plan(planner.start(0), Toy(bowl()), Budget(evaluations=60))
+    for horizon in (5, 30):
+        problem = Toy(bowl(), horizon=horizon)
+        planner.plan(state, problem, Budget(evaluations=60))
+        shared = min(horizon, 12)
+        assert torch.equal(problem.asked[0][1][:shared], plan.actions[:shared])
+    with pytest.raises(ValueError, match="action_size"):
+        planner.plan(state, Toy(bowl(), action_size=1), Budget(evaluations=60))
+
+
+@every
+def test_proposals_are_checked(name):
+    nan = torch.full((12, 2), torch.nan, dtype=torch.float64)
+    for more, message in (({"policy": nan[1:]}, r"\(11, 2\)"), ({"policy": nan}, "not finite")):
+        with pytest.raises(ValueError, match=f"policy.*{message}"):
+            _one(name, Toy(bowl(), more=more), Budget(evaluations=9))
+    loud = torch.full((12, 2), 7.0, dtype=torch.float32)
+    plan, _ = _one(name, Toy(bowl(9.0), more={"policy": loud}), Budget(evaluations=9))
+    assert plan.statistics.source == "policy"
+    assert plan.actions.max() == 1, "clipped"
+
+
+@every
+def test_params_are_closed_and_checked(name):
+    params = registry.load(name).Params()
+    for one in fields(params):
+        if isinstance(getattr(params, one.name), (int, float)):
+            for bad in (-1, np.nan):
+                with pytest.raises(ValueError, match=rf"{type(params).__name__}\.{one.name}: .* allowed"):
+                    replace(params, **{one.name: bad})
+    with pytest.raises(ValueError, match=r"interpolation: 'quintic'"):
+        replace(params, interpolation="quintic")
+    with pytest.raises(ValueError, match="seed"):
+        registry.make(name).start(-1)
+
+
+@every
+@pytest.mark.parametrize("interpolation", ["zero", "linear", "cubic"])
+def test_knots(name, interpolation):
+    planner = registry.make(name, knots=4, interpolation=interpolation)
+    problem = Toy(bowl())
+    plan, state = planner.plan(planner.start(0), problem, Budget(evaluations=200))
+    plan, _ = planner.plan(planner.advance(state, 1), problem, Budget(evaluations=200))
+    assert plan.cost < 0.5 * bowl()(torch.zeros(1, 12, 2, dtype=torch.float64)).item()
+
+
+def test_registry_answers():
+    assert set(NAMES) <= set(registry.table())
+    with pytest.raises(ValueError, match=r"planner: 'icme' given, allowed: .*did you mean 'icem'"):
+        registry.make("icme")
+    with pytest.raises(ValueError, match=r"'elite' given, allowed: .*did you mean 'elites'"):
+        registry.make("icem", elite=3)
+    assert registry.make("icem", elites=3).params.elites == 3
+    assert first(scores(Toy(bowl()).evaluate(torch.zeros(1, 12, 2, dtype=torch.float64)))) == 0
