@@ -72,9 +72,7 @@ class Agent:
         self._belief = self._verdict = self._pending = self.decision = None
         self._step = 0
 
-    def act(
-        self, observation: Any, snapshot: Snapshot | None = None, params: TaskParams | None = None
-    ) -> np.ndarray:
+    def act(self, observation: Any, snapshot: Snapshot | None = None, params: TaskParams | None = None) -> np.ndarray:
         """The action (A,) in [-1,1] for this percept.
 
         Args:

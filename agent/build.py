@@ -90,7 +90,7 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
     )
     try:
         actor = Actor(settings.planner, settings.planner_params)
-        for index, rule in enumerate(config.configurator.rules):
+        for rule in config.configurator.rules:
             if rule.planner is not None:
                 planners.make(rule.planner, **rule.planner_params)
     except ValueError as error:

@@ -191,8 +191,8 @@ def main(argv: Sequence[str] | None = None) -> Status:
             return command.execute(overrides)
     except (Misuse, TelosError) as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
-        print("telos: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"telos: {stop or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not complain
@@ -201,10 +201,6 @@ def main(argv: Sequence[str] | None = None) -> Status:
         return _fail(f"memory: {error or 'given more than there is'}; allowed: a smaller horizon or budget")
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: given {(error.strerror or str(error)).lower()}")
-    except Exception as error:
-        if type(error).__name__ != "Interrupted":
-            raise
-        return _interrupted(error)
 
 
 def _parse(arguments: list[str]) -> Any:
@@ -322,14 +318,6 @@ def _told(path: Path) -> Status:
     """Say where the report is, on stdout."""
     print(path / "report.html")
     return 0
-
-
-def _interrupted(error: Any) -> Status:
-    print(
-        f"telos: interrupted after {error.finished} finished episodes; finish with: telos resume {error.path}",
-        file=sys.stderr,
-    )
-    return INTERRUPTED
 
 
 def _fail(message: str) -> Status:

@@ -101,7 +101,7 @@ def show(comparison: Comparison, console: Console) -> None:
         caption += f"; {comparison.left_out} without a partner left out"
     if comparison.pairs < FEW:
         caption += "; so few make it too narrow"
-    table = Table(title=f"A = {comparison.a}   B = {comparison.b}", caption=caption, title_justify="left")
+    table = Table(title=f"A = {comparison.a}   B = {comparison.b}", title_justify="left")
     for name in ("", "A", "B", "B − A", "95 %"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for row in comparison.differences:
@@ -110,3 +110,4 @@ def show(comparison: Comparison, console: Console) -> None:
         style = "bold" if row.clear else None
         table.add_row(row.name, f"{row.a:.4g}", f"{row.b:.4g}", f"{row.difference.mean:+.3g}", interval, style=style)
     console.print(table, highlight=False)
+    console.print(caption, highlight=False, soft_wrap=True)

@@ -44,6 +44,8 @@ class Rule:
     def __post_init__(self) -> None:
         if self.above is None and self.below is None and self.rises_by is None:
             raise TelosError("configurator.rules", "a rule without a condition", "above, below or rises_by")
+        if self.planner_params and self.planner is None:
+            raise TelosError("configurator.rules.planner_params", "without a planner", "planner and planner_params")
         if not self.budget_factor > 0:
             raise TelosError("configurator.rules.budget_factor", self.budget_factor, "> 0")
 

@@ -100,6 +100,7 @@ def run(
     steps_before, seconds_before = (physics.steps, physics.seconds) if physics else (0, 0.0)
     steps: list[Step] = []
     images: list[np.ndarray] = []
+    env.shown = monitor.guardrails
     before = env.snapshot()
     terminated = truncated = False
     limit = frames or env.interface.frame_limit

@@ -74,9 +74,7 @@ class Memory:
         """End the episode under way, if it has any step."""
         if self._steps:
             actions, costs, margins = zip(*self._steps, strict=True)
-            episode = Episode(
-                np.stack(self._states), np.stack(actions), np.array(costs), np.stack(margins)
-            )
+            episode = Episode(np.stack(self._states), np.stack(actions), np.array(costs), np.stack(margins))
             self.episodes = [*self.episodes, episode][-self.capacity :]
         self._states, self._steps = [], []
 

@@ -62,10 +62,17 @@ def working_backend() -> str | None:
 def prepare(video: bool) -> str | None:
     """Choose MuJoCo's backend for this process; call it before mujoco is imported. None: no video."""
     if "mujoco" in sys.modules:
-        return os.environ.get(VARIABLE)
+        return chosen()
     backend = working_backend() if video else None
     os.environ[VARIABLE] = backend or OFF
     return backend
+
+
+def chosen() -> str | None:
+    """The backend that MuJoCo took when it was imported, or None where rendering would crash."""
+    if "glfw" in sys.modules and "mujoco.glfw" in sys.modules and os.environ.get("DISPLAY"):
+        return "glfw"
+    return next((name for name in BACKENDS if f"mujoco.{name}" in sys.modules), None)
 
 
 def ffmpeg() -> str | None:

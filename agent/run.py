@@ -8,6 +8,7 @@ under a planning budget in seconds: then the clock decides.)
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,19 +27,18 @@ from agent.rundir import Manifest, RunDir, is_run, refusal, write, writing, SCHE
 from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
+from envs.guardrails.ruleset import Guardrails
 from envs.monitor import Monitor
 
 RUNS = Path("runs")
 MAX_FRAMES = 450  # of a video; a longer episode is shown faster
 
 
-class Interrupted(Exception):
-    """Stopped by the user; `path` can be resumed."""
+class Interrupted(KeyboardInterrupt):
+    """Stopped by the user; the message says how to go on."""
 
     def __init__(self, path: Path, finished: int) -> None:
-        super().__init__(path, finished)
-        self.path = path
-        self.finished = finished  # episodes
+        super().__init__(f"interrupted after {finished} finished episodes; finish with: telos resume {path}")
 
 
 def default_out(config: Config) -> Path:
@@ -140,41 +140,44 @@ def _finish(rundir: RunDir, console: Console) -> RunDir:
     torch.set_num_threads(1)  # planning has its own C threads
     config, path = rundir.config, rundir.path
     _sweep(path)
+    rows = list(rundir.rows())
     dropped = rundir.repair()
     if dropped:
         console.print(dropped, highlight=False, soft_wrap=True)
-    rows = list(rundir.rows())
     rules = build.guardrails(config)
     if rules.digest != rundir.manifest.guardrails_sha256:
         given = f"guardrails with digest {rules.digest[:12]}…"
         raise TelosError(str(path / "config.yaml"), given, f"{rundir.manifest.guardrails_sha256[:12]}…, as it began")
     try:
         memory = recalled(rundir, len(rows))
-        frames = config.frames
-        progress: RunProgress | None = None
-        while len(rows) < config.episodes:
-            agent, env, monitor = made(config)
-            agent.memory.episodes = memory
-            try:
-                limit = min(frames or env.interface.frame_limit, env.interface.frame_limit)
-                if progress is None:
-                    progress = RunProgress(console, rules, config.episodes, limit, len(rows)).__enter__()
-                progress.begin(len(rows))
-                rows.append(_episode(rundir, (agent, env, monitor), len(rows), limit, progress, console))
-            finally:
-                env.close()
-            memory = agent.memory.episodes
-            progress.end(rows[-1])
-        if progress is not None:
-            progress.__exit__(None, None, None)
-            progress = None
+        if len(rows) < config.episodes:
+            memory = _episodes(rundir, rows, memory, rules, console)
         _close(rundir, rows, memory)
     except KeyboardInterrupt:
         raise Interrupted(path, len(rows)) from None
-    finally:
-        if progress is not None:
-            progress.__exit__(None, None, None)
     return rundir
+
+
+def _episodes(
+    rundir: RunDir, rows: list[Row], memory: list[Episode], rules: Guardrails, console: Console
+) -> list[Episode]:
+    """Run what is missing, appending to `rows`; returns the short-term memory after it."""
+    config = rundir.config
+    with ExitStack() as stack:
+        progress: RunProgress | None = None
+        while len(rows) < config.episodes:
+            agent, env, monitor = made(config)
+            with closing(env):
+                agent.memory.episodes = memory
+                limit = min(config.frames or env.interface.frame_limit, env.interface.frame_limit)
+                if progress is None:
+                    progress = RunProgress(console, rules, config.episodes, limit, len(rows))
+                    stack.enter_context(progress)
+                progress.begin(len(rows))
+                rows.append(_episode(rundir, (agent, env, monitor), len(rows), limit, progress, console))
+                progress.end(rows[-1])
+                memory = agent.memory.episodes
+    return memory
 
 
 def _episode(
@@ -268,16 +271,19 @@ def _frame_rate(frames: int, period: float) -> tuple[int, float]:
 
 def _renders(env: Environment, console: Console) -> bool:
     """Whether a video can be made here; without one, a run goes on."""
-    try:
-        env.render()
-    except Exception as error:
-        why = "no GL library" if isinstance(error, AttributeError | RuntimeError) else str(error)
-        console.print(f"no video: {why}; `telos doctor` says what is missing", highlight=False, soft_wrap=True)
-        return False
-    if render.ffmpeg() is None:
-        console.print("no video: imageio-ffmpeg is not installed; `telos doctor` says more", highlight=False, soft_wrap=True)
-        return False
-    return True
+    missing = None
+    if render.chosen() is None:
+        missing = "no GL library"
+    elif render.ffmpeg() is None:
+        missing = "imageio-ffmpeg is not installed"
+    else:
+        try:
+            env.render()
+        except Exception as error:  # whatever a GL driver comes up with
+            missing = f"rendering failed ({error})"
+    if missing:
+        console.print(f"no video: {missing}; `telos doctor` says more", highlight=False, soft_wrap=True)
+    return missing is None
 
 
 def _sweep(path: Path) -> None:

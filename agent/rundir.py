@@ -41,6 +41,8 @@ _ALLOWED = {
     errno.EFBIG: "a larger limit on file sizes (ulimit -f), then try again",
     errno.EROFS: "a file system that can be written",
     errno.EACCES: "a place that this user may write and read",
+    errno.EEXIST: "a path whose parents are directories",
+    errno.ENOTDIR: "a path whose parents are directories",
     errno.EPERM: "a place that this user may write and read",
 }
 
@@ -217,7 +219,9 @@ class RunDir:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return Steps(**{field.name: arrays[field.name] for field in fields(Steps)})
-        except (OSError, BadZipFile, ValueError, KeyError, EOFError) as error:
+        except OSError as error:
+            raise refusal(file, error) from None
+        except (BadZipFile, ValueError, KeyError, EOFError) as error:
             raise TelosError(str(file), f"an unreadable file ({error})", "what `telos run` wrote") from None
 
     def steps_file(self, episode: int) -> Path:

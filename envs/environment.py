@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import mujoco
@@ -11,6 +11,8 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.errors import TelosError
+from envs.guardrails.ruleset import Guardrails
+from envs.overlay import draw_zones
 from envs.physics import INTEGRATION
 from envs.task import Snapshot, Task, TaskParams, interface
 from envs.variants import Variant
@@ -19,11 +21,10 @@ from envs.variants import Variant
 class Environment(gymnasium.Env[Any, np.ndarray]):
     """The task's real environment. Reward and observation are its own, untouched."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}
-
     def __init__(self, task: Task, variant: Variant | None = None, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
             raise TelosError("render_mode", render_mode, "rgb_array or None")
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
         self.task = task
         self.variant = variant or Variant()
         self.render_mode = render_mode
@@ -34,7 +35,8 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self.observation_space = self.backend.observation_space
         self._queue: list[np.ndarray] = []
         self._frames = 0
-        self._renderer: mujoco.Renderer | None = None
+        self._renderer: Any = None
+        self.shown = Guardrails()  # zones of these are drawn into rendered frames
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -87,9 +89,11 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
             self.model.vis.quality.shadowsize = 0
             self.model.vis.quality.offsamples = 0
             self._renderer = mujoco.Renderer(self.model, 240, 320)
+        renderer = self._renderer
         camera = 0 if self.model.ncam else -1
-        self._renderer.update_scene(self.backend.data, camera)
-        return self._renderer.render()
+        renderer.update_scene(self.backend.data, camera)
+        draw_zones(renderer.scene, self.shown)
+        return renderer.render()
 
     def close(self) -> None:
         if self._renderer is not None:

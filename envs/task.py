@@ -31,11 +31,19 @@ class TaskParams:
     stale: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     """MjData field -> value that the environment will read although the state has moved on."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles go through plain dicts: a mapping proxy cannot leave its process."""
+        return _params, tuple(dict(part) for part in (self.model, self.attributes, self.stale))
+
     def same_model(self, other: TaskParams) -> bool:
         """Whether both write the same values into the model."""
         return self.model.keys() == other.model.keys() and all(
             np.array_equal(value, other.model[name]) for name, value in self.model.items()
         )
+
+
+def _params(*parts: dict[str, np.ndarray]) -> TaskParams:
+    return TaskParams(*(MappingProxyType(part) for part in parts))
 
 
 @dataclass(frozen=True)

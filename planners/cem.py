@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.sampling import Distribution, SamplingParams, SamplingPlanner, elites, moments, split
+from planners.distribution import Distribution, elites, moments, split
+from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
 
 

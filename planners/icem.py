@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from planners.distribution import Distribution, elites, moments, pool, split
 from planners.noise import coloured
-from planners.sampling import Distribution, SamplingParams, SamplingPlanner, elites, moments, pool, split
+from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
 
 

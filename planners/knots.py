@@ -66,9 +66,7 @@ def spline(interpolation: str, knots: int, horizon: int) -> Spline:
     first to last; cubic is Catmull & Rom's (1974), a Hermite cubic whose tangents are central differences.
     """
     if interpolation not in INTERPOLATIONS:
-        raise ValueError(
-            f"planners.knots: interpolation = {interpolation!r} given, allowed: {INTERPOLATIONS}"
-        )
+        raise ValueError(f"planners.knots: interpolation = {interpolation!r} given, allowed: {INTERPOLATIONS}")
     if not 1 <= knots <= horizon:
         raise ValueError(f"planners.knots: knots = {knots} given, allowed: 1 to horizon = {horizon}")
     if knots == horizon:  # every kind passes through its knots, one at each step

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from planners.distribution import Distribution
 from planners.noise import coloured
-from planners.sampling import Distribution, SamplingParams, SamplingPlanner
+from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
 
 
@@ -19,9 +20,7 @@ from planners.select import Scores
 class MppiParams(SamplingParams):
     """Parameters of MPPI."""
 
-    temperature: float = (
-        0.1  # lambda, in units of (median - least) of the costs weighted: costs have no common scale
-    )
+    temperature: float = 0.1  # lambda, in units of (median - least) of the costs weighted: costs have no common scale
     std: float = 0.3  # of the perturbation, actions being in [-1,1]; it stays the same
     beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is the paper's white noise
 

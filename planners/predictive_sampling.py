@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from planners.distribution import Distribution, elites, pool
 from planners.knots import Interpolation
-from planners.sampling import Distribution, SamplingParams, SamplingPlanner, elites, pool
+from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
 
 

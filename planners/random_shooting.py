@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planners.sampling import Distribution, SamplingParams, SamplingPlanner
+from planners.distribution import Distribution
+from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
 
 

@@ -26,9 +26,7 @@ class Entry:
 
 
 BUILT_IN: Mapping[str, Entry] = {
-    "random_shooting": Entry(
-        "planners.random_shooting:RandomShooting", "uniform candidates; the row to beat"
-    ),
+    "random_shooting": Entry("planners.random_shooting:RandomShooting", "uniform candidates; the row to beat"),
     "predictive_sampling": Entry(
         "planners.predictive_sampling:PredictiveSampling",
         "perturbs the best plan; few knots, one iteration (MJPC)",
@@ -46,9 +44,7 @@ def table() -> dict[str, Entry]:
     for point in entry_points(group=GROUP):
         if point.name in entries:
             taken = entries[point.name].target
-            raise ValueError(
-                f"{GROUP}: {point.name!r} is both {taken} and {point.value}; rename the entry point"
-            )
+            raise ValueError(f"{GROUP}: {point.name!r} is both {taken} and {point.value}; rename the entry point")
         source = point.dist.name if point.dist else "an unknown distribution"
         entries[point.name] = Entry(point.value, f"from {source}")
     return entries

@@ -7,16 +7,16 @@ N candidates, H control steps, P knots, A action size, K elites, R references (p
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import accumulate, cycle
-from operator import sub
+from itertools import cycle
 from typing import ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
+from planners.distribution import Distribution, split
 from planners.knots import INTERPOLATIONS, Interpolation, Spline, shift, spline
 from planners.problem import Budget, Plan, Problem
 from planners.search import Search, references
-from planners.select import Scores, order
+from planners.select import Scores
 
 T = TypeVar("T")
 ParamsT = TypeVar("ParamsT", bound="SamplingParams")
@@ -26,9 +26,7 @@ ParamsT = TypeVar("ParamsT", bound="SamplingParams")
 class SamplingParams:
     """Parameters of every sampling planner."""
 
-    samples: int = (
-        64  # per iteration under a budget in seconds; a budget in evaluations is split over iterations
-    )
+    samples: int = 64  # per iteration under a budget in seconds; a budget in evaluations is split over iterations
     iterations: int = 3  # per round: under a budget in seconds, rounds follow each other until time is over
     knots: int | None = None  # P, at most one per control step; None: one per control step
     interpolation: Interpolation = "linear"  # between knots
@@ -44,16 +42,6 @@ class SamplingParams:
         if not holds:
             given = getattr(self, name)
             raise ValueError(f"{type(self).__name__}.{name}: {given!r} given, allowed: {allowed}")
-
-
-@dataclass(frozen=True, eq=False)
-class Distribution:
-    """What a search believes about good plans, in knots."""
-
-    mean: np.ndarray  # (P,A)
-    std: np.ndarray  # (P,A)
-    elites: np.ndarray  # (K,P,A), K >= 0: plans worth keeping
-    scores: Scores | None = None  # of the elites; None where this plan has not evaluated them
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +89,7 @@ class SamplingPlanner(Generic[ParamsT]):
             raise ValueError(f"{type(self).__name__}.start: seed = {seed} given, allowed: >= 0")
         return SamplingState(seed)
 
-    def plan(
-        self, state: SamplingState, problem: Problem[T], budget: Budget
-    ) -> tuple[Plan[T], SamplingState]:
+    def plan(self, state: SamplingState, problem: Problem[T], budget: Budget) -> tuple[Plan[T], SamplingState]:
         """Search within the budget; same state and same problem, same plan (under a budget in evaluations).
 
         The published plan is never worse, by the order of `planners.select`, than any reference evaluated.
@@ -175,42 +161,6 @@ class SamplingPlanner(Generic[ParamsT]):
         return self.split(room) if room > 0 else []
 
 
-def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> list[int]:
-    """Sizes that sum to `total`, each `decay` times smaller than the one before it.
-
-    Fewer iterations where the average would fall below `least`: few candidates teach a distribution nothing.
-    """
-    iterations = max(1, min(iterations, total // least))
-    share = list(accumulate(decay**-index for index in range(iterations)))
-    edges = [round(total * part / share[-1]) for part in share]
-    return [size for size in map(sub, edges, [0, *edges]) if size > 0]
-
-
-def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, Scores]:
-    """The best `count` candidates, best first, (K,P,A) with K <= count: unsound ones are never among them."""
-    chosen = order(scores)[: min(count, int(scores.sound.sum()))]
-    return knots[chosen], scores.take(chosen)
-
-
-def moments(knots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (P,A) over candidates (K,P,A), faster than numpy's `mean` and `std`."""
-    mean = np.add.reduce(knots, 0) / len(knots)
-    apart = knots - mean
-    apart *= apart
-    return mean, np.sqrt(np.add.reduce(apart, 0) / len(knots))
-
-
-def pool(distribution: Distribution, knots: np.ndarray, scores: Scores) -> tuple[np.ndarray, Scores]:
-    """Candidates together with the kept elites, which need no second evaluation within one plan."""
-    old = distribution.scores
-    if old is None or len(old) == 0:
-        return knots, scores
-    together = Scores(
-        np.concatenate([old.violation, scores.violation]), np.concatenate([old.cost, scores.cost])
-    )
-    return np.concatenate([distribution.elites, knots]), together
-
-
 def _room(search: Search, budget: Budget) -> bool:
     """Whether one more candidate may be evaluated."""
     return budget.evaluations is None or search.evaluations < budget.evaluations
@@ -223,9 +173,7 @@ def _warm(state: SamplingState, curve: Spline, size: int) -> tuple[np.ndarray | 
     if previous is None or distribution is None:
         return None, nothing
     if previous.shape[1] != size:
-        raise ValueError(
-            f"Problem.action_size: {size} given, the state knows {previous.shape[1]}; use `start`"
-        )
+        raise ValueError(f"Problem.action_size: {size} given, the state knows {previous.shape[1]}; use `start`")
     if len(previous) == curve.horizon and len(distribution.mean) == curve.knots:
         return previous, replace(distribution, scores=None)
     # The horizon changed: cut the plan or hold its last action, and search around it.

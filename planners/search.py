@@ -84,9 +84,7 @@ class Search(Generic[T]):
         """The plan that stands by `candidate`."""
         violation, cost = candidate.key
         population = self.population()
-        statistics = SearchStatistics(
-            self.evaluations, max(self.iterations, 1), self.seconds, candidate.source
-        )
+        statistics = SearchStatistics(self.evaluations, max(self.iterations, 1), self.seconds, candidate.source)
         return Plan(
             actions=torch.from_numpy(candidate.actions.copy()),
             dt=self.problem.dt,
@@ -117,9 +115,7 @@ def references(problem: Problem, previous: np.ndarray | None) -> tuple[list[str]
     out = np.empty((len(named), *shape))
     for row, (name, actions) in zip(out, named, strict=True):
         if actions.shape != shape:
-            raise ValueError(
-                f"Problem.proposals[{name!r}]: shape {actions.shape} given, allowed: (H,A) = {shape}"
-            )
+            raise ValueError(f"Problem.proposals[{name!r}]: shape {actions.shape} given, allowed: (H,A) = {shape}")
         row[:] = actions
     if not np.isfinite(out).all():
         bad = [name for row, (name, _) in zip(out, named, strict=True) if not np.isfinite(row).all()]

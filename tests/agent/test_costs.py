@@ -265,7 +265,10 @@ def test_shapes_on_real_tasks(task: str) -> None:
     imagined = model.imagine(start, actions)
     terms = (TaskCost(env.task), *residuals, Effort(), ActionRate(), Doubt())
     objective = Objective(tuple((0.5, term) for term in terms))
-    for cost in (*(term.step_cost(imagined, start.params) for term in terms), objective.step_cost(imagined, start.params)):
+    for cost in (
+        *(term.step_cost(imagined, start.params) for term in terms),
+        objective.step_cost(imagined, start.params),
+    ):
         assert cost.shape == (5, 4)
         assert cost.dtype == torch.float64
         assert bool(torch.isfinite(cost).all())

@@ -151,12 +151,8 @@ def test_a_dimension_that_never_changes_does_not_divide_by_zero() -> None:
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(st.integers(1, 6), max_size=5), st.integers(1, 6), st.integers(0, 3), st.integers(0, 1000)
-)
-def test_a_file_holds_every_bit(
-    tmp_path: Path, lengths: list[int], capacity: int, guardrails: int, seed: int
-) -> None:
+@given(st.lists(st.integers(1, 6), max_size=5), st.integers(1, 6), st.integers(0, 3), st.integers(0, 1000))
+def test_a_file_holds_every_bit(tmp_path: Path, lengths: list[int], capacity: int, guardrails: int, seed: int) -> None:
     memory = remembered(lengths, capacity, seed, guardrails)
     path = tmp_path / "memory.safetensors"
     memory.save(path)
@@ -203,9 +199,7 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, saved: bytes, share: float)
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
-def test_a_damaged_file_is_read_or_refused_never_worse(
-    tmp_path: Path, saved: bytes, share: float, value: int
-) -> None:
+def test_a_damaged_file_is_read_or_refused_never_worse(tmp_path: Path, saved: bytes, share: float, value: int) -> None:
     damaged = bytearray(saved)
     damaged[int(share * len(saved))] = value
     path = tmp_path / "damaged"
@@ -249,9 +243,7 @@ def test_a_missing_file_a_folder_and_a_foreign_file_are_refused(tmp_path: Path) 
         ("states", np.zeros(3)),
     ],
 )
-def test_a_file_whose_parts_do_not_fit_together_is_refused(
-    tmp_path: Path, part: str, values: np.ndarray
-) -> None:
+def test_a_file_whose_parts_do_not_fit_together_is_refused(tmp_path: Path, part: str, values: np.ndarray) -> None:
     from safetensors.numpy import save_file
 
     parts = {"states": np.zeros((3, S)), "actions": np.zeros((2, A)), "costs": np.zeros(2), "margins": np.zeros((2, G))}
@@ -263,7 +255,16 @@ def test_a_file_whose_parts_do_not_fit_together_is_refused(
         Memory.load(tmp_path / "bad")
 
 
-@pytest.mark.parametrize("about", [{}, {"capacity": "3"}, {"capacity": "x", "episodes": "1"}, {"capacity": "0", "episodes": "1"}, {"capacity": "3", "episodes": "2"}])
+@pytest.mark.parametrize(
+    "about",
+    [
+        {},
+        {"capacity": "3"},
+        {"capacity": "x", "episodes": "1"},
+        {"capacity": "0", "episodes": "1"},
+        {"capacity": "3", "episodes": "2"},
+    ],
+)
 def test_a_file_whose_header_is_wrong_is_refused(tmp_path: Path, about: dict[str, str]) -> None:
     from safetensors.numpy import save_file
 

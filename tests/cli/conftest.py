@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from agent import render
 from agent.cli import main
+
+render.prepare(video=True)  # before any test imports mujoco
 
 CONFIG = """\
 task: dm_control/cartpole-swingup-v0

@@ -129,7 +129,9 @@ def test_resume_continues_after_any_episode(telos, finished: Path, copy: Path, f
     (copy / "memory.safetensors").unlink()
     assert telos("resume", copy).status == 0
     assert rows(copy) == rows(finished)
-    assert (copy / "memory.safetensors").read_bytes() == (finished / "memory.safetensors").read_bytes()
+    memories = [Memory.load(path / "memory.safetensors").episodes for path in (copy, finished)]
+    for ours, theirs in zip(*memories, strict=True):
+        assert all(np.array_equal(value, getattr(theirs, name)) for name, value in vars(ours).items())
 
 
 @pytest.mark.parametrize("moment", range(1, 14, 3))
@@ -165,12 +167,24 @@ def test_interrupt_at_any_sync(
     assert not list(out.rglob("*.part*"))
 
 
+LONGER = ("--frames", "40", "--episodes", "5", "--video", "false")
+
+
+@pytest.fixture(scope="module")
+def straight(telos, config_file: Path) -> Path:
+    """A longer run that nobody interrupted."""
+    path = config_file.parent / "straight"
+    assert telos("run", config_file, *LONGER, "--out", path).status == 0
+    return path
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_real_signal_at_a_random_moment(telos, config_file: Path, tmp_path: Path, fast, number: int) -> None:
+def test_a_real_signal_at_a_random_moment(
+    telos, config_file: Path, straight: Path, tmp_path: Path, fast, number: int
+) -> None:
     """A process of its own, stopped somewhere in its episodes, however long they take here."""
-    out, straight = tmp_path / "run", tmp_path / "straight"
-    args = [config_file, "--frames", "60", "--episodes", "6", "--video", "false", "--out"]
-    command = [sys.executable, "-m", "agent.cli", "run", *map(str, args), str(out)]
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "agent.cli", "run", str(config_file), *LONGER, "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not out.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -178,14 +192,13 @@ def test_a_real_signal_at_a_random_moment(telos, config_file: Path, tmp_path: Pa
     time.sleep(random.uniform(0, 1.5))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode in ((-signal.SIGKILL,) if number == signal.SIGKILL else (130, 0)), err
+    assert process.returncode in ((-signal.SIGKILL, 0) if number == signal.SIGKILL else (130, 0)), err
     assert "Traceback" not in err
     if process.returncode == 130:
         assert f"telos resume {out}" in err
     assert telos("resume", out).status == 0
-    assert telos("run", *args, straight).status == 0
     assert rows(out) == rows(straight)
-    assert same_steps(out, straight, 6)
+    assert same_steps(out, straight, 5)
 
 
 def test_two_processes_do_not_write_one_directory(telos, copy: Path) -> None:

@@ -150,9 +150,7 @@ def test_another_seed_another_plan(name):
         assert not torch.equal(plans[0].actions, plans[1].actions)
     planner = registry.make(name)
     one, state = planner.plan(planner.start(0), Toy(rough), Budget(evaluations=90))
-    two, _ = planner.plan(
-        replace(planner.start(0), counter=state.counter), Toy(rough), Budget(evaluations=90)
-    )
+    two, _ = planner.plan(replace(planner.start(0), counter=state.counter), Toy(rough), Budget(evaluations=90))
     assert not torch.equal(one.population.actions, two.population.actions), "each plan needs its own numbers"
 
 
@@ -308,9 +306,7 @@ def test_lqr_optimum_is_reached(name):
 
 
 @pytest.mark.parametrize("name", SEARCHING)
-@pytest.mark.parametrize(
-    "problem", [lqr, lambda: Toy(rough), lambda: Toy(bowl())], ids=["lqr", "rough", "bowl"]
-)
+@pytest.mark.parametrize("problem", [lqr, lambda: Toy(rough), lambda: Toy(bowl())], ids=["lqr", "rough", "bowl"])
 def test_beats_random_shooting_at_equal_evaluations(name, problem):
     def costs(which):
         return [settle(which, problem(), seed=seed, plans=3, evaluations=150).cost for seed in range(5)]

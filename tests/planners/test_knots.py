@@ -41,17 +41,13 @@ def test_one_knot_per_step_is_the_identity(kind):
 def test_shapes_of_the_curves():
     knots = np.array([0.0, 1.0, 0.0])[None, :, None]
     assert spline("zero", 3, 7).expand(knots)[0, :, 0].tolist() == [0, 0, 0, 1, 1, 0, 0]
-    np.testing.assert_allclose(
-        spline("linear", 3, 7).expand(knots)[0, :, 0], [0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3, 0]
-    )
+    np.testing.assert_allclose(spline("linear", 3, 7).expand(knots)[0, :, 0], [0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3, 0])
     cubic = spline("cubic", 3, 9).expand(knots)[0, :, 0]
     assert cubic[4] == 1
     np.testing.assert_allclose(cubic, cubic[::-1])
     x = np.linspace(-0.8, 0.8, 5)
     for kind in ("linear", "cubic"):  # both reproduce a straight line
-        np.testing.assert_allclose(
-            spline(kind, 5, 17).expand(x[None, :, None])[0, :, 0], np.linspace(-0.8, 0.8, 17)
-        )
+        np.testing.assert_allclose(spline(kind, 5, 17).expand(x[None, :, None])[0, :, 0], np.linspace(-0.8, 0.8, 17))
 
 
 def test_cubic_overshoots_and_is_clipped():

@@ -1,0 +1,58 @@
+"""What a search believes about good plans, and how it learns that from ranked candidates.
+
+N candidates, P knots, A action size, K elites.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import sub
+
+import numpy as np
+
+from planners.select import Scores, order
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """What a search believes about good plans, in knots."""
+
+    mean: np.ndarray  # (P,A)
+    std: np.ndarray  # (P,A)
+    elites: np.ndarray  # (K,P,A), K >= 0: plans worth keeping
+    scores: Scores | None = None  # of the elites; None where this plan has not evaluated them
+
+
+def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> list[int]:
+    """Sizes that sum to `total`, each `decay` times smaller than the one before it.
+
+    Fewer iterations where the average would fall below `least`: few candidates teach a distribution nothing.
+    """
+    iterations = max(1, min(iterations, total // least))
+    share = list(accumulate(decay**-index for index in range(iterations)))
+    edges = [round(total * part / share[-1]) for part in share]
+    return [size for size in map(sub, edges, [0, *edges]) if size > 0]
+
+
+def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, Scores]:
+    """The best `count` candidates, best first, (K,P,A) with K <= count: unsound ones are never among them."""
+    chosen = order(scores)[: min(count, int(scores.sound.sum()))]
+    return knots[chosen], scores.take(chosen)
+
+
+def moments(knots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (P,A) over candidates (K,P,A), faster than numpy's `mean` and `std`."""
+    mean = np.add.reduce(knots, 0) / len(knots)
+    apart = knots - mean
+    apart *= apart
+    return mean, np.sqrt(np.add.reduce(apart, 0) / len(knots))
+
+
+def pool(distribution: Distribution, knots: np.ndarray, scores: Scores) -> tuple[np.ndarray, Scores]:
+    """Candidates together with the kept elites, which need no second evaluation within one plan."""
+    old = distribution.scores
+    if old is None or len(old) == 0:
+        return knots, scores
+    together = Scores(np.concatenate([old.violation, scores.violation]), np.concatenate([old.cost, scores.cost]))
+    return np.concatenate([distribution.elites, knots]), together

@@ -1,0 +1,291 @@
+"""The gate: what it refuses, why it says so, and what acts instead."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agent import build
+from agent.agent import Agent
+from agent.config import Config
+from agent.gate import Gate
+from envs import registry
+from envs.backup import BackUp
+from envs.environment import Environment
+from envs.errors import GuardrailTampered
+from envs.guardrails import Guardrails
+from envs.guardrails.registry import build as rules_of
+from envs.task import Snapshot
+
+CARTPOLE = "dm_control/cartpole-swingup-v0"
+RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9}
+BACK_UP = {"seconds": 1.5, "rest_speed": 0.3, "gain": 2.0, "joints": ["slider"]}
+BRAKE = BackUp(seconds=1.5, rest_speed=0.3, gain=2.0, joints=("slider",))
+
+
+@pytest.fixture(scope="module")
+def env():
+    environment = registry.make(CARTPOLE)
+    environment.reset(seed=3)
+    yield environment
+    environment.close()
+
+
+def at(env: Environment, x: float, v: float, hinge: float = np.pi, spin: float = 0.0) -> Snapshot:
+    """The cart at x, m, with v, m/s, the pole hanging down."""
+    start = env.snapshot()
+    state = start.state.copy()
+    state[1:5] = [x, hinge, v, spin]
+    return Snapshot(state, start.params)
+
+
+def gate(env: Environment, rules: list[dict[str, Any]] | None = None, back_up: BackUp | None = BRAKE) -> Gate:
+    return Gate(env.task, env.interface, rules_of([RAIL] if rules is None else rules), back_up)
+
+
+IDLE = np.zeros((1, 1))
+
+
+def test_a_safe_prefix_with_a_safe_stop_passes(env: Environment) -> None:
+    verdict = gate(env).check(at(env, 0.0, 2.0), IDLE)
+    assert verdict.passed
+    assert verdict.reason == ""
+    assert len(verdict.back_up) > 5  # the stop that was verified, ready to be proposed
+    assert np.abs(verdict.back_up).max() <= 1
+
+
+def test_a_fine_prefix_without_a_stop_in_time_is_refused(env: Environment) -> None:
+    start = at(env, 0.5, 4.0)
+    without = gate(env, back_up=None).check(start, IDLE)
+    assert without.passed  # the prefix itself is fine: x = 0.54
+    verdict = gate(env).check(start, IDLE)
+    assert not verdict.passed
+    assert verdict.reason.startswith("rail at step ")
+    assert "of the safe stop: margin -" in verdict.reason
+
+
+def test_the_refusal_is_right_and_so_is_the_pass(env: Environment) -> None:
+    """Against the real environment: back up from where the gate passed, and from where it refused."""
+    g = gate(env)
+    seen = {True: 0, False: 0}
+    for x in (0.0, 0.5, 0.7):
+        for v in (0.5, 1.0, 2.0, 3.0, 4.0, 6.0):
+            start = at(env, x, v)
+            verdict = g.check(start, IDLE)
+            seen[verdict.passed] += 1
+            env.reset(seed=3)
+            data = env.backend.data
+            data.qpos[:], data.qvel[:] = start.state[1:3], start.state[3:5]
+            positions = []
+            for action in (IDLE[0], *verdict.back_up):
+                env.step(action)
+                positions.append(float(data.qpos[0]))
+            assert (max(np.abs(positions)) <= 0.9) == verdict.passed
+            if verdict.passed:
+                assert abs(data.qvel[0]) <= BRAKE.rest_speed
+    assert min(seen.values()) >= 5
+
+
+def test_a_prefix_that_violates_is_refused_with_its_step(env: Environment) -> None:
+    verdict = gate(env).check(at(env, 0.88, 3.0), IDLE)
+    assert not verdict.passed
+    assert verdict.reason.startswith("rail at step 1: margin -0.0")
+    prefix = np.zeros((4, 1))
+    verdict = gate(env, back_up=None).check(at(env, 0.82, 3.0), prefix)
+    assert verdict.reason.startswith("rail at step 3: margin -")
+
+
+def test_a_stop_that_takes_too_long_is_refused(env: Environment) -> None:
+    hasty = dataclasses.replace(BRAKE, seconds=0.05)
+    verdict = gate(env, back_up=hasty).check(at(env, 0.0, 4.0), IDLE)
+    assert not verdict.passed
+    assert verdict.reason == "the safe stop does not come to rest in time"
+
+
+def test_the_stop_is_watched_for_the_whole_declared_time(env: Environment) -> None:
+    """Also from rest, and where rest comes early: a pole that falls pulls the cart on."""
+    for v in (0.0, 0.5):
+        verdict = gate(env).check(at(env, 0.0, v), IDLE)
+        assert verdict.passed
+        assert len(verdict.back_up) == round(BRAKE.seconds / env.interface.control_period)
+    resting = gate(env).check(at(env, 0.899, 0.0, hinge=2.0, spin=-3.0), IDLE)  # at rest now, not for long
+    assert not resting.passed
+    assert "of the safe stop" in resting.reason
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1.0001, -2.0])
+@pytest.mark.parametrize("rules", [[RAIL], []])
+def test_what_is_no_action_is_refused(env: Environment, bad: float, rules: list[dict[str, Any]]) -> None:
+    g = gate(env, rules)
+    assert g.check(at(env, 0.0, 0.0), IDLE).passed
+    for prefix in (np.array([[bad]]), np.array([[0.0], [bad]])):
+        verdict = g.check(at(env, 0.0, 0.0), prefix)
+        assert not verdict.passed
+        assert verdict.reason == "action not finite or out of range"
+
+
+@pytest.mark.parametrize("edge", [-1.0, 1.0])
+def test_the_range_includes_its_ends(env: Environment, edge: float) -> None:
+    assert gate(env).check(at(env, 0.0, 0.0), np.array([[edge]])).passed
+
+
+def test_a_simulation_that_diverges_is_refused(env: Environment) -> None:
+    for state in (at(env, 0.0, 1e12), at(env, np.nan, 0.0)):
+        verdict = gate(env).check(state, IDLE)
+        assert not verdict.passed
+        assert verdict.reason == "the simulation diverged"
+
+
+def test_the_fallback(env: Environment) -> None:
+    g = gate(env)
+    np.testing.assert_allclose(g.fallback(at(env, 0.0, 0.2)), [-0.4])
+    np.testing.assert_allclose(g.fallback(at(env, 0.0, -9.0)), [1.0])
+    np.testing.assert_allclose(gate(env, back_up=None).fallback(at(env, 0.0, 9.0)), [0.0])
+
+
+def test_targets_reach_the_gate() -> None:
+    """What a reset writes into the model is part of what is judged."""
+    env = registry.make("dm_control/reacher-easy-v0")
+    rule = {"kind": "geom_distance", "name": "apart", "geoms": ["finger", "target"], "minimum": 0.001}
+    env.reset(seed=0)
+    start = env.snapshot()
+    g = Gate(env.task, env.interface, rules_of([rule]), None)
+    moved = {name: value.copy() for name, value in start.params.model.items()}
+    idle = np.zeros((1, 2))
+    assert g.check(start, idle).passed
+    finger, target = env.model.geom("finger").id, env.model.geom("target").id
+    moved["geom_pos"][target] = env.backend.data.geom_xpos[finger]
+    assert not g.check(Snapshot(start.state, dataclasses.replace(start.params, model=moved)), idle).passed
+    assert g.check(start, idle).passed
+
+
+# --- tampering ----------------------------------------------------------------------------------------
+
+
+def tamper(rules: Guardrails) -> None:
+    """As an attacker inside the process would: past the frozen dataclass."""
+    lax = rules_of([{**RAIL, "lower": -99.0, "upper": 99.0}])
+    object.__setattr__(rules, "_members", lax._members)
+
+
+def test_tampered_guardrails_decide_nothing(env: Environment) -> None:
+    g = gate(env)
+    tamper(g.guardrails)
+    with pytest.raises(GuardrailTampered):
+        g.check(at(env, 0.0, 0.0), IDLE)
+
+
+def test_replaced_guardrails_decide_nothing(env: Environment) -> None:
+    g = gate(env)
+    g.guardrails = rules_of([])
+    with pytest.raises(GuardrailTampered):
+        g.check(at(env, 0.0, 0.0), IDLE)
+
+
+# --- inside an agent ----------------------------------------------------------------------------------
+
+
+def made(**more: Any) -> tuple[Environment, Agent]:
+    config = Config.model_validate(
+        {
+            "task": CARTPOLE,
+            "planner": {"horizon": 6, "budget": {"evaluations": 32}, "params": {"knots": 3}},
+            "guardrails": [RAIL],
+            "back_up": BACK_UP,
+            "threads": 1,
+            **more,
+        }
+    )
+    environment = build.environment(config)
+    return environment, build.agent(config, environment.task, environment.interface)
+
+
+def test_the_fallback_acts_and_the_reason_is_logged() -> None:
+    env, agent = made()
+    observation, _ = env.reset(seed=3)
+    agent.reset(0)
+    start = at(env, 0.5, 4.0)  # six steps ahead all is well; but it can no longer stop
+    action = agent.act(observation, start)
+    assert agent.decision is not None
+    assert agent.decision.plan.feasible
+    assert agent.decision.executed.intervened
+    assert agent.decision.fallback
+    assert "safe stop" in agent.decision.executed.reason
+    np.testing.assert_array_equal(action, agent.gate.fallback(start))
+    np.testing.assert_array_equal(action, [-1.0])
+
+
+def test_a_plan_that_passes_acts_itself() -> None:
+    env, agent = made()
+    observation, _ = env.reset(seed=3)
+    agent.reset(0)
+    action = agent.act(observation, at(env, 0.0, 0.0))
+    assert agent.decision is not None
+    assert not agent.decision.executed.intervened
+    assert agent.decision.executed.reason == ""
+    np.testing.assert_array_equal(action, agent.decision.plan.actions[0].numpy())
+
+
+def test_the_verified_stop_is_proposed_at_the_next_decision() -> None:
+    env, agent = made()
+    observation, _ = env.reset(seed=3)
+    agent.reset(0)
+    agent.act(observation, at(env, 0.0, 2.0))
+    assert agent._verdict is not None
+    stop = agent._verdict.back_up
+    assert agent._verdict.passed
+    assert len(stop) >= 6
+    agent.act(observation, at(env, 0.02, 2.0))
+    assert agent.decision is not None
+    proposed = agent.decision.problem.proposals["fallback"].numpy()
+    np.testing.assert_array_equal(proposed, stop[:6])
+
+
+def test_a_short_stop_is_held_to_the_horizon_and_a_refused_one_is_not_proposed() -> None:
+    env, agent = made(back_up={**BACK_UP, "seconds": 0.03, "rest_speed": 1.0})
+    observation, _ = env.reset(seed=3)
+    agent.reset(0)
+    agent.act(observation, at(env, 0.0, 0.5))
+    assert agent._verdict is not None
+    stop = agent._verdict.back_up
+    assert len(stop) == 3
+    here = at(env, 0.5, 4.0)
+    agent.act(observation, here)
+    assert agent.decision is not None
+    proposed = agent.decision.problem.proposals["fallback"].numpy()
+    np.testing.assert_array_equal(proposed[: len(stop)], stop)
+    assert (proposed[len(stop) :] == stop[-1]).all()
+    assert not agent._verdict.passed
+    agent.act(observation, here)
+    proposed = agent.decision.problem.proposals["fallback"].numpy()
+    np.testing.assert_array_equal(proposed, np.repeat(agent.gate.fallback(here)[None], 6, 0))
+
+
+def test_the_task_may_declare_the_back_up() -> None:
+    env, _ = made()
+    task = dataclasses.replace(env.task, back_up=BRAKE)
+    config = Config.model_validate({"task": CARTPOLE, "guardrails": [RAIL], "threads": 1})
+    agent = build.agent(config, task, env.interface)
+    env.reset(seed=3)
+    assert not agent.gate.check(at(env, 0.5, 4.0), IDLE).passed
+
+
+def test_an_agent_with_tampered_guardrails_does_not_act() -> None:
+    env, agent = made()
+    observation, _ = env.reset(seed=3)
+    agent.reset(0)
+    agent.act(observation, env.snapshot())
+    tamper(agent.guardrails)
+    with pytest.raises(GuardrailTampered):
+        agent.act(observation, env.snapshot())
+
+
+def test_copies_of_a_gate_keep_its_rules(env: Environment) -> None:
+    rules = gate(env).guardrails
+    assert copy.deepcopy(rules).digest == rules.digest
+    assert torch.equal(copy.deepcopy(rules).tolerance, rules.tolerance)

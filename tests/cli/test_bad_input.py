@@ -1,0 +1,262 @@
+"""Whatever is wrong with the input: one line on stderr, status 2, nothing on disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import provenance, rundir
+
+CARTPOLE = "dm_control/cartpole-swingup-v0"
+RULE = "{kind: joint_position, name: rail, joint: slider, lower: -1, upper: 1, scale: 0.1}"
+
+
+def refused(done: Any, *texts: str) -> str:
+    """One clear line."""
+    assert done.status == 2, done
+    lines = done.err.strip().splitlines()
+    assert len(lines) == 1, done.err
+    assert lines[0].startswith("telos: ")
+    assert "Traceback" not in done.err
+    for text in texts:
+        assert text in lines[0], lines[0]
+    return lines[0]
+
+
+CONFIGS = {
+    "unknown key": ("horizon: 3", "horizon", "unknown key"),
+    "unknown nested key": ("planner: {horizn: 3}", "planner.horizn", "did you mean 'horizon'"),
+    "wrong type": ("seed: [1]", "seed", "integer"),
+    "text for a number": ("planner: {horizon: long}", "planner.horizon", "'long'"),
+    "horizon 0": ("planner: {horizon: 0}", "planner.horizon", "given 0", "greater than or equal to 1"),
+    "no budget": ("planner: {budget: {}}", "planner.budget", "exactly one"),
+    "two budgets": ("planner: {budget: {evaluations: 3, seconds: 1}}", "planner.budget", "exactly one"),
+    "not finite": ("cost: {effort: .nan}", "cost.effort", "nan"),
+    "infinite": ("variant: {mass: .inf}", "variant.mass", "inf"),
+    "unknown planner": ("planner: {kind: icme}", "icme", "did you mean 'icem'"),
+    "unknown planner parameter": ("planner: {params: {knotz: 3}}", "knotz", "did you mean 'knots'"),
+    "unknown task": ("task: dm_control/cartpol-swingup-v0", "task", f"did you mean '{CARTPOLE}'"),
+    "unknown kind of rule": ("guardrails: [{kind: keep_put, name: a}]", "guardrails[0].kind", "did you mean 'keep_out'"),
+    "signal the model lacks": (
+        "guardrails: [{kind: joint_position, name: a, joint: slidr, lower: 0, upper: 1, scale: 1}]",
+        "slidr",
+        "did you mean 'slider'",
+    ),
+    "NaN bound": (
+        "guardrails: [{kind: joint_position, name: a, joint: slider, lower: .nan, upper: 1, scale: 1}]",
+        "guardrails[0].lower",
+        "finite",
+    ),
+    "limit inside out": (
+        "guardrails: [{kind: joint_position, name: a, joint: slider, lower: 1, upper: -1, scale: 1}]",
+        "guardrails[0]",
+    ),
+    "two of one name": (f"guardrails: [{RULE}, {RULE}]", "guardrails[1].name", "'rail'"),
+    "rules that are no list": ("guardrails: {a: 1}", "guardrails", "list"),
+    "residual on a signal the model lacks": ("cost: {residuals: [{signal: joint_position/x}]}", "joint_position/x"),
+    "unknown weight in a rule": (
+        "configurator: {rules: [{quantity: step, above: 1, weights: {task2: 1}}]}",
+        "configurator.rules[0].weights",
+    ),
+    "time step that does not divide": ("world_model: {timestep: 0.0037}", "0.0037"),
+    "unknown joint at rest": (
+        "back_up: {seconds: 1, rest_speed: 1, gain: 1, joints: [slidr]}",
+        "slidr",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config(telos: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    text, *texts = CONFIGS[name]
+    file = tmp_path / "config.yaml"
+    file.write_text(text if text.startswith("task:") else f"task: {CARTPOLE}\n{text}\n")
+    refused(telos("run", file, "--out", tmp_path / "run"), *texts)
+    assert [item.name for item in tmp_path.iterdir()] == ["config.yaml"]
+
+
+FILES = {
+    "empty": (b"", "empty"),
+    "binary": (bytes(range(256)), "not text"),
+    "zeros": (b"\0" * 100, "not YAML"),
+    "a list": (b"- 1\n- 2\n", "list"),
+    "broken": (b"task: [a\nb: {", "not YAML"),
+    "deep": (b"[" * 50_000, "not YAML"),
+    "python object": (b"task: !!python/object/apply:os.system ['true']", "not YAML"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file(telos: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    data, text = FILES[name]
+    file = tmp_path / "config.yaml"
+    file.write_bytes(data)
+    refused(telos("run", file, "--out", tmp_path / "run"), "config.yaml", text)
+    assert [item.name for item in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        ("run {tmp}", ["a directory", "a YAML file"]),
+        ("run {tmp}/none.yaml", ["no such file"]),
+        ("run quickstrat", ["did you mean 'quickstart'"]),
+        ("run", ["neither a preset nor a task"]),
+        ("run default --sead 3", ["--sead", "did you mean '--seed'"]),
+        ("run default --seed x", ["seed", "'x'"]),
+        ("run default --episodes 0", ["episodes", "greater than or equal to 1"]),
+        ("run default --planner icme", ["did you mean 'icem'"]),
+        ("run default --planner.horizon", ["--planner.horizon", "VALUE"]),
+        ("run default --planner.horizon [", ["YAML"]),
+        ("run default --task no/such", ["no/such"]),
+        ("run default more", ["more"]),
+        ("run default -x 3", ["-x"]),
+        ("resume", ["DIR"]),
+        ("resume {tmp}", ["manifest.json"]),
+        ("resume {tmp}/none", ["no such directory"]),
+        ("resume {tmp} --fast", ["--fast"]),
+        ("report {tmp}/none", ["no such directory"]),
+        ("compare {tmp} {tmp}", ["manifest.json"]),
+        ("explain {tmp}", ["manifest.json"]),
+        ("explain {tmp} --step x", ["x"]),
+        ("list taks", ["taks"]),
+        ("list signals", ["--task"]),
+        ("list signals --task cartpole", ["'cartpole'"]),
+        ("rum", ["did you mean 'run'"]),
+    ],
+)
+def test_arguments(telos: Callable[..., Any], tmp_path: Path, monkeypatch, arguments: str, texts: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(telos(*[word.format(tmp=tmp_path) for word in arguments.split()]), *texts)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("episode", "step"), [(3, 0), (-1, 0), (0, 20), (0, -1)])
+def test_explain_out_of_range(telos: Callable[..., Any], finished: Path, episode: int, step: int) -> None:
+    refused(telos("explain", finished, f"--episode={episode}", f"--step={step}"), "allowed: 0 to")
+
+
+DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
+    "manifest is garbage": ("manifest.json", b"{", "not JSON"),
+    "manifest is a list": ("manifest.json", b"[]", "list"),
+    "manifest of another schema": ("manifest.json", b'{"schema": 99}', "schema"),
+    "manifest without keys": ("manifest.json", b'{"schema": 1}', "manifest.json"),
+    "config is missing": ("config.yaml", None, "no such file"),
+    "config is empty": ("config.yaml", b"", "empty"),
+    "config is binary": ("config.yaml", b"\xff\xfe\x00", "not text"),
+    "rows are garbage": ("episodes.jsonl", b"what\n", "episodes.jsonl:1"),
+    "rows are binary": ("episodes.jsonl", b"\xff\n", "not text"),
+    "a row without keys": ("episodes.jsonl", b'{"task": "a"}\n', "episodes.jsonl:1"),
+    "steps are missing": ("steps/episode-0001.npz", None, "episode-0001.npz"),
+    "steps are garbage": ("steps/episode-0001.npz", b"PK\x03\x04 no", "episode-0001.npz"),
+}
+
+
+@pytest.mark.parametrize("command", ["resume", "report"])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_run_directory(telos: Callable[..., Any], copy: Path, name: str, command: str) -> None:
+    file, data, text = DAMAGE[name]
+    if data is None:
+        (copy / file).unlink()
+    else:
+        (copy / file).write_bytes(data)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    refused(telos(command, copy), text)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_rows_out_of_order_or_edited_rules_are_refused(telos: Callable[..., Any], copy: Path) -> None:
+    file = copy / "episodes.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[1] + lines[0])
+    refused(telos("resume", copy), "episodes.jsonl:1", "episode 0")
+    file.write_bytes(lines[0])
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("upper: 1.0", "upper: 2.0"))
+    refused(telos("resume", copy), "guardrails")
+
+
+def test_out_that_cannot_be_used(telos: Callable[..., Any], config_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "photo").write_text("mine")
+    refused(telos("run", config_file, "--out", tmp_path / "file"), "a file")
+    refused(telos("run", config_file, "--out", tmp_path / "file" / "run"), "parents are directories")
+    refused(telos("run", config_file, "--out", tmp_path / "full"), "other things")
+    refused(telos("run", config_file, "--out", tmp_path / ("n" * 300)), "file name too long")
+    refused(telos("run", config_file, "--out", "/proc/run"), "/proc")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert [item.name for item in (tmp_path / "full").iterdir()] == ["photo"]
+
+
+def test_read_only_directory(config_file: Path, tmp_path: Path) -> None:
+    """As a user who may not write there (root may write anywhere)."""
+    tmp_path.chmod(0o555)
+    drop = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+    try:
+        subprocess.run(
+            [sys.executable, "-c", f"import agent.cli; open({str(config_file)!r})"], cwd=provenance.ROOT,
+            capture_output=True, check=True, **drop,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("another user cannot run Python here")
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.cli", "run", str(config_file), "--video", "false", "--out", str(tmp_path / "run")],
+        cwd=provenance.ROOT, capture_output=True, text=True, check=False, **drop,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "permission denied" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("moment", [1, 4, 6])
+def test_full_disk(
+    telos: Callable[..., Any], config_file: Path, finished: Path, tmp_path: Path, fast, monkeypatch, moment: int
+) -> None:
+    """The n-th sync finds no space: one message, nothing half-written, and resume goes on from there."""
+    real, calls = os.fsync, 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls >= moment:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(rundir.os, "fsync", fsync)
+    out = tmp_path / "run"
+    done = telos("run", config_file, "--out", out)
+    monkeypatch.setattr(rundir.os, "fsync", real)
+    assert done.status == 2
+    assert done.err.splitlines()[-1].startswith("telos: ")
+    assert "no space left on device" in done.err
+    assert "free space" in done.err
+    assert not list(tmp_path.rglob(".*.part*"))
+    if moment == 1:
+        assert not out.exists()
+        return
+    assert telos("resume", out).status == 0
+    assert len((out / "episodes.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_limit_on_file_sizes(config_file: Path, tmp_path: Path) -> None:
+    """A real refusal by the system: files of at most 1,500 bytes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.cli", "run", str(config_file), "--video", "false", "--out", str(tmp_path / "run")],
+        cwd=provenance.ROOT, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)),
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "file too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "run" / "episodes.jsonl").read_bytes() == b""
+    assert not list(tmp_path.rglob(".*.part*"))

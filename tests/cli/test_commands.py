@@ -1,0 +1,170 @@
+"""compare, explain, list, doctor, --help."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent import doctor, provenance, render
+from agent.rundir import RunDir
+from envs.errors import TelosError
+
+
+@pytest.fixture(scope="module")
+def other(telos, config_file: Path) -> Path:
+    """The same run with another planner and one more guardrail, two episodes."""
+    path = config_file.parent / "other"
+    done = telos(
+        "run", config_file, "--planner.kind=random_shooting", "--planner.params={}", "--planner.horizon=8",
+        "--planner.budget={evaluations: 12}", "--episodes=2", "--video=false", "--out", path,
+        "--guardrails=[{kind: joint_position, name: tight, joint: slider, lower: -1.5, upper: 1.5, scale: 0.1}]",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    return path
+
+
+def test_compare_pairs_by_seed_and_episode(telos, finished: Path, other: Path) -> None:
+    done = telos("compare", finished, other)
+    assert done.status == 0
+    assert "2 episodes paired" in done.out
+    assert "1 without a partner" in done.out
+    assert "the guardrails differ" in done.out
+    a, b = (np.array([row.return_ for row in RunDir.open(path).rows()[:2]]) for path in (finished, other))
+    line = next(line for line in done.out.splitlines() if re.match(r"\W*return\b", line))
+    assert f"{(b - a).mean():+.3g}" in line
+
+
+def test_compare_with_itself_is_nothing(telos, finished: Path) -> None:
+    done = telos("compare", finished, finished)
+    line = next(line for line in done.out.splitlines() if re.match(r"\W*return\b", line))
+    assert "+0 … +0" in line
+    assert "warning" not in done.out
+
+
+def test_compare_refuses_other_tasks_and_other_seeds(telos, finished: Path, copy: Path) -> None:
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("cartpole-swingup", "cartpole-balance"))
+    done = telos("compare", finished, copy)
+    assert done.status == 2
+    assert "cartpole-balance" in done.err
+    assert "cartpole-swingup" in done.err
+    (copy / "config.yaml").write_text(text.replace("seed: 0", "seed: 7"))
+    (copy / "episodes.jsonl").write_bytes(b"")
+    assert "same seed" in telos("compare", finished, copy).err
+
+
+@pytest.mark.parametrize(("episode", "step"), [(0, 0), (2, 7)])
+def test_explain_runs_the_decision_again(telos, copy: Path, episode: int, step: int) -> None:
+    done = telos("explain", copy, "--episode", episode, "--step", step)
+    assert done.status == 0, done.err
+    assert f"all {step + 1} actions equal the recorded ones bit for bit" in done.out
+    for text in ("published", "fallback", "rail", "slow", "why:", "gate:", "feasible"):
+        assert text in done.out
+    assert ("previous" in done.out) == (step > 0)
+    assert (copy / f"explain-{episode}-{step}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_explain_tells_when_the_actions_differ(telos, copy: Path) -> None:
+    rundir = RunDir.open(copy)
+    steps = rundir.steps(0)
+    steps.action[3] += 1e-12
+    rundir.save_steps(0, steps)
+    assert telos("explain", copy, "--step", 2).status == 0
+    done = telos("explain", copy, "--step", 3)
+    assert done.status == 1
+    assert "DIFFER" in done.out
+
+
+@pytest.mark.parametrize("what", ["tasks", "planners", "models", "guardrails", "presets"])
+def test_list(telos, what: str) -> None:
+    known = {"tasks": "Ant-v5", "planners": "icem", "models": "simulator", "guardrails": "keep_out"}
+    done = telos("list", what)
+    assert done.status == 0
+    assert known.get(what, "default") in {line.split("\t")[0] for line in done.out.splitlines()}
+
+
+def test_list_signals(telos) -> None:
+    done = telos("list", "signals", "--task", "dm_control/cartpole-swingup-v0")
+    assert "joint_position/slider\tm | rad" in done.out.splitlines()
+
+
+def test_doctor(telos) -> None:
+    done = telos("doctor")
+    assert done.status == 0, done.out
+    for text in ("mujoco", "all 6 packages", "CPUs", "GL library"):
+        assert text in done.out
+
+
+def test_doctor_without_gl_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(render, "probe", lambda backend: False)
+    gl = next(finding for finding in doctor.examine() if finding.what == "GL library")
+    assert (gl.mark, gl.remedy) == ("note", "apt-get install -y libegl1 libosmesa6")
+
+
+def test_a_package_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    """A stranger's `envs` in front of ours, in a process of its own."""
+    (tmp_path / "planners").mkdir()
+    (tmp_path / "planners" / "__init__.py").write_text("")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.path.insert(1, {str(provenance.ROOT)!r})\n"
+    code += "from agent.cli import main; sys.exit(main(['list', 'tasks']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "package 'planners'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_overwritten_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another distribution has put its own file over ours: the wheel's record tells."""
+    from importlib import metadata
+
+    shutil.copytree(provenance.ROOT / "agent", tmp_path / "agent", ignore=shutil.ignore_patterns("__pycache__"))
+    info = tmp_path / "telos-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: telos\nVersion: 0.1.0\n")
+    (info / "RECORD").write_text(f"agent/__init__.py,sha256={'A' * 43},10\n")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "PACKAGES", ("agent",))
+    monkeypatch.setattr(provenance, "distribution", lambda: metadata.Distribution.at(info))
+    monkeypatch.setattr(
+        provenance, "find_spec", lambda name: type("Spec", (), {"origin": str(tmp_path / name / "__init__.py")})
+    )
+    with pytest.raises(TelosError, match="a changed"):
+        provenance.check_packages()
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import sys\nfrom agent.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'mujoco', 'ray', 'dm_control', 'gymnasium', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=provenance.ROOT, check=False
+    )
+    assert "heavy: []" in done.stdout, done.stderr
+    for command in ("run", "resume", "report", "compare", "explain", "list", "doctor"):
+        assert command in done.stdout
+
+
+def test_nothing_is_said_but_what_is_meant(config_file: Path, tmp_path: Path) -> None:
+    """No warnings of imported libraries on a real command's stderr; stdout has the report's path alone."""
+    args = ["run", config_file, "--episodes", 1, "--frames", 2, "--out", tmp_path / "run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.cli", *map(str, args)],
+        capture_output=True, text=True, cwd=provenance.ROOT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "run" / "report.html")
+    assert all(line.startswith(("episode 0:", "no video:")) for line in done.stderr.splitlines()), done.stderr
+    if render.working_backend() and render.ffmpeg():
+        assert (tmp_path / "run" / "video" / "episode-0000.mp4").stat().st_size > 500
+        assert "data:video/mp4;base64," in (tmp_path / "run" / "report.html").read_text()
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["return"]["low"] is None

@@ -1,0 +1,105 @@
+"""The report is one file that stands alone, and says what a safety reviewer needs."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent import build, statistics
+from agent.rundir import RunDir
+from agent.verdict import judge, records
+
+
+class References(HTMLParser):
+    """Everything in a page that could load something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "link", "iframe", "object", "base"), tag
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "poster", "data")]
+
+
+@pytest.fixture(scope="module")
+def html(finished: Path) -> str:
+    return (finished / "report.html").read_text()
+
+
+def test_it_is_self_contained(html: str) -> None:
+    page = References()
+    page.feed(html)
+    assert len(page.found) >= 3
+    assert all(reference.startswith("data:") for reference in page.found)
+    assert not re.search(r"https?://|url\(|@import", html)
+
+
+def test_its_pictures_are_pictures(html: str) -> None:
+    pictures = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]+)", html)]
+    assert len(pictures) == 3  # margins, curves, planning time
+    assert all(data.startswith(b"\x89PNG") for data in pictures)
+
+
+def test_it_says_what_matters(html: str, finished: Path) -> None:
+    rundir = RunDir.open(finished)
+    for text in (rundir.manifest.guardrails_sha256, "telos run", "cartpole-swingup", "icem", "rail", "L2", "torch"):
+        assert text in html
+    for row in rundir.rows():
+        assert f"<b>{row.return_:.1f}</b>" in html
+    assert "What this does not show" in html
+
+
+def test_the_verdict_follows_the_monitor(finished: Path) -> None:
+    rundir = RunDir.open(finished)
+    rows, rules = rundir.rows(), build.guardrails(rundir.config)
+    episodes = [rundir.steps(row.episode) for row in rows]
+    found = judge(rundir.config, rundir.manifest, rows, episodes, records(rules, episodes))
+    broken = sum(row.violation_steps for row in rows)
+    assert found.status == ("violated" if broken else "held")
+    safe = [type(row)(**{**vars(row), "violation_steps": 0}) for row in rows]
+    held = judge(rundir.config, rundir.manifest, safe, episodes, records(rules, episodes))
+    assert held.status == "held"
+    assert "0 violating steps in 60 control steps of 3 episodes" in held.sentence
+    bad = [type(row)(**{**vars(row), "violation_steps": 2}) for row in rows]
+    assert judge(rundir.config, rundir.manifest, bad, episodes, records(rules, episodes)).status == "violated"
+    assert judge(rundir.config, rundir.manifest, rows, episodes, ()).status == "unguarded"
+
+
+def test_a_margin_that_could_not_be_verified_is_the_worst(finished: Path) -> None:
+    rundir = RunDir.open(finished)
+    steps = rundir.steps(0)
+    steps.margin[5, 1] = np.nan
+    found = records(build.guardrails(rundir.config), [steps, rundir.steps(1)])
+    assert (found[1].worst, found[1].episode, found[1].step) == (-np.inf, 0, 5)
+    assert not found[1].held
+
+
+def test_report_of_a_run_that_has_not_finished(telos, copy: Path) -> None:
+    file = copy / "episodes.jsonl"
+    file.write_bytes(file.read_bytes().splitlines(keepends=True)[0])
+    assert telos("report", copy).out.strip() == str(copy / "report.html")
+    assert "not finished" in (copy / "report.html").read_text()
+    file.write_bytes(b"")
+    assert telos("report", copy).status == 0
+    assert "No episode has finished" in (copy / "report.html").read_text()
+
+
+def test_intervals() -> None:
+    one = statistics.mean([3.0])
+    assert (one.mean, one.low, one.high, one.n) == (3.0, None, None, 1)
+    many = statistics.mean(list(np.random.default_rng(1).normal(5, 1, 400)))
+    assert many.low is not None
+    assert many.high is not None
+    assert many.low < 5.0 < many.high
+    assert many.high - many.low == pytest.approx(2 * 1.96 / 20, rel=0.15)
+    assert statistics.mean([1.0, 2.0, 4.0]) == statistics.mean([1.0, 2.0, 4.0])
+    none = statistics.rate(0, 20)
+    assert none.low == pytest.approx(0, abs=1e-12)
+    assert none.high == pytest.approx(0.1611, abs=1e-3)
+    assert statistics.mean([1.0, -np.inf]).low is None

@@ -1,0 +1,80 @@
+"""The wheel, as a user gets it: built, installed into a clean environment, run from another directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    source = tmp_path_factory.mktemp("source") / "telos"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in tracked.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(source)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    (found,) = out.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean environment that holds the wheel and, by a path file, the locked requirements of this one."""
+    folder = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
+    binary = folder / "bin" / "python"
+    purelib = subprocess.run(
+        [str(binary), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", purelib, str(wheel)]
+    subprocess.run(install, check=True, timeout=120)
+    # After the wheel in the search order, and without the .pth files by which an editable telos would slip in.
+    Path(purelib, "requirements.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return binary
+
+
+def test_it_ships_the_packages_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    packages = {"agent", "benchmarks", "configs", "envs", "planners", "worldmodels"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == packages
+    assert "configs/quickstart.yaml" in names
+    assert any(name.startswith("configs/tasks/") for name in names)
+    shipped = {name for name in names if name.endswith(".py")}
+    sources = {
+        str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py")
+    }
+    assert shipped == sources
+
+
+def test_it_runs_from_another_directory(python: Path, tmp_path: Path) -> None:
+    arguments = ["quickstart", "--frames", "5", "--episodes", "1", "--planner.budget.evaluations", "16"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(python), "-m", "agent.cli", "run", *arguments, "--video", "false", "--out", "here"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "here" / "report.html").is_file()
+    assert len((tmp_path / "here" / "episodes.jsonl").read_text().splitlines()) == 1
