@@ -6,12 +6,9 @@ What a user can mend is one line on stderr and exit status 2; Ctrl-C is 130.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import re
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
+from agent.arguments import Misuse, parse, quiet_gl, split
 from envs.errors import TelosError
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 Status = int
 FAILED, INTERRUPTED = 2, 130
 MAX_MESSAGE = 1_500  # characters of one message
-OVERRIDES = "--FIELD.FIELD VALUE"
 
 Arg = tyro.conf.arg
 Positional = tyro.conf.Positional
@@ -57,7 +54,7 @@ class Run:
     """A new or empty run directory; runs/TASK-PLANNER-seedN where not given."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
-        _quiet_gl(video=overrides.get("video") is not False)
+        quiet_gl(video=overrides.get("video") is not False)
         from agent import run
         from agent.load import load
 
@@ -73,7 +70,7 @@ class Resume:
     """A run directory."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
-        _quiet_gl(video=True)
+        quiet_gl(video=True)
         from agent import run
 
         return _told(run.resume(self.dir, _console()).path)
@@ -87,7 +84,7 @@ class Report:
     """A run directory."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
-        _quiet_gl(video=False)
+        quiet_gl(video=False)
         from agent import report
         from agent.rundir import RunDir
 
@@ -105,7 +102,7 @@ class Compare:
     """Another one."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
-        _quiet_gl(video=False)
+        quiet_gl(video=False)
         from agent import compare
         from agent.rundir import RunDir
 
@@ -128,7 +125,7 @@ class Explain:
     """Which decision of it, from 0."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
-        _quiet_gl(video=False)
+        quiet_gl(video=False)
         from agent import explain
         from agent.rundir import RunDir
 
@@ -145,7 +142,7 @@ class List:
     """The task whose signals are listed."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
-        _quiet_gl(video=False)
+        quiet_gl(video=False)
         from agent import listing
 
         listing.show(self.what, self.task, _console(stderr=False))
@@ -173,16 +170,12 @@ COMMANDS: dict[str, type[Any]] = {
 }
 
 
-class Misuse(Exception):
-    """Arguments that the command does not take; its text is the whole message."""
-
-
 def main(argv: Sequence[str] | None = None) -> Status:
     """Run one command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments, overrides = _split(arguments)
-        command = _parse(arguments)
+        arguments, overrides = split(arguments)
+        command = parse(arguments, COMMANDS)
         if arguments[0] != "doctor":
             from agent.provenance import check_packages
 
@@ -201,93 +194,6 @@ def main(argv: Sequence[str] | None = None) -> Status:
         return _fail(f"memory: {error or 'given more than there is'}; allowed: a smaller horizon or budget")
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: given {(error.strerror or str(error)).lower()}")
-
-
-def _parse(arguments: list[str]) -> Any:
-    """The command with its arguments; a mistake becomes one line. SystemExit for --help."""
-    names = list(COMMANDS)
-    if not arguments:
-        arguments.append("--help")
-    first = arguments[0]
-    if not first.startswith("-") and first not in COMMANDS:
-        raise TelosError.unknown("telos", first, names)
-    union: Any = None
-    for name, kind in COMMANDS.items():
-        member = Annotated[kind, tyro.conf.subcommand(name)]  # type: ignore[valid-type]
-        union = member if union is None else union | member
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                union,
-                prog="telos",
-                description="Objective-driven agents: plan with a world model under an immutable guardrail.",
-                args=arguments,
-                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        text = " ".join(re.sub(r"[╭╮╰╯│─]+", " ", complaint.getvalue()).split())
-        text = re.sub(r" ?(Argument helptext|For full helptext).*", "", text)
-        where = f"telos {first}" if first in COMMANDS else "telos"
-        raise Misuse(f"{where}: {text}; see `{where} --help`") from None
-
-
-def _split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Config fields of `telos run` apart from its own flags; what they hold is checked with the config.
-
-    Raises:
-        TelosError: an unknown field, or one without a value.
-    """
-    if arguments[:1] != ["run"]:
-        return arguments, {}
-    own = ("--task", "--out", "--help")
-    rest, overrides, words = ["run"], {}, iter(arguments[1:])
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not word.startswith("--") or word == "--":
-            rest.append(word)
-        elif name in own:
-            rest.append(word)
-            if not equals and name != "--help":
-                rest.extend(value for value in [next(words, None)] if value is not None)
-        else:
-            found = value if equals else next(words, None)
-            key = name.removeprefix("--").replace("-", "_")
-            fields = _fields()
-            if key.split(".")[0] not in fields:
-                raise TelosError.unknown("telos run", name, {*own, *(f"--{field}" for field in fields)})
-            key = "planner.kind" if key == "planner" else key
-            if found is None or (not equals and found.startswith("--")):
-                raise TelosError(f"telos run {name}", "nothing", f"a value: {name} VALUE")
-            overrides[key] = _value(name, found)
-    return rest, overrides
-
-
-def _fields() -> list[str]:
-    _quiet_gl(video=True)
-    from agent.config import Config
-
-    return list(Config.model_fields)
-
-
-def _value(name: str, text: str) -> Any:
-    """A value as YAML reads it."""
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise TelosError(f"telos run {name}", repr(text), "a YAML value") from None
-
-
-def _quiet_gl(video: bool) -> None:
-    """Choose MuJoCo's GL backend before it is imported, and keep its import quiet."""
-    from agent import render
-
-    warnings.filterwarnings("ignore", module=r"(glfw|OpenGL|dm_control|gymnasium|shimmy|absl)\b")
-    render.prepare(video)
 
 
 @contextlib.contextmanager

@@ -85,9 +85,7 @@ def _actions(cell: Axes, found: Explanation) -> None:
     cell.legend(loc="lower right")
 
 
-def _margins(
-    cell: Axes, tolerance: float, curves: np.ndarray, shown: Sequence[int], found: Explanation
-) -> None:
+def _margins(cell: Axes, tolerance: float, curves: np.ndarray, shown: Sequence[int], found: Explanation) -> None:
     """Margins (C,H) of the shown candidates and, last, of the published plan."""
     time = found.decision.plan.dt * np.arange(1, curves.shape[1] + 1)
     curves = np.where(np.isfinite(curves), curves, np.nan)

@@ -47,6 +47,7 @@ class Gate:
         """
         self.guardrails = guardrails
         self.digest = guardrails.digest
+        self.back_up = back_up
         self._interface = interface
         self._physics = BatchPhysics(task.spec, guardrails.requests, interface.control_period, threads=1)
         self._data = mujoco.MjData(self._physics.model)

@@ -99,7 +99,7 @@ class Memory:
         where = [(i, t) for i, episode in enumerate(self.episodes) for t in range(len(episode))]
         unit = states.std(0) if scale is None else scale
         distance = np.linalg.norm((states - state) / np.where(unit > 0, unit, 1.0), axis=1)
-        return [self._window(*where[index], 1) for index in np.argsort(distance, kind="stable")[:k]]
+        return [self._window(*where[int(index)], 1) for index in np.argsort(distance, kind="stable")[:k]]
 
     def _window(self, index: int, step: int, length: int) -> Window:
         episode, end = self.episodes[index], step + length

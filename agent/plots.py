@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID = "#1d2733", "#66717f", "#e6e9ee"
 BLUE, RED, AMBER, GREEN = "#2563a8", "#c62f2f", "#d98a00", "#2a8a4a"
 MAX_LINES = 60  # episodes drawn at most
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "font.family": "sans-serif",
     "axes.edgecolor": MUTED,

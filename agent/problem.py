@@ -40,11 +40,11 @@ class ImaginedProblem:
 
     def imagine(self, actions: Tensor) -> Trajectory:
         """Trajectories of candidates (N,H,A), states included."""
-        return self.model.imagine(self.start, actions)
+        return self.model.imagine(self.start, actions, states=True)
 
     def evaluate(self, actions: Tensor) -> Evaluation:
         """Costs, and the worst margin of every guardrail over the whole trajectory."""
-        trajectory = self.model.imagine(self.start, actions, states=False)
+        trajectory = self.model.imagine(self.start, actions)
         rules = self.guardrails
         margin = rules.margins(trajectory.signals) if len(rules) else actions.new_zeros(len(actions), 0)
         return Evaluation(

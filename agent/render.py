@@ -94,7 +94,11 @@ def write_video(path: Path, frames: Sequence[np.ndarray], rate: float = FRAMES_P
     options = ["-crf", "26", "-movflags", "+faststart"]
     try:
         writer = imageio_ffmpeg.write_frames(
-            str(scratch), (width, height), fps=rate, macro_block_size=2, output_params=options
+            str(scratch),
+            (width, height),
+            fps=rate,  # pyright: ignore[reportArgumentType] - ffmpeg takes fractions
+            macro_block_size=2,
+            output_params=options,
         )
         writer.send(None)
         for frame in frames:

@@ -11,12 +11,16 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
 from agent.episode import EpisodeResult
 from envs.errors import TelosError
+
+if TYPE_CHECKING:
+    from agent.agent import Agent
+    from agent.config import Config
 
 TIMES = ("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "seconds")
 """Fields that depend on the clock; all others are the same, bit for bit, each time a config is run."""
@@ -126,6 +130,37 @@ class Steps:
 
     def __len__(self) -> int:
         return len(self.reward)
+
+
+def row_of(config: Config, agent: Agent, result: EpisodeResult, steps: Steps, index: int) -> Row:
+    """The row of a finished episode."""
+    planning = float(steps.plan_ms.sum()) / 1e3
+    worst = steps.margin.min(0) if steps.margin.shape[1] else np.zeros(0)
+    return Row(
+        task=config.task,
+        planner=config.planner.kind,
+        world_model=config.world_model.kind,
+        seed=config.seed,
+        episode=index,
+        reset_seed=result.seed,
+        env_frames=len(steps),
+        decisions=len(steps),
+        return_=result.total,
+        violation_steps=int(steps.violated.sum()),
+        min_margin={name: float(margin) for name, margin in zip(agent.guardrails.names, worst, strict=True)},
+        interventions=int(steps.intervened.sum()),
+        fallbacks=int(steps.fallback.sum()),
+        resets_rejected=result.resets_rejected,
+        terminated=bool(result.terminated),
+        privileged=agent.perception.privileged,
+        plan_ms_median=float(np.median(steps.plan_ms)),
+        plan_ms_p95=float(np.percentile(steps.plan_ms, 95)),
+        decision_ms_median=float(np.median(steps.decision_ms)),
+        physics_steps_per_decision=result.physics_steps / len(steps),
+        simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
+        guardrails_sha256=agent.digest,
+        seconds=result.seconds,
+    )
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -8,6 +8,7 @@ under a planning budget in seconds: then the clock decides.)
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +20,10 @@ from rich.console import Console
 from agent import build, episode, provenance, render, report, statistics
 from agent.agent import Agent
 from agent.config import Config
-from agent.episode import EpisodeResult
 from agent.memory import Episode, Memory
 from agent.progress import RunProgress
-from agent.row import Row, Steps, to_json
-from agent.rundir import Manifest, RunDir, is_run, refusal, write, writing, SCHEMA
+from agent.row import Row, Steps, row_of, to_json
+from agent.rundir import SCHEMA, Manifest, RunDir, is_run, refusal, write, writing
 from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
@@ -197,44 +197,10 @@ def _episode(
     steps = Steps.of(result, agent.memory.episodes[-1].states[0], env.interface.control_period)
     row = row_of(config, agent, result, steps, index)
     if result.frames:
-        file = rundir.video_file(index)
-        with writing(file):
-            file.parent.mkdir(exist_ok=True)
-            render.write_video(file, result.frames, rate)
+        _save_video(rundir.video_file(index), result.frames, rate, console)
     rundir.save_steps(index, steps)
     rundir.append(row)
     return row
-
-
-def row_of(config: Config, agent: Agent, result: EpisodeResult, steps: Steps, index: int) -> Row:
-    """The row of a finished episode."""
-    planning = float(steps.plan_ms.sum()) / 1e3
-    worst = steps.margin.min(0) if steps.margin.shape[1] else np.zeros(0)
-    return Row(
-        task=config.task,
-        planner=config.planner.kind,
-        world_model=config.world_model.kind,
-        seed=config.seed,
-        episode=index,
-        reset_seed=result.seed,
-        env_frames=len(steps),
-        decisions=len(steps),
-        return_=result.total,
-        violation_steps=int(steps.violated.sum()),
-        min_margin={name: float(margin) for name, margin in zip(agent.guardrails.names, worst, strict=True)},
-        interventions=int(steps.intervened.sum()),
-        fallbacks=int(steps.fallback.sum()),
-        resets_rejected=result.resets_rejected,
-        terminated=bool(result.terminated),
-        privileged=agent.perception.privileged,
-        plan_ms_median=float(np.median(steps.plan_ms)),
-        plan_ms_p95=float(np.percentile(steps.plan_ms, 95)),
-        decision_ms_median=float(np.median(steps.decision_ms)),
-        physics_steps_per_decision=result.physics_steps / len(steps),
-        simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
-        guardrails_sha256=agent.digest,
-        seconds=result.seconds,
-    )
 
 
 def _close(rundir: RunDir, rows: list[Row], memory: list[Episode]) -> None:
@@ -261,6 +227,16 @@ def recalled(rundir: RunDir, finished: int) -> list[Episode]:
         states = np.concatenate([steps.start[None], steps.state])
         episodes.append(Episode(states, steps.action, -steps.reward, steps.margin))
     return episodes
+
+
+def _save_video(file: Path, frames: Sequence[np.ndarray], rate: float, console: Console) -> None:
+    """Write a video; where that fails, a run goes on without."""
+    try:
+        file.parent.mkdir(exist_ok=True)
+        render.write_video(file, frames, rate)
+    except (OSError, RuntimeError) as error:
+        why = str(error).strip().split("\n")[0]
+        console.print(f"no video: {why}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _frame_rate(frames: int, period: float) -> tuple[int, float]:

@@ -26,7 +26,7 @@ class WorldModel(Protocol):
     @property
     def action_size(self) -> int: ...
 
-    def imagine(self, start: Snapshot, actions: Tensor, states: bool = True) -> Trajectory:
+    def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
         """The futures of N candidate action sequences.
 
         Args:

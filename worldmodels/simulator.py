@@ -42,7 +42,7 @@ class Simulator:
         self.physics = BatchPhysics(task.spec, (*task.requests, *requests), self.dt, options, threads)
         self.action_size = interface.action_size
 
-    def imagine(self, start: Snapshot, actions: Tensor, states: bool = True) -> Trajectory:
+    def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
         """Simulate N candidates (N,H,A) from `start`; see `WorldModel.imagine`."""
         self.physics.set_params(start.params)
         controls = self.interface.native(actions.numpy())

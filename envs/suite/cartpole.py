@@ -5,6 +5,7 @@ from __future__ import annotations
 from dm_control.suite import cartpole as dm
 from torch import Tensor
 
+from envs.backup import BackUp
 from envs.rewards import tolerance
 from envs.suite.adapter import suite_task, xml_spec
 from envs.task import Task, TaskParams, at_states, in_steps
@@ -33,22 +34,24 @@ def _sparse(trajectory: Trajectory, _: TaskParams) -> Tensor:
 _POSITIONS = at_states("body_z_axis/pole_1", "joint_position/slider")
 _DENSE = (*_POSITIONS, *at_states("joint_velocity/hinge_1"), *in_steps("ctrl"))
 
+_BRAKE = BackUp(seconds=1.5, rest_speed=0.2, gain=5.0, joints=("slider",))  # the pole may go on swinging
+
 
 def balance() -> Task:
     """Keep the pole up."""
-    return suite_task("cartpole", "balance", _spec, _smooth, _DENSE)
+    return suite_task("cartpole", "balance", _spec, _smooth, _DENSE, back_up=_BRAKE)
 
 
 def balance_sparse() -> Task:
     """Keep the pole up; reward 0 or 1."""
-    return suite_task("cartpole", "balance_sparse", _spec, _sparse, _POSITIONS)
+    return suite_task("cartpole", "balance_sparse", _spec, _sparse, _POSITIONS, back_up=_BRAKE)
 
 
 def swingup() -> Task:
     """Swing the pole up and keep it there."""
-    return suite_task("cartpole", "swingup", _spec, _smooth, _DENSE)
+    return suite_task("cartpole", "swingup", _spec, _smooth, _DENSE, back_up=_BRAKE)
 
 
 def swingup_sparse() -> Task:
     """Swing the pole up; reward 0 or 1."""
-    return suite_task("cartpole", "swingup_sparse", _spec, _sparse, _POSITIONS)
+    return suite_task("cartpole", "swingup_sparse", _spec, _sparse, _POSITIONS, back_up=_BRAKE)

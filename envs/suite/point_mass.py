@@ -5,6 +5,7 @@ from __future__ import annotations
 from dm_control.suite import point_mass as dm
 from torch import Tensor
 
+from envs.backup import BackUp
 from envs.rewards import tolerance
 from envs.suite.adapter import suite_task, xml_spec
 from envs.task import Task, TaskParams, at_states, in_steps
@@ -28,4 +29,5 @@ def _reach(trajectory: Trajectory, _: TaskParams) -> Tensor:
 def easy() -> Task:
     """Reach the target and stay there, with little control."""
     requests = (*at_states("geom_position/target", "geom_position/pointmass"), *in_steps("ctrl"))
-    return suite_task("point_mass", "easy", _spec, _reach, requests)
+    back_up = BackUp(seconds=1.0, rest_speed=0.01, gain=20.0)
+    return suite_task("point_mass", "easy", _spec, _reach, requests, back_up=back_up)

@@ -263,3 +263,13 @@ def test_an_instruction_holds_nothing_of_the_state() -> None:
     assert not told.stale
     assert told.model.keys() == params.model.keys()
     assert told.attributes.keys() == params.attributes.keys()
+
+
+def test_the_seed_given_to_reset_counts() -> None:
+    _, env, agent = made()
+    observation, _ = env.reset(seed=1)
+    actions = []
+    for seed in (5, 6, 5):
+        agent.reset(seed)
+        actions.append(float(agent.act(observation, env.snapshot())[0]))
+    assert actions[0] == actions[2] != actions[1]

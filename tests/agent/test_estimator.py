@@ -184,6 +184,22 @@ def test_a_model_that_errs_does_not_lose_the_track(variant: dict[str, Any]) -> N
     assert estimate.rms()[1] < 0.05
 
 
+@pytest.mark.parametrize("task", ["Ant-v5", "Pusher-v5"])
+def test_what_an_environment_shows_late_does_not_mislead(task: str) -> None:
+    """Gymnasium shows contact forces (Ant) and body positions (Pusher) of one substep ago."""
+    env = registry.make(task)
+    estimator = StateEstimator(env.task, env.interface, threads=1)
+    assert 0 < (estimator._weight < 0.5 * estimator._weight.max()).sum() < len(estimator._weight)
+    observation, _ = env.reset(seed=SEED)
+    estimator.reset(Percept(observation, None))
+    actions, errors = random_actions(env), []
+    for t in range(20):
+        observation, *_ = env.step(actions(t))
+        belief = estimator.update(Percept(observation, None), actions(t))
+        errors.append(error(env, state(belief), env.snapshot().state)[:, 2:])  # not Ant's root x, y
+    assert np.abs(np.stack(errors)).max() < 1e-3
+
+
 # --- inside an agent ----------------------------------------------------------------------------------
 
 
@@ -340,6 +356,8 @@ def test_the_instruction_of_each_episode_counts() -> None:
         belief = estimator.reset(Percept(observation, None, instruction(true.params)))
         assert belief.snapshot is not None
         assert belief.snapshot.params.same_model(true.params)
+        assert estimator._physics.params.same_model(true.params)  # the model that predicts
+        assert_array_equal(estimator._twin.model.geom_pos, true.params.model["geom_pos"])  # and observes
         assert np.abs(error(env, state(belief), true.state)).max() < 1e-4
 
 

@@ -28,7 +28,7 @@ POST = {
     "point": "geom_position/pointmass",
     "clearance": 0.01,
     "scale": 0.01,
-    "zone": {"shape": "cylinder", "center": [0.12, 0.0, 0.01], "radius": 0.04, "height": 0.2},
+    "zone": {"shape": "cylinder", "center": [0.12, 0.0, 0.025], "radius": 0.04, "height": 0.05},
 }
 SMALL = {"planner.horizon": 20, "planner.budget.evaluations": 24, "frames": 15}
 
@@ -91,10 +91,18 @@ def test_5_two_of_one_name_so_that_the_weaker_wins() -> None:
         load("quickstart", overrides={"guardrails": [POST, {**POST, "clearance": 0.0}]})
 
 
-def test_6_an_override_that_disables_or_softens_the_safe_stop() -> None:
-    for given in (None, {"seconds": 100.0}, {"rest_speed": 1e9}, {"joints": ["root_x"]}):
-        with pytest.raises(GuardrailWeakened):
-            load("quickstart", overrides={"back_up": given})
+def test_6_an_override_that_disables_or_softens_the_safe_stop(tmp_path: Path) -> None:
+    declared = {"seconds": 1.0, "rest_speed": 0.01, "gain": 20.0}
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"extends: quickstart\nback_up: {declared}\n")
+    for change in ({"seconds": 100.0}, {"rest_speed": 1e9}, {"joints": ["root_x"]}):
+        with pytest.raises(GuardrailWeakened):  # over the task's own
+            build.agent(quickstart(back_up={**declared, **change}))
+        with pytest.raises(GuardrailWeakened):  # over a file's
+            load(str(file), overrides={"back_up": change})
+    with pytest.raises(GuardrailWeakened):
+        load(str(file), overrides={"back_up": None})
+    assert build.agent(quickstart(back_up=None)).gate.back_up is not None, "the task's own still holds"
 
 
 def test_7_no_key_of_the_config_turns_enforcement_off() -> None:

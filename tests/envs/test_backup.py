@@ -1,0 +1,59 @@
+"""Every back-up that a task declares does what it declares: it brings the system to rest in its time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from envs import registry
+from envs.backup import BackUp, BackUpController, strengthened
+from envs.errors import GuardrailWeakened, TelosError
+
+DECLARED = [name for name in registry.TASKS if registry.load(name).back_up is not None]
+
+
+def test_some_tasks_declare_one() -> None:
+    assert "dm_control/point_mass-easy-v0" in DECLARED
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_it_comes_to_rest_from_random_motion(name: str) -> None:
+    env = registry.make(name)
+    back_up = env.task.back_up
+    assert back_up is not None
+    controller = BackUpController(back_up, env.model, env.interface.action_low, env.interface.action_high)
+    moved = 0
+    for seed in range(6):
+        env.reset(seed=seed)
+        rng = np.random.default_rng(seed)
+        action = np.zeros(env.interface.action_size)
+        for step in range(60):
+            if step % 10 == 0:
+                action = rng.uniform(-1, 1, env.interface.action_size)
+            env.step(action)
+        moved += not controller.at_rest(env.snapshot().state)
+        for _ in range(round(back_up.seconds / env.interface.control_period)):
+            env.step(controller.action(env.snapshot().state))
+        assert controller.at_rest(env.snapshot().state)
+    assert moved > 0, "it was at rest before"
+    env.close()
+
+
+def test_it_can_only_be_strengthened() -> None:
+    base = BackUp(seconds=1.0, rest_speed=0.1, gain=2.0)
+    assert strengthened(None, base) == strengthened(base, None) == base
+    stricter = BackUp(seconds=0.5, rest_speed=0.05, gain=9.0)
+    assert strengthened(base, stricter) == stricter
+    for weaker in (
+        BackUp(seconds=2.0, rest_speed=0.1, gain=2.0),
+        BackUp(seconds=1.0, rest_speed=0.2, gain=2.0),
+        BackUp(seconds=1.0, rest_speed=0.1, gain=2.0, joints=("a",)),
+    ):
+        with pytest.raises(GuardrailWeakened):
+            strengthened(base, weaker)
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.1, 1.0), (1.0, 0.0, 1.0), (1.0, 0.1, -1.0), (float("nan"), 0.1, 1.0)])
+def test_impossible_values_are_refused(values: tuple[float, float, float]) -> None:
+    with pytest.raises(TelosError):
+        BackUp(*values)
