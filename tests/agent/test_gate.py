@@ -202,7 +202,8 @@ def made(**more: Any) -> tuple[Environment, Agent]:
         }
     )
     environment = build.environment(config)
-    return environment, build.agent(config, environment.task, environment.interface)
+    bare = dataclasses.replace(environment.task, back_up=None)  # so that the one declared here holds
+    return environment, build.agent(config, bare, environment.interface)
 
 
 def test_the_fallback_acts_and_the_reason_is_logged() -> None:

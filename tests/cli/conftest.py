@@ -22,7 +22,6 @@ episodes: 3
 frames: 20
 threads: 1
 planner: {kind: icem, horizon: 8, budget: {evaluations: 12}, params: {knots: 4, iterations: 2}}
-back_up: {seconds: 0.5, rest_speed: 100.0, gain: 1.0, joints: [slider]}
 guardrails:
   - {kind: joint_position, name: rail, joint: slider, lower: -1.0, upper: 1.0, scale: 0.1}
   - {kind: joint_velocity, name: slow, joint: slider, limit: 0.6, scale: 0.1, tolerance: 0.05}

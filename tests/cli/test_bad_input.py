@@ -73,7 +73,7 @@ CONFIGS = {
     ),
     "time step that does not divide": ("world_model: {timestep: 0.0037}", "0.0037"),
     "unknown joint at rest": (
-        "back_up: {seconds: 1, rest_speed: 1, gain: 1, joints: [slidr]}",
+        "back_up: {seconds: 1, rest_speed: 0.1, gain: 1, joints: [slider, slidr]}",
         "slidr",
     ),
 }

@@ -30,7 +30,7 @@ BASE: dict[str, Any] = {
         "residuals": [{"signal": "joint_position/slider", "norm": "l2", "width": 0.1, "weight": 0.5}],
     },
     "planner": {"kind": "icem", "horizon": 20, "budget": {"evaluations": 32}, "params": {"knots": 5, "iterations": 2}},
-    "back_up": {"seconds": 1.0, "rest_speed": 0.5, "gain": 1.0, "joints": ["slider"]},
+    "back_up": {"seconds": 1.0, "rest_speed": 0.1, "gain": 1.0, "joints": ["slider"]},
     "guardrails": [
         {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "scale": 0.1},
         {
