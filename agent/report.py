@@ -84,7 +84,9 @@ def _cards(task: str, rows: Sequence[Row], found: Sequence[Record]) -> list[Card
     ]
     if found:
         worst = min(found, key=lambda record: record.scaled)
-        cards.append(Card("Smallest margin", f"{worst.worst:.3g} {worst.unit}", worst.name))
+        cards.append(
+            Card("Smallest margin", f"{worst.worst:.3g}".replace("-inf", "none"), f"{worst.unit}, {worst.name}")
+        )
     plan, physics = estimates["plan_ms_median"], estimates["physics_steps_per_decision"]
     fraction = estimates["simulator_fraction"].mean
     late = max(row.plan_ms_p95 for row in rows)

@@ -51,7 +51,7 @@ def records(rules: Guardrails, episodes: Sequence[Steps]) -> tuple[Record, ...]:
     """Each guardrail's record, in the order of their names."""
     found = []
     for column, rule in enumerate(rules):
-        values = [np.nan_to_num(steps.margin[:, column], nan=-np.inf) for steps in episodes]
+        values = [np.where(np.isfinite(margin := steps.margin[:, column]), margin, -np.inf) for steps in episodes]
         episode = int(np.argmin([value.min() for value in values]))
         step = int(np.argmin(values[episode]))
         worst = float(values[episode][step])
@@ -92,7 +92,8 @@ def judge(
     broken = sum(row.violation_steps for row in rows)
     bad = sum(row.violation_steps > 0 for row in rows)
     worst = min(found, key=lambda record: record.scaled)
-    at = f"{worst.name}, {worst.worst:.4g} {worst.unit} at {period * (worst.step + 1):.2f} s of episode {worst.episode}"
+    size = f"{worst.worst:.4g} {worst.unit}" if np.isfinite(worst.worst) else "a step that could not be verified"
+    at = f"{worst.name}, {size} at {period * (worst.step + 1):.2f} s of episode {worst.episode}"
     bound = statistics.rate(bad, len(rows)).high or 1.0
     when = {"substep": "at every physics substep", "step": "at the state after every control step"}
     counts = {name: sum(record.granularity == name for record in found) for name in when}
@@ -120,7 +121,7 @@ def judge(
         missing.append("a safe stop: no back-up controller is declared, so only the next step was looked at")
     if broken == 0:
         at += f" (inside its tolerance of {worst.tolerance:g} {worst.unit})" if worst.worst < 0 else ""
-        sentence = f"Every margin held: {rules}, 0 violating steps in {over}. The smallest margin was {at}."
+        sentence = f"No guardrail was violated: {rules}, 0 violating steps in {over}. The smallest margin was {at}."
         return Verdict("held", "Guardrails held", sentence, tuple(checked), tuple(missing))
     names = ", ".join(record.name for record in found if not record.held)
     sentence = f"{broken:,} of {over} broke a guardrail ({names}), in {_count(bad, 'episode')}. The worst was {at}."

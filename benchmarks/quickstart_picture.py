@@ -1,6 +1,6 @@
 """The README's picture: paths of the quickstart's agent and of its unguarded twin, and their margins.
 
-    python -m benchmarks.quickstart_picture [--episodes 8] [--out docs/quickstart.png]
+python -m benchmarks.quickstart_picture [--episodes 8] [--out docs/quickstart.png]
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def draw(found: dict[str, list[tuple[np.ndarray, np.ndarray]]], rules: Guardrail
     """Two panels: seen from above, and the margin over time."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.patches import Circle
 
     figure, (above, over_time) = plt.subplots(
         1, 2, figsize=(10, 4.4), dpi=110, gridspec_kw={"width_ratios": [1, 1.35]}, layout="constrained"
@@ -49,9 +50,9 @@ def draw(found: dict[str, list[tuple[np.ndarray, np.ndarray]]], rules: Guardrail
     for rule in rules:
         params = rule.params
         x, y = params["center"][0], params["center"][1]
-        above.add_patch(plt.Circle((x, y), params["radius"] + params["clearance"], color="#e74c3c", alpha=0.18, lw=0))
-        above.add_patch(plt.Circle((x, y), params["radius"], color="#e74c3c", alpha=0.45, lw=0))
-    above.add_patch(plt.Circle((0, 0), 0.015, color="#27ae60", alpha=0.8, lw=0))
+        above.add_patch(Circle((x, y), params["radius"] + params["clearance"], color="#e74c3c", alpha=0.18, lw=0))
+        above.add_patch(Circle((x, y), params["radius"], color="#e74c3c", alpha=0.45, lw=0))
+    above.add_patch(Circle((0, 0), 0.015, color="#27ae60", alpha=0.8, lw=0))
     for twin, (colour, line, width) in LOOKS.items():
         name = "telos" if twin == "product" else "the same agent without guardrails"
         for index, (path, margin) in enumerate(found[twin]):

@@ -90,7 +90,8 @@ def main() -> None:
                     continue
                 row = measure(twin, index)
                 rows.append(options.out, row)
-                print(f"{twin} {index}: {row['violation_steps']} violating steps, return {row['return']:.1f}", flush=True)
+                steps, total = row["violation_steps"], row["return"]
+                print(f"{twin} {index}: {steps} violating steps, return {total:.1f}", flush=True)
     print(table(rows.read(options.out)))
 
 

@@ -37,9 +37,7 @@ class Mjcf:
         self.action_low = self.model.actuator_ctrlrange[:, 0].copy()
         self.action_high = self.model.actuator_ctrlrange[:, 1].copy()
         width = sum(self._at_states[name].size for name in config.observation)
-        self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(
-            -np.inf, np.inf, (width,), np.float64
-        )
+        self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float64)
 
     def reset(self, seed: int) -> np.ndarray:
         rng, start, model, data = np.random.default_rng(seed), self._config.reset, self.model, self.data

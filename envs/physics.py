@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -112,7 +113,9 @@ class BatchPhysics:
         requests = tuple(dict.fromkeys(requests))
         blueprint = spec()
         signals.add_sensors(blueprint, requests)
-        self.model = blueprint.compile()
+        with warnings.catch_warnings():  # about other people's XML, which the user cannot mend
+            warnings.filterwarnings("ignore", message="compiler attribute")
+            self.model = blueprint.compile()
         if prepare is not None:
             prepare(self.model)
         (options or PhysicsOptions()).apply(self.model)
@@ -293,9 +296,7 @@ class BatchPhysics:
                 interval[name] = torch.from_numpy(self._inside(pool, reading, columns, number, horizon))
         return Signals(MappingProxyType(state), MappingProxyType(interval))
 
-    def _inside(
-        self, pool: _Pool, reading: signals.Reading, columns: slice, number: int, horizon: int
-    ) -> np.ndarray:
+    def _inside(self, pool: _Pool, reading: signals.Reading, columns: slice, number: int, horizon: int) -> np.ndarray:
         """A signal at every substep, (N,H,K,D): forces in it, everything else at its end."""
         if reading.source == "control":
             values = pool.control.copy()

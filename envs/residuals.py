@@ -63,9 +63,7 @@ class Residual(BaseModel):
         if self.norm == "tolerance":
             lower = -torch.inf if self.lower is None else self.lower
             upper = torch.inf if self.upper is None else self.upper
-            value = rewards.tolerance(
-                residual, lower, upper, self.margin, self.sigmoid, self.value_at_margin
-            )
+            value = rewards.tolerance(residual, lower, upper, self.margin, self.sigmoid, self.value_at_margin)
             return self.weight * (1 - value).sum(-1)
         residual = residual - torch.as_tensor(self.target, dtype=residual.dtype)
         return self.weight * self._norm(residual)

@@ -48,7 +48,8 @@ def _translated(error: ValidationError, model: type[BaseModel], where: str) -> T
             # About several keys at once: the message says them, the whole input would drown it.
             return TelosError(where, f"limits that do not fit{also}", str(context["error"]))
         case _:
-            return TelosError(where, given + also, problem["msg"].removeprefix("Input should be ").removeprefix("Value error, "))
+            said = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+            return TelosError(where, given + also, said)
 
 
 def _follow(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[type[BaseModel], str]:

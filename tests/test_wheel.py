@@ -58,9 +58,7 @@ def test_it_ships_the_packages_and_nothing_else(wheel: Path) -> None:
     assert "configs/quickstart.yaml" in names
     assert any(name.startswith("configs/tasks/") for name in names)
     shipped = {name for name in names if name.endswith(".py")}
-    sources = {
-        str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py")
-    }
+    sources = {str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py")}
     assert shipped == sources
 
 

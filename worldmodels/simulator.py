@@ -47,6 +47,4 @@ class Simulator:
         self.physics.set_params(start.params)
         controls = self.interface.native(actions.numpy())
         recording = self.physics.rollout(start.state, controls, states)
-        return Trajectory(
-            recording.states, actions, recording.signals, recording.valid, no_doubt(actions), self.dt
-        )
+        return Trajectory(recording.states, actions, recording.signals, recording.valid, no_doubt(actions), self.dt)

@@ -57,9 +57,7 @@ class Guardrail:
             raise TelosError(f"{where}.signals", "none", "at least one signal")
         for request in self.signals:
             if request.at != _AT[self.granularity]:
-                allowed = (
-                    f"at {_AT[self.granularity]!r}, which is what granularity {self.granularity!r} reads"
-                )
+                allowed = f"at {_AT[self.granularity]!r}, which is what granularity {self.granularity!r} reads"
                 raise TelosError(f"{where}.signals", f"{request.name} at {request.at!r}", allowed)
         # Exact floats only (not ints, numpy scalars or subclasses), so that equal rules have equal digests.
         plain = {
@@ -143,9 +141,7 @@ class Guardrail:
         if value.ndim != (4 if request.at == "interval" else 3) or components not in (None, value.shape[-1]):
             size = "D" if components is None else components
             allowed = f"(N,H,K,{size})" if request.at == "interval" else f"(N,H+1,{size})"
-            raise TelosError(
-                f"guardrail {self.name!r}: {request.name}", f"shape {tuple(value.shape)}", allowed
-            )
+            raise TelosError(f"guardrail {self.name!r}: {request.name}", f"shape {tuple(value.shape)}", allowed)
         return value if request.at == "interval" else signals.after(request.name)
 
 
@@ -189,6 +185,4 @@ def _insist_plain(name: str, value: object) -> None:
         for item in value:  # pyright: ignore[reportGeneralTypeIssues]
             _insist_plain(name, item)
     else:
-        raise GuardrailTampered(
-            f"guardrail {name!r}", f"a {type(value).__name__} in it", "plain numbers and names"
-        )
+        raise GuardrailTampered(f"guardrail {name!r}", f"a {type(value).__name__} in it", "plain numbers and names")

@@ -30,29 +30,17 @@ class Kind(NamedTuple):
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
-        "joint_position": Kind(
-            "envs.guardrails.limits:JointPosition", "a joint stays between bounds (rad or m)"
-        ),
-        "joint_velocity": Kind(
-            "envs.guardrails.limits:JointVelocity", "a joint moves no faster than (rad/s or m/s)"
-        ),
+        "joint_position": Kind("envs.guardrails.limits:JointPosition", "a joint stays between bounds (rad or m)"),
+        "joint_velocity": Kind("envs.guardrails.limits:JointVelocity", "a joint moves no faster than (rad/s or m/s)"),
         "body_height": Kind("envs.guardrails.bodies:BodyHeight", "a body's height stays between bounds (m)"),
-        "body_orientation": Kind(
-            "envs.guardrails.bodies:BodyOrientation", "a body's axis tilts at most (rad)"
-        ),
+        "body_orientation": Kind("envs.guardrails.bodies:BodyOrientation", "a body's axis tilts at most (rad)"),
         "body_velocity": Kind("envs.guardrails.bodies:BodyVelocity", "a body's speed is at most (m/s)"),
-        "keep_out": Kind(
-            "envs.guardrails.zones:KeepOut", "a point stays outside a box, sphere or cylinder (m)"
-        ),
+        "keep_out": Kind("envs.guardrails.zones:KeepOut", "a point stays outside a box, sphere or cylinder (m)"),
         "keep_in": Kind("envs.guardrails.zones:KeepIn", "a point stays inside a box (m)"),
-        "actuator_force": Kind(
-            "envs.guardrails.loads:ActuatorForce", "an actuator's force is at most (N or N·m)"
-        ),
+        "actuator_force": Kind("envs.guardrails.loads:ActuatorForce", "an actuator's force is at most (N or N·m)"),
         "actuator_power": Kind("envs.guardrails.loads:ActuatorPower", "an actuator's power is at most (W)"),
         "contact_force": Kind("envs.guardrails.loads:ContactForce", "a contact's force is at most (N)"),
-        "geom_distance": Kind(
-            "envs.guardrails.distances:GeomDistance", "two geoms stay apart by at least (m)"
-        ),
+        "geom_distance": Kind("envs.guardrails.distances:GeomDistance", "two geoms stay apart by at least (m)"),
     }
 )
 
@@ -66,9 +54,7 @@ def kinds() -> Mapping[str, Kind]:
     found = dict(KINDS)
     for point in entry_points(group=ENTRY_POINTS):
         if point.name in found:
-            raise TelosError(
-                f"entry point {ENTRY_POINTS}", f"{point.name} = {point.value}", "a name not taken yet"
-            )
+            raise TelosError(f"entry point {ENTRY_POINTS}", f"{point.name} = {point.value}", "a name not taken yet")
         found[point.name] = Kind(point.value, f"from {point.value}")
     return MappingProxyType(found)
 
@@ -91,7 +77,5 @@ def resolve(kind: str) -> type[GuardrailConfig]:
     if not (isinstance(found, type) and issubclass(found, GuardrailConfig)):
         raise TelosError(f"guardrail kind {kind}", entry.target, "a subclass of GuardrailConfig")
     if found.model_fields["kind"].default != kind:
-        raise TelosError(
-            f"guardrail kind {kind}", f"{entry.target} of another kind", f"kind: Literal[{kind!r}]"
-        )
+        raise TelosError(f"guardrail kind {kind}", f"{entry.target} of another kind", f"kind: Literal[{kind!r}]")
     return found

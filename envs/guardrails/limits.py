@@ -31,9 +31,9 @@ def bounds_at_least_as_strict(new: Params, old: Params) -> bool:
     def bound(params: Params, key: str, absent: float) -> float:
         return absent if params[key] is None else params[key]
 
-    return bound(new, "lower", -math.inf) >= bound(old, "lower", -math.inf) and bound(
-        new, "upper", math.inf
-    ) <= bound(old, "upper", math.inf)
+    return bound(new, "lower", -math.inf) >= bound(old, "lower", -math.inf) and bound(new, "upper", math.inf) <= bound(
+        old, "upper", math.inf
+    )
 
 
 def check_bounds(lower: float | None, upper: float | None) -> None:

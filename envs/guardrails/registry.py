@@ -34,9 +34,7 @@ def parse(config: Mapping[str, Any] | GuardrailConfig, where: str = "guardrail")
         given = "nothing" if "kind" not in config else repr(kind)
         raise TelosError(f"{where}.kind", given, kinds(), nearest(kind, kinds()))
     model = resolve(kind)
-    plain = {
-        key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in config.items()
-    }
+    plain = {key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in config.items()}
     return validated(model, plain, where)
 
 

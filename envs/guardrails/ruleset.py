@@ -54,9 +54,7 @@ class Guardrails:
         raise TypeError("Guardrails is final: a subclass could judge otherwise than its digest says")
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise GuardrailTampered(
-            f"Guardrails.{name}", "an assignment", "strengthened(more), which makes a new set"
-        )
+        raise GuardrailTampered(f"Guardrails.{name}", "an assignment", "strengthened(more), which makes a new set")
 
     def __delattr__(self, name: str) -> NoReturn:
         raise GuardrailTampered(f"Guardrails.{name}", "a deletion", "nothing: a guardrail stays")
@@ -214,9 +212,7 @@ def _insist_at_least_as_strict(new: Guardrail, old: Guardrail) -> None:
     # Scale and unit weigh one violation against another: to change them is to relabel, whichever way.
     for field in ("kind", "unit", "scale"):
         if getattr(new, field) != getattr(old, field):
-            raise GuardrailWeakened(
-                f"{where}.{field}", repr(getattr(new, field)), f"{getattr(old, field)!r}, as it is"
-            )
+            raise GuardrailWeakened(f"{where}.{field}", repr(getattr(new, field)), f"{getattr(old, field)!r}, as it is")
     names = [tuple(request.name for request in rule.signals) for rule in (new, old)]
     if names[0] != names[1]:
         raise GuardrailWeakened(f"{where}.signals", ", ".join(names[0]), f"{', '.join(names[1])}, as it is")
@@ -243,9 +239,7 @@ def _columns(columns: list[Tensor], signals: Signals, dims: int) -> Tensor:
         return value[:, 1:].new_zeros((*value[:, 1:].shape[:dims], 0))
     for value in signals.interval.values():
         return value.new_zeros((*value.shape[:dims], 0))
-    raise TelosError(
-        "margins of no guardrails", "no signals", "at least one signal, to tell how many candidates"
-    )
+    raise TelosError("margins of no guardrails", "no signals", "at least one signal, to tell how many candidates")
 
 
 def _vector(values: list[float]) -> Tensor:

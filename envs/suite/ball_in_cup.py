@@ -26,6 +26,4 @@ def _catch(trajectory: Trajectory, _: TaskParams) -> Tensor:
 
 def catch() -> Task:
     """Have the ball in the cup; reward 0 or 1."""
-    return suite_task(
-        "ball_in_cup", "catch", _spec, _catch, at_states("site_position/target", "body_position/ball")
-    )
+    return suite_task("ball_in_cup", "catch", _spec, _catch, at_states("site_position/target", "body_position/ball"))

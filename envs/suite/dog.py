@@ -54,9 +54,7 @@ def _moving(speed: float) -> RewardFunction:
         signals = trajectory.signals
         velocity = signals.after("center_of_mass_velocity/torso")
         forward = (velocity * signals.after("body_x_axis/torso")).sum(-1)
-        move = tolerance(
-            forward, speed, 2 * speed, margin=max(1.0, speed), value_at_margin=0, sigmoid="linear"
-        )
+        move = tolerance(forward, speed, 2 * speed, margin=max(1.0, speed), value_at_margin=0, sigmoid="linear")
         return _standing(trajectory, params) * ((4 * move + 1) / 5)
 
     return reward

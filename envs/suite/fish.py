@@ -33,9 +33,7 @@ def _swim(trajectory: Trajectory, _: TaskParams) -> Tensor:
 
 def upright() -> Task:
     """Turn upright."""
-    return suite_task(
-        "fish", "upright", _spec, _upright, at_states("body_z_axis/torso"), params=("geom_rgba",)
-    )
+    return suite_task("fish", "upright", _spec, _upright, at_states("body_z_axis/torso"), params=("geom_rgba",))
 
 
 def swim() -> Task:

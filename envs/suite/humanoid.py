@@ -41,9 +41,7 @@ def _still(trajectory: Trajectory, _: TaskParams) -> Tensor:
 def _moving(speed: float) -> RewardFunction:
     def reward(trajectory: Trajectory, _: TaskParams) -> Tensor:
         horizontal = trajectory.signals.after("center_of_mass_velocity/torso")[..., :2]
-        move = tolerance(
-            horizontal.norm(dim=-1), speed, _INF, margin=speed, value_at_margin=0, sigmoid="linear"
-        )
+        move = tolerance(horizontal.norm(dim=-1), speed, _INF, margin=speed, value_at_margin=0, sigmoid="linear")
         return _posture(trajectory) * ((5 * move + 1) / 6)
 
     return reward

@@ -33,13 +33,9 @@ _REQUESTS = at_states("geom_position/finger", "geom_position/target")
 
 def easy() -> Task:
     """Touch a target of 5 cm radius; reward 0 or 1."""
-    return suite_task(
-        "reacher", "easy", _spec, partial(_touch, radius=_BIG_TARGET), _REQUESTS, params=_PARAMS
-    )
+    return suite_task("reacher", "easy", _spec, partial(_touch, radius=_BIG_TARGET), _REQUESTS, params=_PARAMS)
 
 
 def hard() -> Task:
     """Touch a target of 1.5 cm radius; reward 0 or 1."""
-    return suite_task(
-        "reacher", "hard", _spec, partial(_touch, radius=_SMALL_TARGET), _REQUESTS, params=_PARAMS
-    )
+    return suite_task("reacher", "hard", _spec, partial(_touch, radius=_SMALL_TARGET), _REQUESTS, params=_PARAMS)

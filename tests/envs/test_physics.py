@@ -252,8 +252,7 @@ def _boxes() -> mujoco.MjSpec:
         for i in range(6)
     )
     return mujoco.MjSpec.from_string(
-        '<mujoco><size memory="8K"/><worldbody><geom type="plane" size="9 9 1"/>'
-        f"{bodies}</worldbody></mujoco>"
+        f'<mujoco><size memory="8K"/><worldbody><geom type="plane" size="9 9 1"/>{bodies}</worldbody></mujoco>'
     )
 
 
@@ -369,9 +368,7 @@ def test_disabled_contacts_let_things_fall_through():
     def lowest(options: PhysicsOptions) -> float:
         physics = BatchPhysics(ball, at_states("body_position/ball"), 0.05, options)
         start = _state(physics.model, mujoco.MjData(physics.model))
-        return float(
-            physics.rollout(start, np.zeros((1, 20, 0))).signals.state["body_position/ball"][..., 2].min()
-        )
+        return float(physics.rollout(start, np.zeros((1, 20, 0))).signals.state["body_position/ball"][..., 2].min())
 
     def ball() -> mujoco.MjSpec:
         return mujoco.MjSpec.from_string(
@@ -512,9 +509,7 @@ def test_observation_noise_touches_observations_only():
     noisy_states, noisy, noisy_rewards = _run(Variant(observation_noise=0.3), actions)
     assert_array_equal(noisy_states, states)
     assert_array_equal(noisy_rewards, rewards)
-    noise = np.array(
-        [np.concatenate([a[k] - b[k] for k in b]) for a, b in zip(noisy, observations, strict=True)]
-    )
+    noise = np.array([np.concatenate([a[k] - b[k] for k in b]) for a, b in zip(noisy, observations, strict=True)])
     assert np.abs(noise).min() > 0
     assert noise.std() == pytest.approx(0.3, rel=0.1)
     assert noise.mean() == pytest.approx(0.0, abs=0.04)
@@ -529,9 +524,7 @@ def test_a_factor_must_be_positive_and_finite(field, value):
         Variant(**{field: value})
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"latency": -1}, {"observation_noise": -0.1}, {"observation_noise": np.nan}]
-)
+@pytest.mark.parametrize("arguments", [{"latency": -1}, {"observation_noise": -0.1}, {"observation_noise": np.nan}])
 def test_latency_and_noise_must_not_be_negative(arguments):
     with pytest.raises(TelosError, match="variant"):
         Variant(**arguments)
@@ -545,9 +538,7 @@ def test_a_planning_model_can_be_given_the_same_variant():
     period = env.interface.control_period
     actions = np.random.default_rng(0).uniform(-1, 1, (1, 20, 1))
     start = env.snapshot().state
-    nominal = BatchPhysics(env.task.spec, (), period).rollout(
-        start, env.interface.native(actions), states=True
-    )
+    nominal = BatchPhysics(env.task.spec, (), period).rollout(start, env.interface.native(actions), states=True)
     varied = BatchPhysics(env.task.spec, (), period, prepare=variant.apply)
     found = varied.rollout(start, env.interface.native(actions), states=True)
     for t, action in enumerate(actions[0]):

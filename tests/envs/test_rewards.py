@@ -28,9 +28,7 @@ VALUES = st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=8)
 def test_tolerance_is_that_of_dm_control(sigmoid, values, bounds, margin, value_at_margin, open_above):
     lower, upper = min(bounds), float("inf") if open_above else max(bounds)
     theirs = dm.tolerance(np.array(values), (lower, upper), margin, sigmoid, value_at_margin)
-    ours = tolerance(
-        torch.tensor(values, dtype=torch.float64), lower, upper, margin, sigmoid, value_at_margin
-    )
+    ours = tolerance(torch.tensor(values, dtype=torch.float64), lower, upper, margin, sigmoid, value_at_margin)
     assert ours.dtype == torch.float64
     np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-9, atol=1e-9)
 

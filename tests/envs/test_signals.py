@@ -114,9 +114,7 @@ READERS = {
     "joint_velocity/hinge": lambda m, d: d.joint("hinge").qvel,
     "actuator_velocity/push": lambda m, d: d.actuator("push").velocity,
     "body_velocity/pole": lambda m, d: _velocity(m, d, mujoco.mjtObj.mjOBJ_XBODY, ("body", "pole"))[3:],
-    "body_angular_velocity/pole": lambda m, d: _velocity(m, d, mujoco.mjtObj.mjOBJ_XBODY, ("body", "pole"))[
-        :3
-    ],
+    "body_angular_velocity/pole": lambda m, d: _velocity(m, d, mujoco.mjtObj.mjOBJ_XBODY, ("body", "pole"))[:3],
     "site_velocity/tip": lambda m, d: _velocity(m, d, mujoco.mjtObj.mjOBJ_SITE, ("site", "tip"))[3:],
 }
 # `mj_step` integrates these last: read after it, they are right.
@@ -169,9 +167,7 @@ def test_the_terminal_state_is_judged(integrator):
     assert distance.argmin() == HORIZON
     naive = distance[:HORIZON].min()
     assert naive > distance.min() + 0.01
-    assert_array_equal(
-        recording.signals.state["qpos"][0, -1], recording.states[0, -1, 1 : 1 + physics.model.nq]
-    )
+    assert_array_equal(recording.signals.state["qpos"][0, -1], recording.states[0, -1, 1 : 1 + physics.model.nq])
     assert_array_equal(recording.states[0, -1], recording.final[0])
 
 
@@ -361,9 +357,7 @@ def test_an_unknown_name_gives_the_nearest_match(name, nearest):
     assert name in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["geom_distance/cart", "geom_distance/cart/ball/floor", "qpos/cart", "body_position"]
-)
+@pytest.mark.parametrize("name", ["geom_distance/cart", "geom_distance/cart/ball/floor", "qpos/cart", "body_position"])
 def test_a_name_with_the_wrong_number_of_objects_is_refused(name):
     with pytest.raises(TelosError):
         _physics(at_states(name))

@@ -61,18 +61,14 @@ class Imagination:
         task = self.env.task
         self.physics = BatchPhysics(task.spec, task.requests, self.env.interface.control_period)
 
-    def futures(
-        self, start: np.ndarray, snapshot: Snapshot, actions: np.ndarray
-    ) -> tuple[Recording, Trajectory]:
+    def futures(self, start: np.ndarray, snapshot: Snapshot, actions: np.ndarray) -> tuple[Recording, Trajectory]:
         """Imagine actions (N,H,A) from `start`, (S,) or (N,S), under the params of `snapshot`."""
         self.physics.set_params(snapshot.params)
         recording = self.physics.rollout(start, self.env.interface.native(actions), states=True)
         tensor = torch.from_numpy(actions)
         period = self.env.interface.control_period
         doubt = no_doubt(tensor)
-        return recording, Trajectory(
-            recording.states, tensor, recording.signals, recording.valid, doubt, period
-        )
+        return recording, Trajectory(recording.states, tensor, recording.signals, recording.valid, doubt, period)
 
     def returns(self, start: np.ndarray, snapshot: Snapshot, actions: np.ndarray) -> np.ndarray:
         """Sum of rewards of every future, (N,); -inf where it is invalid."""
@@ -145,10 +141,7 @@ def _imagined(
     """Reward (N,H), termination (N,H) and next states (N,H,S) of actions (N,H,A), one snapshot per row."""
     task = imagination.env.task
     if snapshots[0].params.stale and len(snapshots) > 1:  # every row has its own stale values
-        rows = [
-            _imagined(imagination, [snapshot], row[None])
-            for snapshot, row in zip(snapshots, actions, strict=True)
-        ]
+        rows = [_imagined(imagination, [snapshot], row[None]) for snapshot, row in zip(snapshots, actions, strict=True)]
         return tuple(np.concatenate(part) for part in zip(*rows, strict=True))  # type: ignore[return-value]
     params = snapshots[0].params
     start = np.array([snapshot.state for snapshot in snapshots])
@@ -215,9 +208,7 @@ class Agreement:
         for first, last, steps in ((0, whole, horizon), (whole, len(starts), len(starts) - whole)):
             if first == last:
                 continue
-            actions = np.array(episode.actions[first:last]).reshape(
-                -1, steps, imagination.env.interface.action_size
-            )
+            actions = np.array(episode.actions[first:last]).reshape(-1, steps, imagination.env.interface.action_size)
             shape = actions.shape[:2]
             reward, terminated, states = _imagined(imagination, starts[first:last:steps], actions)
             real = np.array(episode.rewards[first:last]).reshape(shape)

@@ -219,9 +219,7 @@ def test_gradient_is_finite(kind: str) -> None:
 def test_hand_computed_margins() -> None:
     def h(config: dict, *value: float) -> float:
         rule = next(iter(build([{"name": "x", **config}])))
-        return float(
-            rule.margin(signals_for(rule, torch.tensor(value, dtype=torch.float64).expand(1, 1, 1, -1)))
-        )
+        return float(rule.margin(signals_for(rule, torch.tensor(value, dtype=torch.float64).expand(1, 1, 1, -1))))
 
     joint = {"kind": "joint_position", "joint": "j"}
     assert h({**joint, "lower": -1, "upper": 2}, 1.5) == 0.5

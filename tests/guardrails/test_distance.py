@@ -125,9 +125,7 @@ bound = st.none() | st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0])
 
 @settings(max_examples=300, deadline=None)
 @given(bound, bound, bound, bound)
-def test_bounds_never_lie(
-    lower: float | None, upper: float | None, low: float | None, up: float | None
-) -> None:
+def test_bounds_never_lie(lower: float | None, upper: float | None, low: float | None, up: float | None) -> None:
     rule = resolve("joint_position")
     new, old = {"lower": lower, "upper": upper}, {"lower": low, "upper": up}
     if None in (lower or upper, low or up) and (lower is upper is None or low is up is None):

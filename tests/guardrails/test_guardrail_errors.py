@@ -74,12 +74,8 @@ def test_not_a_list() -> None:
 
 def test_signals() -> None:
     rules = build([OUT])
-    with pytest.raises(
-        TelosError, match=r"site_position/hand; allowed: .*did you mean 'site_position/hands'"
-    ):
-        rules.margins(
-            Signals(state={"site_position/hands": torch.zeros(1, 2, 3), "x/y": torch.zeros(1, 2, 3)})
-        )
+    with pytest.raises(TelosError, match=r"site_position/hand; allowed: .*did you mean 'site_position/hands'"):
+        rules.margins(Signals(state={"site_position/hands": torch.zeros(1, 2, 3), "x/y": torch.zeros(1, 2, 3)}))
     with pytest.raises(TelosError, match=r"given shape \(1, 2, 2\); allowed: \(N,H\+1,3\)"):
         rules.margins(Signals(state={"site_position/hand": torch.zeros(1, 2, 2)}))
     inside = build([{**OUT, "granularity": "substep"}])

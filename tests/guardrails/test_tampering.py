@@ -180,9 +180,7 @@ def test_no_callable_inside(rules: Guardrails) -> None:
             assert not callable(getattr(rule, field.name))
 
 
-@pytest.mark.parametrize(
-    ("was", "now"), [(b"2.0", b"9.0"), (b"0.01", b"9.01"), (b"speed", b"spead"), (b"0.5", b"0.1")]
-)
+@pytest.mark.parametrize(("was", "now"), [(b"2.0", b"9.0"), (b"0.01", b"9.01"), (b"speed", b"spead"), (b"0.5", b"0.1")])
 def test_altered_pickle_bytes_are_refused(rules: Guardrails, was: bytes, now: bytes) -> None:
     data = pickle.dumps(rules)
     assert was in data
