@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from agent.actor import Actor
 from agent.agent import Agent
@@ -88,13 +90,11 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
         Budget(config.planner.budget.evaluations, config.planner.budget.seconds),
         tuple(weight for weight, _ in costs.terms),
     )
-    try:
-        actor = Actor(settings.planner, settings.planner_params)
-        for rule in config.configurator.rules:
-            if rule.planner is not None:
-                planners.make(rule.planner, **rule.planner_params)
-    except ValueError as error:
-        raise TelosError("planner", str(error), "see `telos list planners`") from None
+    _check_planner(settings.planner, settings.planner_params, "planner")
+    for index, rule in enumerate(config.configurator.rules):
+        if rule.planner is not None:
+            _check_planner(rule.planner, rule.planner_params, f"configurator.rules[{index}]")
+    actor = Actor(settings.planner, settings.planner_params)
     declared = None if config.back_up is None else BackUp(**config.back_up.model_dump())
     back_up = strengthened(task.back_up, declared)
     return Agent(
@@ -107,6 +107,16 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
         Memory(config.memory.capacity),
         Configurator(settings, tuple(_rule(rule, i, names) for i, rule in enumerate(config.configurator.rules))),
     )
+
+
+def _check_planner(name: str, params: Mapping[str, Any], where: str) -> None:
+    """Raises TelosError for an unknown planner, or parameters that are not its own."""
+    if name not in planners.table():
+        raise TelosError.unknown(f"{where}.kind", name, planners.table())
+    try:
+        planners.make(name, **params)
+    except ValueError as error:
+        raise TelosError(f"{where}.params", str(error), "see planners/ for each planner's parameters") from None
 
 
 def _perception(config: Config, task: Task, interface: Interface) -> Perception:

@@ -51,9 +51,7 @@ class StackedConfig(Closed):
     depth: int = Field(default=3, ge=1)
 
 
-PerceptionConfig = Annotated[
-    PrivilegedConfig | EstimatedConfig | StackedConfig, Field(discriminator="kind")
-]
+PerceptionConfig = Annotated[PrivilegedConfig | EstimatedConfig | StackedConfig, Field(discriminator="kind")]
 
 
 class SimulatorConfig(Closed):

@@ -36,9 +36,7 @@ def preset_of(task: str) -> str:
     return name if name in presets() else "default"
 
 
-def load(
-    source: str | None = None, task: str | None = None, overrides: Mapping[str, Any] | None = None
-) -> Config:
+def load(source: str | None = None, task: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
     """The configuration of a run.
 
     Args:
@@ -142,9 +140,10 @@ def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]
     for key, value in layer.items():
         old = merged.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            # Another kind has other fields: those of the old kind would be refused beside it.
-            other_kind = value.get("kind", old.get("kind")) != old.get("kind")
-            merged[key] = dict(value) if other_kind else _merged(old, value)
+            if value.get("kind", old.get("kind")) != old.get("kind"):
+                # Another planner searches as far and as much, by its own parameters; other kinds share nothing.
+                old = {name: item for name, item in old.items() if key == "planner" and name != "params"}
+            merged[key] = _merged(old, value)
         else:
             merged[key] = value
     return merged

@@ -57,7 +57,11 @@ class BackUpController:
         self._low, self._high = low, high
         self._velocity = actuator_velocities(model)
         self._qvel = slice(1 + model.nq, 1 + model.nq + model.nv)
-        at_rest = [model.joint(name).id for name in back_up.joints] or range(model.njnt)
+        names = [model.joint(index).name for index in range(model.njnt)]
+        for name in back_up.joints:
+            if name not in names:
+                raise TelosError.unknown("back_up.joints", name, names)
+        at_rest = [names.index(name) for name in back_up.joints] or range(model.njnt)
         widths = {mujoco.mjtJoint.mjJNT_FREE: 6, mujoco.mjtJoint.mjJNT_BALL: 3}
         self._rest = [
             1 + model.nq + int(model.jnt_dofadr[joint]) + offset

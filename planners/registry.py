@@ -14,6 +14,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 GROUP = "telos.planners"
 
 
@@ -59,14 +61,22 @@ def load(name: str) -> type[Any]:
     return getattr(import_module(module), attribute)
 
 
-def make(name: str, **params: Any) -> Any:
-    """A planner with parameters. Raises ValueError for an unknown name or parameter, or a bad value."""
+def make(name: str, /, **params: Any) -> Any:
+    """A planner with parameters. Raises ValueError for an unknown name or parameter, or an impossible value."""
     planner = load(name)
     allowed = [field.name for field in fields(planner.Params)]
     for given in params:
         if given not in allowed:
             raise ValueError(_unknown(f"planner {name!r}, parameter", given, allowed))
-    return planner(planner.Params(**params))
+    try:
+        return planner(TypeAdapter(planner.Params).validate_python(params))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        if not where:  # the planner's own complaint names the field
+            raise ValueError(said) from None
+        raise ValueError(f"planner {name!r}, {where}: {first['input']!r} given, allowed: {said}") from None
 
 
 def _unknown(where: str, given: str, allowed: Any) -> str:
