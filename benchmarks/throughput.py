@@ -1,11 +1,12 @@
 """Speed as ratios inside one run: how much of MuJoCo's own throughput reaches `imagine()` and `plan()`.
 
-    python -m benchmarks.throughput [--out FILE]
+    python -m benchmarks.throughput            measure all tasks, then print the table
+    python -m benchmarks.throughput --table
 
 For every task, at N candidates and H control steps, four clocks around the same rollouts from the same
-state: the bare C call (`Batch.rollout` alone, recording nothing), `imagine()`, the problem's
-`evaluate()`, and one planner iteration. They are interleaved and the medians are compared, so that the
-machine's other load weighs on all alike. Every rollout that was evaluated counts in the denominator.
+state: the bare C call (`Batch.rollout` alone, recording nothing), `imagine()`, the problem's `evaluate()`,
+and a whole `plan()` of three iterations of N candidates. They are interleaved and the medians compared, so
+that the machine's other load weighs on all alike. Every rollout that was evaluated counts in the denominator.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 from agent.build import objective
 from agent.config import CostConfig
 from agent.problem import ImaginedProblem
+from benchmarks import rows
 from envs import registry
 from envs.guardrails.ruleset import Guardrails
 from envs.physics import INTEGRATION, cpus
@@ -43,6 +45,25 @@ TASKS = (
     "dm_control/finger-spin-v0",
 )
 
+ITERATIONS = 3
+OUT = rows.RESULTS / "throughput.jsonl"
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| task | candidates × horizon | threads | bare C, million physics steps / s | `imagine()` / bare C "
+        "| `plan()` / bare C | share of `plan()` inside C |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        lines.append(
+            f"| {row['task'].removeprefix('dm_control/').removesuffix('-v0')} | {row['candidates']} × {row['horizon']} "
+            f"| {row['threads']} | {row['bare_steps_per_second'] / 1e6:.2f} | {row['imagine_ratio']:.3f} "
+            f"| {row['plan_ratio']:.3f} | {row['plan_fraction_in_c']:.1%} |"
+        )
+    return "\n".join(lines)
+
 
 def measure(task_id: str, number: int, horizon: int, repeats: int, threads: int) -> dict[str, Any]:
     """One row: median seconds of each clock, and their ratios."""
@@ -53,7 +74,7 @@ def measure(task_id: str, number: int, horizon: int, repeats: int, threads: int)
     model = Simulator(task, interface, costs.requests, threads=threads)
     fallback = {"fallback": torch.zeros(horizon, interface.action_size, dtype=torch.float64)}
     problem = ImaginedProblem(model, costs, Guardrails(), start, horizon, fallback)
-    planner = planners.make("icem", iterations=1, knots=10)
+    planner = planners.make("icem", iterations=ITERATIONS, knots=10, decay=1.0)
     state = planner.start(0)
     rng = np.random.default_rng(0)
     actions = torch.from_numpy(rng.uniform(-1, 1, (number, horizon, interface.action_size)))
@@ -62,7 +83,7 @@ def measure(task_id: str, number: int, horizon: int, repeats: int, threads: int)
     model.physics.set_params(start.params)
     for name, value in start.params.model.items():
         getattr(bare_model, name)[...] = value
-    batch = mujoco.batch.Batch(bare_model, number, threads)
+    batch = mujoco.batch.Batch(bare_model, number, min(threads, number))
     control = np.repeat(interface.native(actions.numpy()), model.physics.substeps, axis=1)
     row = start.state[: mujoco.mj_stateSize(bare_model, INTEGRATION)]
 
@@ -71,7 +92,7 @@ def measure(task_id: str, number: int, horizon: int, repeats: int, threads: int)
         batch.rollout(control.shape[1], control, record=())
 
     def plan() -> None:
-        planner.plan(state, problem, Budget(evaluations=number))
+        planner.plan(state, problem, Budget(evaluations=ITERATIONS * number))
 
     clocks: dict[str, Callable[[], Any]] = {
         "bare": bare,
@@ -101,7 +122,8 @@ def measure(task_id: str, number: int, horizon: int, repeats: int, threads: int)
         "physics_steps": steps,
         "bare_steps_per_second": round(steps / medians["bare"]),
         **{f"{name}_ms": round(1e3 * value, 4) for name, value in medians.items()},
-        **{f"{n}_ratio": round(medians["bare"] / medians[n], 4) for n in ("imagine", "evaluate", "plan")},
+        **{f"{n}_ratio": round(medians["bare"] / medians[n], 4) for n in ("imagine", "evaluate")},
+        "plan_ratio": round(ITERATIONS * medians["bare"] / medians["plan"], 4),
         "plan_fraction_in_c": round(statistics.median(inside), 4),
     }
 
@@ -113,15 +135,19 @@ def main() -> None:
     parser.add_argument("--horizon", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--threads", type=int, default=cpus())
-    parser.add_argument("--out", type=Path, default=None, help="append the rows to this file")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the rows go, in place of those there")
+    parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for task in options.tasks:
-        row = measure(task, options.candidates, options.horizon, options.repeats, options.threads)
-        print(json.dumps(row), flush=True)
-        if options.out is not None:
-            with options.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+    if not options.table:
+        found = []
+        for task in options.tasks:
+            found.append(measure(task, options.candidates, options.horizon, options.repeats, options.threads))
+            print(json.dumps(found[-1]), flush=True)
+        options.out.unlink(missing_ok=True)  # ratios of one run belong together
+        for row in found:
+            rows.append(options.out, row)
+    print(table(rows.read(options.out)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -100,7 +101,15 @@ class Interface:
 
     def native(self, actions: np.ndarray) -> np.ndarray:
         """Actions in [-1,1], (…,A), as the simulator takes them."""
-        return (self.action_high + self.action_low) / 2 + (self.action_high - self.action_low) / 2 * actions
+        return self._center + self._half * actions
+
+    @cached_property
+    def _center(self) -> np.ndarray:
+        return (self.action_high + self.action_low) / 2
+
+    @cached_property
+    def _half(self) -> np.ndarray:
+        return (self.action_high - self.action_low) / 2
 
 
 RewardFunction = Callable[[Trajectory, TaskParams], Tensor]
