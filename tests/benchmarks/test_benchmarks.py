@@ -9,7 +9,7 @@ import pytest
 
 from agent import build, episode
 from agent.load import load
-from benchmarks import quickstart_twins, returns, rows, scripted, throughput
+from benchmarks import quickstart_twins, returns, rows, scripted, tables, throughput
 from benchmarks.unguarded import unguarded_agent
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,3 +78,7 @@ def test_throughput_rows_are_ratios_of_one_run() -> None:
 
 def test_published_rows_are_quoted_from_the_anchors() -> None:
     assert [returns.published(name) for name in returns.TASKS] == ["850", "656", "994", "964", "993", "825"]
+
+
+def test_the_readme_shows_what_the_rows_say() -> None:
+    assert tables.written(tables.README.read_text(encoding="utf-8")) == tables.README.read_text(encoding="utf-8")
