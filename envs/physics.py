@@ -30,6 +30,7 @@ from envs.task import TaskParams
 from envs.trajectory import Signals
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
 MAX_POOLS = 32  # shapes (N,H) whose batches are kept
 
 
@@ -143,7 +144,7 @@ class BatchPhysics:
 
     def set_params(self, params: TaskParams) -> None:
         """Write what a reset decided into the model; the batches hold copies, so they are remade."""
-        if not params.same_model(self.params):
+        if params is not self.params and not params.same_model(self.params):
             for name, value in params.model.items():
                 getattr(self.model, name)[...] = value
             self._pools.clear()
@@ -201,7 +202,7 @@ class BatchPhysics:
         if self._aligned:  # this too may find divergence, and put the default pose back: judge after it
             clock = time.perf_counter()
             try:
-                batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_VEL))
+                batch.forward(stage=VELOCITY_STAGE)
             except mujoco.batch.SimulationError as error:
                 failed.extend(error.ids)
             self.seconds += time.perf_counter() - clock
@@ -231,7 +232,7 @@ class BatchPhysics:
         """
         pool = self._pool(1, 1)
         pool.batch.state[:] = start
-        pool.batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_VEL))
+        pool.batch.forward(stage=VELOCITY_STAGE)
         state: dict[str, Tensor] = {}
         interval: dict[str, Tensor] = {}
         for reading in self.readings:

@@ -101,7 +101,11 @@ class Interface:
 
     def native(self, actions: np.ndarray) -> np.ndarray:
         """Actions in [-1,1], (…,A), as the simulator takes them."""
-        return self._center + self._half * actions
+        return actions if self._plain else self._center + self._half * actions
+
+    @cached_property
+    def _plain(self) -> bool:
+        return bool((self.action_low == -1).all() and (self.action_high == 1).all())
 
     @cached_property
     def _center(self) -> np.ndarray:

@@ -48,13 +48,9 @@ class Scores:
 
 def scores(evaluation: Evaluation) -> Scores:
     """Read an evaluation. A candidate whose cost is not finite counts as not valid: it diverged."""
-    cost = evaluation.cost.detach().cpu().numpy().astype(np.float64)
-    violation = evaluation.violation.detach().cpu().numpy().astype(np.float64)
-    unsound = ~np.isfinite(cost)
-    if unsound.any():
-        cost[unsound] = np.inf
-        violation[unsound] = np.inf
-    return Scores(violation, cost)
+    cost = evaluation.cost.numpy().astype(np.float64)
+    sound = np.isfinite(cost)
+    return Scores(np.where(sound, evaluation.violation.detach().numpy(), np.inf), np.where(sound, cost, np.inf))
 
 
 def order(values: Scores) -> np.ndarray:
