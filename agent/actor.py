@@ -38,19 +38,21 @@ class Actor:
         self.policy = policy
         self._planner: Planner[Any] = registry.make(planner, **params)
         self._state: Any = None
-        self._seed = 0
+        self._seed = self._switches = 0
 
     def reset(self, seed: int) -> None:
         """Forget the last episode's plan."""
-        self._seed = seed
+        self._seed, self._switches = seed, 0
         self._state = self._planner.start(seed)
 
     def switch(self, planner: str, params: Mapping[str, Any]) -> None:
-        """Go on with another planner, from a cold start."""
+        """Go on with another planner, from a cold start and with random numbers of its own."""
         self.planner_name = planner
         self.planner_params = params
         self._planner = registry.make(planner, **params)
-        self._state = self._planner.start(self._seed)
+        self._switches += 1
+        (seed,) = np.random.SeedSequence([self._seed, self._switches]).generate_state(1)
+        self._state = self._planner.start(int(seed))
 
     def proposals(self, belief: Belief, fallback: np.ndarray, horizon: int) -> Mapping[str, Tensor]:
         """What every planner must consider: the fallback (T,A), held or cut to the horizon, and the policy's."""

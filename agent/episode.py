@@ -27,6 +27,7 @@ class Step:
     margin: np.ndarray  # (G,), as the monitor judged it
     violated: bool
     plan_cost: float
+    plan_feasible: bool  # whether the planner found a plan that keeps every guardrail
     plan_ms: float  # planning, ms
     decision_ms: float  # percept to action, ms
     intervened: bool
@@ -45,6 +46,7 @@ class EpisodeResult:
     terminated: bool
     resets_rejected: int  # starts that a guardrail forbids
     physics_steps: int  # simulated by the world model
+    gate_steps: int  # physics steps simulated by the gate
     simulator_seconds: float  # of planning, inside MuJoCo's C code
     seconds: float  # wall clock
     frames: tuple[np.ndarray, ...] = field(default=(), repr=False)  # rendered, where asked for
@@ -96,8 +98,7 @@ def run(
     seeds = seeds_of(seed, episode)
     observation, accepted, rejected = start(env, monitor, seeds)
     agent.reset(seeds[-1])
-    physics = getattr(agent.model, "physics", None)
-    steps_before, seconds_before = (physics.steps, physics.seconds) if physics else (0, 0.0)
+    spent_before, gate_before = agent.model.spent, agent.gate.steps
     steps: list[Step] = []
     images: list[np.ndarray] = []
     env.shown = monitor.guardrails
@@ -123,6 +124,7 @@ def run(
             margin,
             not judgement.safe,
             decision.plan.cost,
+            decision.plan.feasible,
             1e3 * decision.plan_seconds,
             1e3 * decision.seconds,
             decision.executed.intervened,
@@ -136,13 +138,15 @@ def run(
             watch(step)
         before = after
     agent.finish(observation, instruction(env.snapshot().params))
+    spent = agent.model.spent.since(spent_before)
     return EpisodeResult(
         accepted,
         tuple(steps),
         terminated,
         rejected,
-        physics.steps - steps_before if physics else 0,
-        physics.seconds - seconds_before if physics else 0.0,
+        spent.steps,
+        agent.gate.steps - gate_before,
+        spent.seconds,
         time.perf_counter() - clock,
         tuple(images),
     )

@@ -48,6 +48,7 @@ class Gate:
         self.guardrails = guardrails
         self.digest = guardrails.digest
         self.back_up = back_up
+        self.steps = 0  # physics steps simulated so far
         self._interface = interface
         self._physics = BatchPhysics(task.spec, guardrails.requests, interface.control_period, threads=1)
         self._data = mujoco.MjData(self._physics.model)
@@ -68,6 +69,7 @@ class Gate:
         back_up, stopped = self._stop(start, prefix)
         controls = self._interface.native(np.concatenate([prefix, back_up]))
         recording = self._physics.rollout(start.state, controls[None])
+        self.steps += len(controls) * self._physics.substeps
         if not bool(recording.valid):
             return Verdict(False, "the simulation diverged", back_up)
         margins = self.guardrails.step_margins(recording.signals)[0]
@@ -109,3 +111,4 @@ class Gate:
     def _advance(self, action: np.ndarray) -> None:
         self._data.ctrl[:] = self._interface.native(action)
         mujoco.mj_step(self._physics.model, self._data, nstep=self._physics.substeps)
+        self.steps += self._physics.substeps

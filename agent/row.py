@@ -42,7 +42,8 @@ class Row:
     violation_steps: int  # as the monitor judged them
     min_margin: dict[str, float]  # guardrail -> worst margin of the episode, in its unit
     interventions: int  # decisions whose action the gate replaced
-    fallbacks: int  # decisions in which the fallback acted, chosen or imposed
+    fallbacks: int  # decisions in which the fallback acted because nothing else was allowed
+    infeasible_plans: int  # decisions for which no plan was found that keeps every guardrail
     resets_rejected: int  # unsafe starts
     terminated: bool
     privileged: bool  # whether the agent read the simulator's state
@@ -50,6 +51,7 @@ class Row:
     plan_ms_p95: float
     decision_ms_median: float  # percept to action
     physics_steps_per_decision: float  # simulated by the world model
+    gate_steps_per_decision: float  # physics steps simulated by the gate
     simulator_fraction: float  # seconds inside MuJoCo's C code / seconds of planning
     guardrails_sha256: str
     seconds: float  # wall clock of the episode
@@ -95,6 +97,7 @@ class Steps:
     margin: np.ndarray  # (T,G), as the monitor judged them, in the order of the guardrails' names
     violated: np.ndarray  # (T,) bool
     plan_cost: np.ndarray  # (T,)
+    plan_feasible: np.ndarray  # (T,) bool
     plan_ms: np.ndarray  # (T,)
     decision_ms: np.ndarray  # (T,)
     intervened: np.ndarray  # (T,) bool
@@ -117,6 +120,7 @@ class Steps:
             margin=np.stack([step.margin for step in result.steps]),
             violated=column("violated", bool),
             plan_cost=column("plan_cost", float),
+            plan_feasible=column("plan_feasible", bool),
             plan_ms=column("plan_ms", float),
             decision_ms=column("decision_ms", float),
             intervened=column("intervened", bool),
@@ -150,6 +154,7 @@ def row_of(config: Config, agent: Agent, result: EpisodeResult, steps: Steps, in
         min_margin={name: float(margin) for name, margin in zip(agent.guardrails.names, worst, strict=True)},
         interventions=int(steps.intervened.sum()),
         fallbacks=int(steps.fallback.sum()),
+        infeasible_plans=int((~steps.plan_feasible).sum()),
         resets_rejected=result.resets_rejected,
         terminated=bool(result.terminated),
         privileged=agent.perception.privileged,
@@ -157,6 +162,7 @@ def row_of(config: Config, agent: Agent, result: EpisodeResult, steps: Steps, in
         plan_ms_p95=float(np.percentile(steps.plan_ms, 95)),
         decision_ms_median=float(np.median(steps.decision_ms)),
         physics_steps_per_decision=result.physics_steps / len(steps),
+        gate_steps_per_decision=result.gate_steps / len(steps),
         simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
         guardrails_sha256=agent.digest,
         seconds=result.seconds,

@@ -97,11 +97,13 @@ def judge(
     bound = statistics.rate(bad, len(rows)).high or 1.0
     when = {"substep": "at every physics substep", "step": "at the state after every control step"}
     counts = {name: sum(record.granularity == name for record in found) for name in when}
+    late = config.variant.latency > 0
     checked = [
         ", ".join(f"{_count(counts[name], 'rule')} {text}" for name, text in when.items() if counts[name]),
         "by a monitor with its own copy of the rules, on the raw simulator state, whatever the agent believed "
         f"(assurance level {manifest.assurance}); each step was simulated again and had to end in the same state",
-        f"the gate looked at each action before it was executed, and replaced "
+        f"the gate looked at each action before it {'went out' if late else 'was executed'}, from "
+        f"{'the real state' if manifest.privileged else 'a state estimated from observations'}, and replaced "
         f"{_count(sum(row.interventions for row in rows), 'action')} by the fallback; "
         f"{_count(sum(row.resets_rejected for row in rows), 'unsafe start')} rejected",
     ]
@@ -117,6 +119,19 @@ def judge(
         + (", equal to the planner's model" if _same(config) else ", which differs from the planner's model"),
         "an agent that attacks its own rules: agent and monitor share one process (that takes level L3)",
     ]
+    if late:
+        missing.append(
+            f"the moment of execution: actions arrive {_count(config.variant.latency, 'control step')} late, which "
+            "planner and gate do not know"
+        )
+    if not manifest.privileged:
+        missing.append("the error of the estimated state: planner and gate judged what the agent believed")
+    blocked = sum(row.infeasible_plans for row in rows)
+    if blocked:
+        missing.append(
+            f"a way out: in {_count(blocked, 'decision')} no plan was found that keeps every rule over its whole "
+            "horizon; the one with the least violation went on to the gate"
+        )
     if not manifest.safe_stop:
         missing.append("a safe stop: no back-up controller is declared, so only the next step was looked at")
     if broken == 0:

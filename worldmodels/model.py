@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 from envs.task import Snapshot
 from envs.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What imagining has cost so far."""
+
+    steps: int = 0  # physics steps, or model evaluations
+    seconds: float = 0.0  # wall clock inside the simulator's own code; 0 where there is none
+
+    def since(self, before: Spent) -> Spent:
+        """What was spent after `before`."""
+        return Spent(self.steps - before.steps, self.seconds - before.seconds)
 
 
 class WorldModel(Protocol):
@@ -25,6 +38,9 @@ class WorldModel(Protocol):
 
     @property
     def action_size(self) -> int: ...
+
+    @property
+    def spent(self) -> Spent: ...
 
     def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
         """The futures of N candidate action sequences.

@@ -10,6 +10,7 @@ from envs.physics import BatchPhysics, PhysicsOptions
 from envs.requests import Request
 from envs.task import Interface, Snapshot, Task
 from envs.trajectory import Trajectory, no_doubt
+from worldmodels.model import Spent
 
 
 class Simulator:
@@ -41,6 +42,11 @@ class Simulator:
         self.dt = interface.control_period
         self.physics = BatchPhysics(task.spec, (*task.requests, *requests), self.dt, options, threads)
         self.action_size = interface.action_size
+
+    @property
+    def spent(self) -> Spent:
+        """Physics steps, and seconds inside MuJoCo's C code."""
+        return Spent(self.physics.steps, self.physics.seconds)
 
     def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
         """Simulate N candidates (N,H,A) from `start`; see `WorldModel.imagine`."""

@@ -165,8 +165,8 @@ def test_12_a_pickle_or_a_copy_with_other_content_is_refused(reference: Config) 
         copy.deepcopy(rules)
 
 
-def test_13_a_planning_model_that_cannot_see_the_danger_is_stopped_at_the_gate() -> None:
-    """Every proposal heads east at full speed and the plan is published blindly; the gate still refuses."""
+def test_13_an_actor_that_ignores_the_danger_is_stopped_at_the_gate() -> None:
+    """Full speed towards a post, whatever a planner would say: the gate refuses in time."""
     config = quickstart()
     env, agent, judge = made(config)
     _, _, _ = episode.start(env, judge, episode.seeds_of(0, 0))
@@ -185,7 +185,7 @@ def test_13_a_planning_model_that_cannot_see_the_danger_is_stopped_at_the_gate()
     assert violated == 0
 
 
-def test_14_rules_add_up() -> None:
+def test_what_may_be_done_rules_add_up() -> None:
     more = load("quickstart", overrides={"guardrails": [{**POST, "name": "another"}]})
     assert set(build.guardrails(more).names) == {"another", *build.guardrails(quickstart()).names}
     tighter = load("quickstart", overrides={"guardrails": [{**POST, "clearance": 0.02}]})
