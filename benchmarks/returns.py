@@ -20,7 +20,6 @@ import torch
 from agent import build, episode, statistics
 from agent.load import load
 from agent.row import Steps, row_of
-
 from benchmarks import rows, scripted
 
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk", "reacher-easy", "ball_in_cup-catch", "finger-spin")
