@@ -14,8 +14,9 @@ from agent.costs import Objective
 from agent.gate import Executed, Gate, Verdict
 from agent.memory import Memory
 from agent.perception import Belief, Percept, Perception
-from agent.problem import ImaginedProblem
-from envs.guardrails.ruleset import Guardrails
+from agent.problem import ImaginedProblem, insist_every_step
+from envs.errors import TelosError
+from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.task import Snapshot, TaskParams
 from envs.trajectory import Trajectory
 from planners.problem import Plan
@@ -49,11 +50,17 @@ class Agent:
         memory: Memory,
         configurator: Configurator,
     ) -> None:
+        """
+        Raises:
+            TelosError: a world model that skips control steps.
+            GuardrailTampered: no set of guardrails, or a changed one.
+        """
+        insist_every_step(model)
         self.perception = perception
         self.model = model
         self.objective = objective
         self.guardrails = guardrails
-        self.digest = guardrails.digest
+        self.digest = digest_of(guardrails)
         self.actor = actor
         self.gate = gate
         self.memory = memory
@@ -85,9 +92,11 @@ class Agent:
             ValueError: perception without the snapshot or the instruction it needs.
         """
         clock = time.perf_counter()
-        self.guardrails.verify(self.digest)
+        # Asked of the class: an object that only looks like a set would answer for itself.
+        Guardrails.verify(self.guardrails, self.digest)
         belief = self._perceive(Percept(observation, snapshot, params))
-        assert belief.snapshot is not None
+        if belief.snapshot is None:
+            raise TelosError("perception.kind", "features alone", "privileged or estimated: a plan starts from a state")
         settings = self.configurator.settings
         if (settings.planner, settings.planner_params) != (self.actor.planner_name, self.actor.planner_params):
             self.actor.switch(settings.planner, settings.planner_params)
@@ -98,6 +107,7 @@ class Agent:
             belief.snapshot,
             settings.horizon,
             self.actor.proposals(belief, self._fallback(belief.snapshot), settings.horizon),
+            self.digest,
         )
         begun = time.perf_counter()
         plan = self.actor.plan(problem, settings.budget)

@@ -53,9 +53,12 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Config fields of `telos run` apart from its own flags; what they hold is checked with the config.
 
     Raises:
-        TelosError: an unknown field, or one without a value.
+        TelosError: an unknown field, one without a value, or a flag given twice: the last would silently win.
     """
+    given: set[str] = set()
     if arguments[:1] != ["run"]:
+        for word in arguments:
+            _once(f"telos {arguments[0]}", word.partition("=")[0], given)
         return arguments, {}
     own = ("--task", "--out", "--help")
     rest, overrides, words = ["run"], {}, iter(arguments[1:])
@@ -64,6 +67,7 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         if not word.startswith("--") or word == "--":
             rest.append(word)
         elif name in own:
+            _once("telos run", name, given)
             rest.append(word)
             if not equals and name != "--help":
                 rest.extend(value for value in [next(words, None)] if value is not None)
@@ -76,8 +80,17 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
             key = "planner.kind" if key == "planner" else key
             if found is None or (not equals and found.startswith("--")):
                 raise TelosError(f"telos run {name}", "nothing", f"a value: {name} VALUE")
+            _once("telos run", f"--{key}", given)
             overrides[key] = _value(name, found)
     return rest, overrides
+
+
+def _once(where: str, flag: str, given: set[str]) -> None:
+    """Note a flag. Raises TelosError where it was given before."""
+    key = flag.replace("_", "-")
+    if key in given and key.startswith("--") and key != "--help":
+        raise TelosError(where, f"{flag} twice", f"{flag} once; a list holds several values")
+    given.add(key)
 
 
 def _fields() -> list[str]:
@@ -89,12 +102,13 @@ def _fields() -> list[str]:
 
 def _value(name: str, text: str) -> Any:
     """A value as YAML reads it."""
-    import yaml
+    from envs import yaml_file
 
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise TelosError(f"telos run {name}", repr(text), "a YAML value") from None
+        return yaml_file.parse(text)
+    except yaml_file.MISTAKES as error:
+        why = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise TelosError(f"telos run {name}", f"{text!r} ({why})", "a YAML value") from None
 
 
 def quiet_gl(video: bool) -> None:

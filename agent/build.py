@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -23,11 +25,14 @@ from envs.guardrails.registry import build as build_guardrails
 from envs.guardrails.ruleset import Guardrails
 from envs.monitor import Monitor
 from envs.physics import PhysicsOptions
+from envs.requests import Request
+from envs.sizes import check_guardrails, check_residuals
 from envs.task import Interface, Task
 from envs.variants import Variant
 from planners import registry as planners
 from planners.problem import Budget
-from worldmodels.simulator import Simulator
+from worldmodels import registry as models
+from worldmodels.model import WorldModel
 
 
 def guardrails(config: Config) -> Guardrails:
@@ -43,6 +48,26 @@ def guardrails(config: Config) -> Guardrails:
     from envs import mjcf
 
     return build_guardrails(mjcf.parse(config.task).guardrails).strengthened(rules)
+
+
+def back_up(config: Config, task: Task) -> BackUp | None:
+    """The back-up of this run: that of the config, over the one that the task declares.
+
+    Raises:
+        GuardrailWeakened: the config's is not as strict as the task's.
+    """
+    declared = None if config.back_up is None else BackUp(**config.back_up.model_dump())
+    return strengthened(task.back_up, declared)
+
+
+def rules_sha256(guardrails_sha256: str, back_up: BackUp | None) -> str:
+    """The digest of all that an agent must obey: its guardrails, and the back-up that must be able to stop it."""
+    stop = None
+    if back_up is not None:
+        numbers = {name: float(getattr(back_up, name)) for name in ("seconds", "rest_speed", "gain")}
+        stop = {**numbers, "joints": sorted(set(back_up.joints))}
+    canonical = json.dumps([guardrails_sha256, stop], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def environment(config: Config) -> Environment:
@@ -80,9 +105,11 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
     task = task or registry.load(config.task)
     interface = interface or task.interface()
     rules = guardrails(config)
+    # Before anything is simulated: what does not fit the model is named by where it was written.
+    check_residuals(task.spec(), config.cost.residuals, "cost.residuals")
+    check_guardrails(task.spec(), rules)
     names, costs = objective(config.cost, task)
-    options = PhysicsOptions(**config.world_model.model_dump(exclude={"kind"}))
-    model = Simulator(task, interface, (*costs.requests, *rules.requests), options, config.threads)
+    model = _model(config, task, interface, (*costs.requests, *rules.requests))
     settings = Settings(
         config.planner.kind,
         MappingProxyType(config.planner.params),
@@ -90,33 +117,41 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
         Budget(config.planner.budget.evaluations, config.planner.budget.seconds),
         tuple(weight for weight, _ in costs.terms),
     )
-    _check_planner(settings.planner, settings.planner_params, "planner")
+    _check_planner(settings.planner, settings.planner_params, "planner.kind", "planner.params")
     for index, rule in enumerate(config.configurator.rules):
         if rule.planner is not None:
-            _check_planner(rule.planner, rule.planner_params, f"configurator.rules[{index}]")
+            where = f"configurator.rules[{index}]"
+            _check_planner(rule.planner, rule.planner_params, f"{where}.planner", f"{where}.planner_params")
     actor = Actor(settings.planner, settings.planner_params)
-    declared = None if config.back_up is None else BackUp(**config.back_up.model_dump())
-    back_up = strengthened(task.back_up, declared)
     return Agent(
         _perception(config, task, interface),
         model,
         costs,
         rules,
         actor,
-        Gate(task, interface, rules, back_up),
+        Gate(task, interface, rules, back_up(config, task)),
         Memory(config.memory.capacity),
         Configurator(settings, tuple(_rule(rule, i, names) for i, rule in enumerate(config.configurator.rules))),
     )
 
 
-def _check_planner(name: str, params: Mapping[str, Any], where: str) -> None:
+def _model(config: Config, task: Task, interface: Interface, requests: tuple[Request, ...]) -> WorldModel:
+    """Raises TelosError for an unknown world model, or parameters that are not its own."""
+    chosen = config.world_model
+    params = chosen.params
+    if chosen.kind == "simulator":
+        params = {"options": PhysicsOptions(**chosen.model_dump(exclude={"kind", "params"}))}
+    return models.make(chosen.kind, task, interface, requests, config.threads, params)
+
+
+def _check_planner(name: str, params: Mapping[str, Any], kind_at: str, params_at: str) -> None:
     """Raises TelosError for an unknown planner, or parameters that are not its own."""
     if name not in planners.table():
-        raise TelosError.unknown(f"{where}.kind", name, planners.table())
+        raise TelosError.unknown(kind_at, name, planners.table())
     try:
         planners.make(name, **params)
     except ValueError as error:
-        raise TelosError(f"{where}.params", str(error), "see planners/ for each planner's parameters") from None
+        raise TelosError(params_at, str(error), "see planners/ for each planner's parameters") from None
 
 
 def _perception(config: Config, task: Task, interface: Interface) -> Perception:

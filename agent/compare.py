@@ -38,14 +38,15 @@ class Comparison:
 
     a: str
     b: str
-    pairs: int  # episodes with the same seed and index in both
+    pairs: int  # episodes with the same seed, index and accepted start in both
+    other_starts: int  # pairs by seed and index that began elsewhere, as one run rejected a start
     left_out: int  # episodes without a partner
     differences: tuple[Difference, ...]
     warnings: tuple[str, ...]
 
 
 def compare(a: RunDir, b: RunDir) -> Comparison:
-    """Pair the episodes of two runs by seed and index.
+    """Pair the episodes of two runs by seed, index and accepted start.
 
     Raises:
         TelosError: different tasks, or no pair.
@@ -54,10 +55,14 @@ def compare(a: RunDir, b: RunDir) -> Comparison:
         raise TelosError(f"compare {b.path}", f"task {b.config.task}", f"{a.config.task}, as in {a.path}")
     rows_a = {(row.seed, row.episode): row for row in a.rows()}
     rows_b = {(row.seed, row.episode): row for row in b.rows()}
-    keys = sorted(rows_a.keys() & rows_b.keys())
-    if not keys:
+    common = sorted(rows_a.keys() & rows_b.keys())
+    if not common:
         given = f"no finished episode in common (seed {a.config.seed} and seed {b.config.seed})"
         raise TelosError(f"compare {a.path} {b.path}", given, "runs with the same seed")
+    keys = [key for key in common if rows_a[key].reset_seed == rows_b[key].reset_seed]
+    if not keys:
+        given = f"{len(common)} episodes in common, each with another accepted start"
+        raise TelosError(f"compare {a.path} {b.path}", given, "runs whose rules accept the same starts")
     numbers = [(rows_a[key].numbers(), rows_b[key].numbers()) for key in keys]
     first, second = numbers[0]
     names = [name for name in first if name in second]
@@ -70,8 +75,9 @@ def compare(a: RunDir, b: RunDir) -> Comparison:
         )
         for name in sorted(names, key=lambda name: (name != "return", name.startswith(CLOCK)))
     )
-    alone = len(rows_a) + len(rows_b) - 2 * len(keys)
-    return Comparison(str(a.path), str(b.path), len(keys), alone, differences, _warnings(a, b))
+    alone = len(rows_a) + len(rows_b) - 2 * len(common)
+    moved = len(common) - len(keys)
+    return Comparison(str(a.path), str(b.path), len(keys), moved, alone, differences, _warnings(a, b))
 
 
 def _warnings(a: RunDir, b: RunDir) -> tuple[str, ...]:
@@ -80,6 +86,8 @@ def _warnings(a: RunDir, b: RunDir) -> tuple[str, ...]:
     if a.manifest.guardrails_sha256 != b.manifest.guardrails_sha256:
         digests = " and ".join(run.manifest.guardrails_sha256[:12] + "…" for run in (a, b))
         found.append(f"the guardrails differ ({digests}): margins and violations do not mean the same")
+    elif a.manifest.rules_sha256 != b.manifest.rules_sha256:
+        found.append("the back-ups differ: what counts as a safe stop does not mean the same")
     if a.manifest.privileged != b.manifest.privileged:
         found.append("one agent reads the simulator's state, the other does not")
     if a.config.frames != b.config.frames:
@@ -97,6 +105,8 @@ def show(comparison: Comparison, console: Console) -> None:
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
     caption = f"{comparison.pairs} episodes paired by seed and index; 95 % bootstrap interval over pairs"
+    if comparison.other_starts:
+        caption += f"; {comparison.other_starts} with another start left out"
     if comparison.left_out:
         caption += f"; {comparison.left_out} without a partner left out"
     if comparison.pairs < FEW:

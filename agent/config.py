@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from envs.residuals import Residual
 
 Positive = Annotated[FiniteFloat, Field(gt=0)]
+Deviation = Annotated[FiniteFloat, Field(ge=1e-9, le=1e9)]  # squared and inverted, so it stays far from overflow
 NonNegative = Annotated[FiniteFloat, Field(ge=0)]
 
 
@@ -39,8 +40,8 @@ class EstimatedConfig(Closed):
     """The agent estimates the simulator state from observations."""
 
     kind: Literal["estimated"] = "estimated"
-    observation_noise: Positive = Field(default=1e-3, description="believed, in each observation's unit")
-    process_noise: Positive = Field(default=1e-3, description="believed, per control step, tangent space")
+    observation_noise: Deviation = Field(default=1e-3, description="believed, in each observation's unit")
+    process_noise: Deviation = Field(default=1e-3, description="believed, per control step, tangent space")
     iterations: int = Field(default=3, ge=1, description="Gauss-Newton iterations per update")
 
 
@@ -54,15 +55,25 @@ class StackedConfig(Closed):
 PerceptionConfig = Annotated[PrivilegedConfig | EstimatedConfig | StackedConfig, Field(discriminator="kind")]
 
 
-class SimulatorConfig(Closed):
-    """MuJoCo as the world model; what is not given stays as the task has it."""
+class WorldModelConfig(Closed):
+    """What imagines. For MuJoCo itself, the simulator, what is not given stays as the task has it."""
 
-    kind: Literal["simulator"] = "simulator"
+    kind: str = "simulator"
     timestep: Positive | None = Field(default=None, description="s; divides the control period")
     integrator: Literal["Euler", "RK4", "implicit", "implicitfast"] | None = None
     solver: Literal["PGS", "CG", "Newton"] | None = None
     iterations: int | None = Field(default=None, ge=1)
     disable_contacts: bool = False
+    params: dict[str, Any] = Field(default_factory=dict, description="another kind's own")
+
+    @model_validator(mode="after")
+    def _own(self) -> WorldModelConfig:
+        foreign = self.model_dump(exclude={"kind", "params"}, exclude_defaults=True)
+        if self.kind == "simulator" and self.params:
+            raise ValueError("no params for the simulator: its settings stand beside kind")
+        if self.kind != "simulator" and foreign:
+            raise ValueError(f"{', '.join(foreign)} with the simulator alone; settings of {self.kind!r} go into params")
+        return self
 
 
 class CostConfig(Closed):
@@ -141,7 +152,7 @@ class Config(Closed):
     frames: int | None = Field(default=None, ge=1, description="control steps per episode; the task's where None")
     variant: VariantConfig = VariantConfig()
     perception: PerceptionConfig = PrivilegedConfig()
-    world_model: SimulatorConfig = SimulatorConfig()
+    world_model: WorldModelConfig = WorldModelConfig()
     cost: CostConfig = CostConfig()
     planner: PlannerConfig = PlannerConfig()
     back_up: BackUpConfig | None = None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from envs.backup import BackUp, BackUpController
-from envs.guardrails.ruleset import Guardrails
+from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.physics import INTEGRATION, BatchPhysics
 from envs.task import Interface, Snapshot, Task
 
@@ -44,9 +44,10 @@ class Gate:
         """
         Raises:
             TelosError: a guardrail on a signal that the model lacks.
+            GuardrailTampered: no set of guardrails, or a changed one.
         """
         self.guardrails = guardrails
-        self.digest = guardrails.digest
+        self.digest = digest_of(guardrails)
         self.back_up = back_up
         self.steps = 0  # physics steps simulated so far
         self._interface = interface
@@ -59,7 +60,8 @@ class Gate:
 
     def check(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
         """Judge executing `prefix` (P,A) from `start`."""
-        self.guardrails.verify(self.digest)
+        # Asked of the class: an object that only looks like a set would answer for itself.
+        Guardrails.verify(self.guardrails, self.digest)
         nothing = prefix[:0]
         if not np.isfinite(prefix).all() or np.abs(prefix).max() > 1:
             return Verdict(False, "action not finite or out of range", nothing)
@@ -87,8 +89,8 @@ class Gate:
         """The fallback's action (A,) in [-1,1] here: the back-up's, or the neutral control without one."""
         if self._controller is None:
             low, high = self._interface.action_low, self._interface.action_high
-            return (np.clip(0.0, low, high) - (high + low) / 2) / ((high - low) / 2)
-        return self._controller.action(start.state)
+            return _in_range((np.clip(0.0, low, high) - (high + low) / 2) / ((high - low) / 2))
+        return _in_range(self._controller.action(start.state))
 
     def _stop(self, start: Snapshot, prefix: np.ndarray) -> tuple[np.ndarray, bool]:
         """The back-up's actions (T,A) from the state after the prefix, and whether it came to rest."""
@@ -102,7 +104,7 @@ class Gate:
         mujoco.mj_getState(model, data, state, INTEGRATION)
         # The whole declared time, also when it rests before: what creeps on must not creep into a zone.
         for _ in range(max(1, round(controller.back_up.seconds / self._interface.control_period))):
-            actions.append(controller.action(state))
+            actions.append(_in_range(controller.action(state)))
             self._advance(actions[-1])
             mujoco.mj_getState(model, data, state, INTEGRATION)
         stop = np.array(actions)
@@ -112,3 +114,8 @@ class Gate:
         self._data.ctrl[:] = self._interface.native(action)
         mujoco.mj_step(self._physics.model, self._data, nstep=self._physics.substeps)
         self.steps += self._physics.substeps
+
+
+def _in_range(action: np.ndarray) -> np.ndarray:
+    """Without what rounding adds at the ends of a range: the world refuses an action beyond 1."""
+    return np.clip(action, -1.0, 1.0)

@@ -1,4 +1,10 @@
-"""From a preset, a file and overrides to one `Config`. Layers may change anything but weaken the rules."""
+"""From a preset, a file and overrides to one `Config`. Layers may change anything but weaken the rules.
+
+Another task sheds no rules either. What a task file declares, guardrails and back-up, is a person's: when a
+layer names another task, it is folded into the config, where it holds on (or building fails, as the other
+model lacks what a rule names). The back-up of a built-in task fits that task alone, so it stays behind; but
+where guardrails held with it, the other task must declare a back-up of its own, or the config give one.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from agent.config import BackUpConfig, Config
+from envs import registry, yaml_file
 from envs.backup import BackUp, strengthened
 from envs.errors import GuardrailWeakened, TelosError
 from envs.guardrails.registry import build
@@ -55,9 +60,16 @@ def load(source: str | None = None, task: str | None = None, overrides: Mapping[
         layers.append(("--task", {"task": task}))
     layers += [(f"--{key}", _nested(key, value)) for key, value in (overrides or {}).items()]
     merged: dict[str, Any] = {}
+    needs_stop: str | None = None
     for where, layer in layers:
+        if _relied_on_stop(merged, layer):
+            needs_stop = merged["task"]
         merged = _over(merged, layer, where)
-    return validated(Config, merged, layers[-1][0] if len(layers) == 1 else "config")
+    config = validated(Config, merged, layers[-1][0] if len(layers) == 1 else "config")
+    if needs_stop and config.back_up is None and registry.load(config.task).back_up is None:
+        given = f"none with task {config.task}, where the guardrails held with that of {needs_stop}"
+        raise GuardrailWeakened("back_up", given, "a task that declares one, or back_up: {seconds, rest_speed, gain}")
+    return config
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -85,8 +97,8 @@ def read(path: Path) -> dict[str, Any]:
 def parse(text: str, where: str) -> dict[str, Any]:
     """YAML text as a mapping. Raises TelosError where it is none."""
     try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        data = yaml_file.parse(text)
+    except yaml_file.MISTAKES as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}:{mark.line + 1}" if mark is not None else where
         raise TelosError(place, f"not YAML ({getattr(error, 'problem', error)})", "a YAML mapping") from None
@@ -109,6 +121,9 @@ def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, 
     elif source.endswith((".yaml", ".yml")) or "/" in source or (folder / source).exists():
         path = folder / source
         data, where, folder = read(path), str(path), path.parent
+        task = data.get("task")
+        if isinstance(task, str) and registry.is_file(task):
+            data["task"] = str(folder / task)  # beside the file that names it, like what it extends
     else:
         raise TelosError.unknown("preset", source, known)
     parent = data.pop("extends", None)
@@ -126,13 +141,49 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 
 
 def _over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`layer` over `base`; lists and values replace, mappings merge, rules are only ever strengthened."""
+    """`layer` over `base`; lists and values replace, mappings merge, rules are only ever strengthened.
+
+    Where the layer names another task, the rules of the old one's file become the config's (see above).
+    """
+    if _changes_task(base, layer) and registry.is_file(base["task"]):
+        base = _with_rules_of_file(base)
     merged = _merged(base, {key: value for key, value in layer.items() if key not in ("guardrails", "back_up")})
     if "guardrails" in layer:
         merged["guardrails"] = _stronger(base.get("guardrails", ()), layer["guardrails"], where)
     if "back_up" in layer:
         merged["back_up"] = _stricter_back_up(base.get("back_up"), layer["back_up"], where)
     return merged
+
+
+def _changes_task(base: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
+    old, new = base.get("task"), layer.get("task")
+    if not isinstance(old, str) or "task" not in layer:
+        return False
+    if isinstance(new, str) and registry.is_file(old) and registry.is_file(new):
+        return Path(old).resolve() != Path(new).resolve()
+    return old != new
+
+
+def _with_rules_of_file(base: Mapping[str, Any]) -> dict[str, Any]:
+    """The layers so far, with what their task file declares written out."""
+    from envs import mjcf
+
+    task = base["task"]
+    declared, folded = mjcf.parse(task), dict(base)
+    if declared.guardrails:
+        rules = list(declared.guardrails)
+        folded["guardrails"] = _stronger(rules, base["guardrails"], task) if base.get("guardrails") else rules
+    if declared.back_up is not None:
+        own = declared.back_up.model_dump()
+        folded["back_up"] = own if base.get("back_up") is None else _stricter_back_up(own, base["back_up"], task)
+    return folded
+
+
+def _relied_on_stop(base: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
+    """Whether the layer leaves a built-in task whose own back-up stood behind declared guardrails."""
+    if not _changes_task(base, layer) or registry.is_file(base["task"]) or not base.get("guardrails"):
+        return False
+    return registry.load(base["task"]).back_up is not None
 
 
 def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,6 +223,8 @@ def _stricter_back_up(base: Any, new: Any, where: str) -> Any:
         return new
     if not isinstance(new, Mapping):
         raise GuardrailWeakened(f"{where}: back_up", repr(new), "a back-up at least as strict")
+    if not isinstance(base, Mapping):
+        raise TelosError(f"back_up under {where}", repr(base), "a mapping: {seconds, rest_speed, gain, joints}")
     merged = {**base, **new}
     before, after = (BackUp(**validated(BackUpConfig, x, "back_up").model_dump()) for x in (base, merged))
     strengthened(before, after)

@@ -8,11 +8,18 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from agent.costs import Objective
-from envs.guardrails.ruleset import Guardrails
+from envs.errors import TelosError
+from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.task import Snapshot
 from envs.trajectory import Trajectory
 from planners.problem import Evaluation, Limits
 from worldmodels.model import WorldModel
+
+
+def insist_every_step(model: WorldModel) -> None:
+    """Raises TelosError for a model that skips control steps: between them nobody would look at the guardrails."""
+    if model.stride != 1:
+        raise TelosError("world_model.stride", model.stride, "1: costs and guardrails look at every control step")
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,17 @@ class ImaginedProblem:
     start: Snapshot
     horizon: int
     proposals: Mapping[str, Tensor]
+    digest: str | None = None  # of the guardrails, as the agent keeps it; None: the one they were born with
     limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
+        """
+        Raises:
+            TelosError: a model that skips control steps.
+            GuardrailTampered: no set of guardrails, a changed one, or another than `digest` says.
+        """
+        insist_every_step(self.model)
+        Guardrails.verify(self.guardrails, digest_of(self.guardrails) if self.digest is None else self.digest)
         object.__setattr__(self, "limits", Limits(self.guardrails.tolerance, self.guardrails.scale))
 
     @property

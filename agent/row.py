@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
+from agent import build
 from agent.episode import EpisodeResult
 from envs.errors import TelosError
 
@@ -54,6 +55,7 @@ class Row:
     gate_steps_per_decision: float  # physics steps simulated by the gate
     simulator_fraction: float  # seconds inside MuJoCo's C code / seconds of planning
     guardrails_sha256: str
+    rules_sha256: str  # of guardrails and back-up
     seconds: float  # wall clock of the episode
 
     def line(self) -> str:
@@ -104,17 +106,25 @@ class Steps:
     fallback: np.ndarray  # (T,) bool
     action: np.ndarray  # (T,A) in [-1,1], executed
     state: np.ndarray  # (T,S), raw, after each step
-    start: np.ndarray  # (S',), what the agent believed at the first step
+    belief: np.ndarray  # (T+1,S) or (T+1,F), believed at the start and after each step; see `believed`
     reasons: np.ndarray  # (T,) text, why the gate intervened
     control_period: np.ndarray  # (), s
 
     @staticmethod
-    def of(result: EpisodeResult, start: np.ndarray, control_period: float) -> Steps:
-        """The steps of a finished episode."""
+    def of(result: EpisodeResult, belief: np.ndarray, control_period: float) -> Steps:
+        """The steps of a finished episode.
+
+        Args:
+            belief: what the agent believed at the start and after each step, (T+1,S) or (T+1,F); the start
+                alone, (S,), of an agent that reads the state.
+        """
 
         def column(name: str, dtype: type | None = None) -> np.ndarray:
             return np.array([getattr(step, name) for step in result.steps], dtype=dtype)
 
+        belief, state = np.atleast_2d(belief), np.stack([step.state for step in result.steps])
+        if np.array_equal(belief[1:], state):
+            belief = belief[:1]  # an agent that reads the state: the rest stands in `state` already
         return Steps(
             reward=column("reward", float),
             margin=np.stack([step.margin for step in result.steps]),
@@ -126,11 +136,21 @@ class Steps:
             intervened=column("intervened", bool),
             fallback=column("fallback", bool),
             action=np.stack([step.action for step in result.steps]),
-            state=np.stack([step.state for step in result.steps]),
-            start=np.array(start),
+            state=state,
+            belief=np.array(belief),
             reasons=column("reason", str),
             control_period=np.array(control_period),
         )
+
+    @property
+    def believed(self) -> np.ndarray:
+        """What the agent believed at the start and after each step, (T+1,S) or (T+1,F)."""
+        return self.belief if len(self.belief) > 1 else np.concatenate([self.belief, self.state])
+
+    @property
+    def start(self) -> np.ndarray:
+        """What the agent believed at the first step, (S,) or (F,)."""
+        return self.belief[0]
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -165,6 +185,7 @@ def row_of(config: Config, agent: Agent, result: EpisodeResult, steps: Steps, in
         gate_steps_per_decision=result.gate_steps / len(steps),
         simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
         guardrails_sha256=agent.digest,
+        rules_sha256=build.rules_sha256(agent.digest, agent.gate.back_up),
         seconds=result.seconds,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from agent.config import Config
 from agent.memory import Episode, Memory
 from agent.progress import RunProgress
 from agent.row import Row, Steps, row_of, to_json
-from agent.rundir import SCHEMA, Manifest, RunDir, is_run, refusal, write, writing
+from agent.rundir import SCHEMA, Manifest, RunDir, config_sha256, files_sha256, is_run, refusal, write, writing
 from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
@@ -73,38 +74,82 @@ def run(config: Config, out: Path | None = None, console: Console | None = None)
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if taken:
         return _continued(path, config, console)
-    agent, env, _ = made(config)  # refuses what does not fit, before anything is on disk
-    try:
-        manifest = Manifest(
-            schema=SCHEMA,
-            task=config.task,
-            seed=config.seed,
-            versions=provenance.versions(),
-            commit=provenance.commit(),
-            guardrails_sha256=agent.digest,
-            privileged=agent.perception.privileged,
-            safe_stop=config.back_up is not None or env.task.back_up is not None,
-            assurance="L2",
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-    finally:
-        env.close()
-    rundir = RunDir.create(path, config, manifest)
+    _, env, _ = made(config)  # refuses what does not fit, before anything is on disk
+    env.close()
+    rundir = RunDir.create(path, config, manifest_of(config))
     with rundir.locked():
         return _finish(rundir, console)
+
+
+def manifest_of(config: Config) -> Manifest:
+    """What the manifest of a run says that begins now."""
+    rules = build.guardrails(config)
+    back_up = build.back_up(config, registry.load(config.task))
+    return Manifest(
+        schema=SCHEMA,
+        task=config.task,
+        seed=config.seed,
+        versions=provenance.versions(),
+        commit=provenance.commit(),
+        config_sha256=config_sha256(config),
+        files_sha256=files_sha256(config.task),
+        guardrails_sha256=rules.digest,
+        rules_sha256=build.rules_sha256(rules.digest, back_up),
+        privileged=config.perception.kind == "privileged",
+        safe_stop=back_up is not None,
+        assurance="L2",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def resume(path: Path, console: Console | None = None) -> RunDir:
     """Finish an interrupted run; one that is finished gets its report again.
 
     Raises:
-        TelosError: not a run directory, or a damaged one.
+        TelosError: not a run directory, a damaged one, or one whose configuration, rules or task file are
+            no longer those it began with. Other versions are only told.
         Interrupted: by Ctrl-C.
     """
     console = console or Console(stderr=True)
     rundir = RunDir.open(path)
     with rundir.locked():
+        _check_unchanged(rundir, console)
         return _finish(rundir, console)
+
+
+def _check_unchanged(rundir: RunDir, console: Console) -> None:
+    """All episodes of a run mean the same: refuse to add others, and tell where other code would add them.
+
+    Raises:
+        TelosError: the rows, what config.yaml says, the task's files, or the manifest have changed.
+    """
+    finished = len(rundir.rows())
+    then, now = rundir.manifest, manifest_of(rundir.config)
+    allowed = "as it began; restore it, or begin another run with `telos run`"
+    names = sorted(then.files_sha256.keys() | now.files_sha256.keys())
+    changed = [name for name in names if then.files_sha256.get(name) != now.files_sha256.get(name)]
+    if changed:
+        raise TelosError(str(rundir.path), f"a changed {' and '.join(changed)} of task {then.task}", allowed)
+    if then.config_sha256 != now.config_sha256:
+        what = "guardrails" if then.guardrails_sha256 != now.guardrails_sha256 else "back-up"
+        what = what if then.rules_sha256 != now.rules_sha256 else "configuration"
+        given = f"another {what} (digest {now.config_sha256[:12]}…, not {then.config_sha256[:12]}…)"
+        raise TelosError(str(rundir.path / "config.yaml"), given, allowed)
+    told = ("versions", "commit", "created")
+    edited = [f.name for f in fields(then) if f.name not in told and getattr(then, f.name) != getattr(now, f.name)]
+    if edited:
+        given = f"{', '.join(edited)} other than config.yaml has it"
+        raise TelosError(str(rundir.path / "manifest.json"), given, "the file as `telos run` wrote it")
+    others = [
+        f"{name} {then.versions.get(name)} (now {now.versions.get(name)})"
+        for name in sorted(then.versions.keys() | now.versions.keys())
+        if then.versions.get(name) != now.versions.get(name)
+    ]
+    if then.commit != now.commit:
+        others.append(f"commit {then.commit} (now {now.commit})")
+    if others and finished < rundir.config.episodes:
+        text = f"warning: the run began with {', '.join(others)}: its last episodes may differ from its first"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _continued(path: Path, config: Config, console: Console) -> RunDir:
@@ -145,9 +190,6 @@ def _finish(rundir: RunDir, console: Console) -> RunDir:
     if dropped:
         console.print(dropped, highlight=False, soft_wrap=True)
     rules = build.guardrails(config)
-    if rules.digest != rundir.manifest.guardrails_sha256:
-        given = f"guardrails with digest {rules.digest[:12]}…"
-        raise TelosError(str(path / "config.yaml"), given, f"{rundir.manifest.guardrails_sha256[:12]}…, as it began")
     try:
         memory = recalled(rundir, len(rows))
         if len(rows) < config.episodes:
@@ -194,7 +236,7 @@ def _episode(
     if index or not config.video or not _renders(env, console):
         every = 0
     result = episode.run(agent, env, monitor, config.seed, index, limit, progress.step, every)
-    steps = Steps.of(result, agent.memory.episodes[-1].states[0], env.interface.control_period)
+    steps = Steps.of(result, agent.memory.episodes[-1].states, env.interface.control_period)
     row = row_of(config, agent, result, steps, index)
     if result.frames:
         _save_video(rundir.video_file(index), result.frames, rate, console)
@@ -224,8 +266,7 @@ def recalled(rundir: RunDir, finished: int) -> list[Episode]:
     episodes = []
     for index in range(first, finished):
         steps = rundir.steps(index)
-        states = np.concatenate([steps.start[None], steps.state])
-        episodes.append(Episode(states, steps.action, -steps.reward, steps.margin))
+        episodes.append(Episode(steps.believed, steps.action, -steps.reward, steps.margin))
     return episodes
 
 

@@ -1,7 +1,7 @@
 """The run directory, which is the interface: everything that is written on disk goes through this file.
 
     config.yaml            the resolved configuration; `telos run DIR/config.yaml` runs it again
-    manifest.json          schema version, versions, commit, seed, guardrail digest
+    manifest.json          schema version, versions, commit, seed, digests of rules, config and task files
     episodes.jsonl         one row per finished episode (agent.row)
     steps/episode-0000.npz its steps; written before its row, so a row implies its steps
     video/episode-0000.mp4 where a GL library works
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -32,9 +33,10 @@ import yaml
 from agent.config import Config
 from agent.load import load
 from agent.row import Row, Steps, to_json
+from envs import registry
 from envs.errors import TelosError
 
-SCHEMA = 1
+SCHEMA = 2
 _ALLOWED = {
     errno.ENOSPC: "free space on the disk, then try again",
     errno.EDQUOT: "room in the disk quota, then try again",
@@ -56,7 +58,10 @@ class Manifest:
     seed: int
     versions: dict[str, str]
     commit: str | None  # "+" at its end: with changes that are not committed
+    config_sha256: str  # of what config.yaml says, however it is written
+    files_sha256: dict[str, str]  # of a task file and its model, by name; empty for a built-in task
     guardrails_sha256: str
+    rules_sha256: str  # of guardrails and back-up
     privileged: bool  # whether the agent reads the simulator's state
     safe_stop: bool  # whether a back-up is declared, so that plans are checked for a safe stop
     assurance: str  # "L2": an independent monitor with its own copy of the rules (DESIGN §4)
@@ -174,6 +179,8 @@ class RunDir:
                 raise TelosError(f"{file}:{index + 1}", given, f"episode {index} of seed {self.config.seed}")
             if row.guardrails_sha256 != self.manifest.guardrails_sha256:
                 raise TelosError(f"{file}:{index + 1}", "another guardrail digest", self.manifest.guardrails_sha256)
+            if row.rules_sha256 != self.manifest.rules_sha256:
+                raise TelosError(f"{file}:{index + 1}", "another digest of the rules", self.manifest.rules_sha256)
         return rows
 
     def repair(self) -> str | None:
@@ -250,6 +257,30 @@ class RunDir:
 def is_run(path: Path) -> bool:
     """Whether a run directory stands here."""
     return (path / "manifest.json").is_file()
+
+
+def config_sha256(config: Config) -> str:
+    """The digest of a resolved configuration; remarks and the order of keys in its file do not matter."""
+    values = config.model_dump(mode="json")
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def files_sha256(task: str) -> dict[str, str]:
+    """The digests of a task file and of the MJCF file it names; what that one includes is not looked at.
+
+    Raises:
+        TelosError: a file is missing or wrong.
+    """
+    if not registry.is_file(task):
+        return {}
+    from envs import mjcf
+
+    file = Path(task)
+    files = {file.name: file, (model := mjcf.parse(task).model): file.parent / model}
+    try:
+        return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    except OSError as error:
+        raise refusal(file, error) from None
 
 
 def to_yaml(config: Config) -> str:

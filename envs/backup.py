@@ -33,16 +33,20 @@ class BackUp:
 
 
 def strengthened(base: BackUp | None, new: BackUp | None) -> BackUp | None:
-    """The back-up that holds when `new` is laid over `base`: it may only be stricter.
+    """The back-up that holds when `new` is laid over `base`: the same controller with a stricter stop set.
+
+    Its time stays too: the margins are watched for as long as it runs, so less of it would check less.
 
     Raises:
-        GuardrailWeakened: more time, a faster stop set, or fewer joints that must come to rest.
+        GuardrailWeakened: another gain or time, a faster stop set, or fewer joints that must come to rest.
     """
     if base is None or new is None:
         return new or base
-    for name in ("seconds", "rest_speed"):
-        if getattr(new, name) > getattr(base, name):
-            raise GuardrailWeakened(f"back_up.{name}", getattr(new, name), f"at most {getattr(base, name)}")
+    for name in ("seconds", "gain"):
+        if getattr(new, name) != getattr(base, name):
+            raise GuardrailWeakened(f"back_up.{name}", getattr(new, name), f"{getattr(base, name)}, as declared")
+    if new.rest_speed > base.rest_speed:
+        raise GuardrailWeakened("back_up.rest_speed", new.rest_speed, f"at most {base.rest_speed}")
     all_joints = not new.joints
     if not all_joints and not (base.joints and set(base.joints) <= set(new.joints)):
         raise GuardrailWeakened("back_up.joints", list(new.joints), f"at least {list(base.joints) or 'all'}")

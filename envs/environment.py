@@ -54,8 +54,18 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         return self._noisy(observation), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One control step with an action (A,) in [-1,1]."""
-        self._queue.append(np.asarray(action, dtype=np.float64))
+        """One control step with an action (A,) in [-1,1].
+
+        Raises:
+            TelosError: an action of another shape, not finite, or out of range; nothing has moved then.
+        """
+        action = np.array(action, dtype=np.float64)  # a copy: under latency it waits here
+        if action.shape != self.action_space.shape:
+            raise TelosError("action", f"shape {action.shape}", f"shape {self.action_space.shape}")
+        wrong = np.flatnonzero(~(np.abs(action) <= 1))  # asked this way round, as NaN fails any comparison
+        if len(wrong):
+            raise TelosError(f"action[{wrong[0]}]", action[wrong[0]], "a finite number in [-1, 1]")
+        self._queue.append(action)
         native = self.interface.native(self._queue.pop(0))
         observation, reward, terminated = self.backend.step(native)
         self._frames += 1

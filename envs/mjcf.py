@@ -14,6 +14,7 @@
       - {signal: joint_velocity/elbow, lower: -30, upper: 30}
     guardrails:
       - {kind: keep_out, …}
+    back_up: {seconds: 1.0, rest_speed: 0.05, gain: 2.0}
 
 The reward of a step is `alive` minus the sum of the terms' costs (`envs.residuals.Residual`: weight ×
 norm of a residual, as in MJPC). A `tolerance` term costs weight × (1 − tolerance), so that one of
@@ -32,13 +33,10 @@ from pydantic import ValidationError
 from envs import mjcf_file, signals
 from envs.errors import TelosError, nearest
 from envs.mjcf_backend import Mjcf
-from envs.mjcf_config import Bound, MjcfConfig, Range, Reset, request
-from envs.requests import Request
+from envs.mjcf_config import Bound, MjcfConfig, Range, Reset, Stop
 from envs.residuals import Residual
-from envs.signals import KINDS
+from envs.sizes import check_component, check_residuals, readable, sizes
 from envs.task import Task
-
-_LAGGING = ("raw", "post_constraint")  # what an environment reads by accident; no one writes it down
 
 
 def parse(path: str | Path) -> MjcfConfig:
@@ -57,6 +55,7 @@ def parse(path: str | Path) -> MjcfConfig:
             "termination": Bound,
             "reset": Reset,
             "reset.joints": Range,
+            "back_up": Stop,
         }
         raise mjcf_file.translated(path, content, error, models) from None
 
@@ -78,62 +77,31 @@ def load(path: str | Path) -> Task:
         reward=config.rewards,
         requests=config.requests,
         termination=config.ends if config.termination else None,
+        back_up=None if config.back_up is None else config.back_up.back_up,
     )
 
 
 def _check_against_model(path: str | Path, config: MjcfConfig, spec: mujoco.MjSpec) -> int:
     """Refuse what this model cannot do; return the substeps."""
-    named: list[tuple[str, str]] = [(f"observation[{i}]", name) for i, name in enumerate(config.observation)]
-    for i, term in enumerate(config.reward):
-        named.append((f"reward[{i}].signal", term.signal))
-        if term.reference is not None:
-            named.append((f"reward[{i}].reference", term.reference))
-    named += [(f"termination[{i}].signal", bound.signal) for i, bound in enumerate(config.termination)]
-    requests = {}
-    for key, name in named:
-        requests[name] = _checked(f"{path}: {key}", spec, name, observed=key.startswith("observation"))
-    signals.add_sensors(spec, requests.values())
-    model = spec.compile()
-    sizes = {r.request.name: r.size for r in signals.layout(model, requests.values())}
-    for i, term in enumerate(config.reward):
-        where = f"{path}: reward[{i}]"
-        size = sizes[term.signal]
-        if term.reference is not None and sizes[term.reference] not in (1, size):
-            raise TelosError(f"{where}.reference", f"{sizes[term.reference]} components", f"{size} or 1")
-        _check_component(f"{where}.component", term.component, size)
-        size = size if term.component is None else 1
-        if isinstance(term.target, tuple) and len(term.target) != size:
-            raise TelosError(f"{where}.target", f"{len(term.target)} numbers", f"one, or {size}")
+    observed = {f"{path}: observation[{i}]": name for i, name in enumerate(config.observation)}
+    bounded = {f"{path}: termination[{i}].signal": bound.signal for i, bound in enumerate(config.termination)}
+    found = sizes(spec, {where: readable(where, name) for where, name in {**observed, **bounded}.items()})
+    for where, name in observed.items():
+        if signals.request(name).at == "interval":
+            raise TelosError(where, repr(name), "a signal of the state; a force belongs to a step")
+    check_residuals(spec, config.reward, f"{path}: reward")
     for i, bound in enumerate(config.termination):
-        _check_component(f"{path}: termination[{i}].component", bound.component, sizes[bound.signal])
+        where = f"{path}: termination[{i}]"
+        check_component(f"{where}.component", bound.component, found[f"{where}.signal"])
+    model = spec.compile()
     _check_actuators(path, model)
     _check_reset(path, config.reset, model)
+    if config.back_up is not None:
+        joints = [model.joint(i).name for i in range(model.njnt)]
+        for name in config.back_up.joints:
+            if name not in joints:
+                raise TelosError.unknown(f"{path}: back_up.joints", name, joints)
     return _substeps(path, config, float(model.opt.timestep))
-
-
-def _checked(where: str, spec: mujoco.MjSpec, name: str, observed: bool) -> Request:
-    kind = name.split("/")[0]
-    if kind in _LAGGING or kind not in KINDS:
-        kinds = [known for known in KINDS if known not in _LAGGING]
-        raise TelosError(where, repr(name), ", ".join(kinds), nearest(kind, kinds))
-    if observed and KINDS[kind].force:
-        raise TelosError(where, repr(name), "a signal of the state; a force belongs to a step")
-    try:
-        wanted = request(name)
-        signals.check(spec, wanted)
-        probe = spec.copy()
-        signals.add_sensors(probe, [wanted])
-        signals.layout(probe.compile(), [wanted])
-    except TelosError as error:
-        raise TelosError(where, repr(name), error.allowed or "", error.nearest) from None
-    except ValueError as error:  # MuJoCo's compiler
-        raise TelosError(where, repr(name), f"a signal that MuJoCo can compute ({error})") from None
-    return wanted
-
-
-def _check_component(where: str, component: int | None, size: int) -> None:
-    if component is not None and component >= size:
-        raise TelosError(where, component, f"0 to {size - 1}")
 
 
 def _check_actuators(path: str | Path, model: mujoco.MjModel) -> None:

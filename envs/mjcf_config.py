@@ -8,18 +8,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from torch import Tensor
 
-from envs import signals
+from envs.backup import BackUp
 from envs.requests import Request
 from envs.residuals import Residual
-from envs.signals import KINDS
+from envs.signals import request
 from envs.task import TaskParams
 from envs.trajectory import Trajectory
-
-
-def request(name: str) -> Request:
-    """A force is wanted inside the steps, anything else at the states."""
-    kind, _ = signals.parse(name)
-    return Request(name, "interval" if KINDS[kind].force else "state")
 
 
 class _Closed(BaseModel):
@@ -79,6 +73,19 @@ class Bound(_Closed):
         return ~inside.flatten(2).all(-1)
 
 
+class Stop(_Closed):
+    """The back-up controller of the safe stop (`envs.backup.BackUp`)."""
+
+    seconds: Annotated[FiniteFloat, Field(gt=0)]  # time given to come to rest, s
+    rest_speed: Annotated[FiniteFloat, Field(gt=0)]  # of every joint at rest, rad/s or m/s
+    gain: Annotated[FiniteFloat, Field(ge=0)]  # native control per rad/s or m/s
+    joints: tuple[str, ...] = ()  # joints that must come to rest; all of them where empty
+
+    @property
+    def back_up(self) -> BackUp:
+        return BackUp(self.seconds, self.rest_speed, self.gain, self.joints)
+
+
 class MjcfConfig(_Closed):
     """One YAML file."""
 
@@ -92,6 +99,7 @@ class MjcfConfig(_Closed):
     reset: Reset = Reset()
     termination: tuple[Bound, ...] = ()
     guardrails: tuple[dict[str, Any], ...] = ()  # untouched; built by envs.guardrails.registry.build
+    back_up: Stop | None = None
 
     @model_validator(mode="after")
     def _check(self) -> MjcfConfig:

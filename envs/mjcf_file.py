@@ -8,23 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import mujoco
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from envs import yaml_file
 from envs.errors import TelosError, nearest
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice: the second would silently replace a list of guardrails."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"key {key.value!r} a second time, in line {line}")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def read_text(where: str, path: Path, kind: str) -> str:
@@ -63,8 +50,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     kind = "a YAML file that describes a task"
     text = read_text(str(path), Path(path), kind)
     try:
-        content = yaml.load(text, _Loader)  # a SafeLoader
-    except (yaml.YAMLError, TypeError, RecursionError) as error:  # TypeError: a key that cannot be one
+        content = yaml_file.parse(text)
+    except yaml_file.MISTAKES as error:
         given = " ".join(str(error).split()) or type(error).__name__
         raise TelosError(str(path), given, kind) from None
     if not isinstance(content, dict):

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.guardrails.ruleset import Guardrails
+from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.physics import BatchPhysics
-from envs.signals import KINDS, parse
 from envs.task import Interface, Snapshot, Task
 from envs.variants import Variant
 
@@ -49,19 +48,21 @@ class Monitor:
 
         Raises:
             TelosError: a guardrail on a signal that the model lacks.
+            GuardrailTampered: no set of guardrails, or a changed one.
         """
+        self.digest = digest_of(guardrails)
         self.guardrails = copy.deepcopy(guardrails)
-        self.digest = self.guardrails.digest
         prepare = None if variant is None else variant.apply
         self._physics = BatchPhysics(
-            task.spec, guardrails.requests, interface.control_period, threads=1, prepare=prepare
+            task.spec, self.guardrails.requests, interface.control_period, threads=1, prepare=prepare
         )
-        at_rest = [g for g in guardrails if not any(KINDS[parse(r.name)[0]].force for r in g.signals)]
-        self._at_reset = Guardrails(at_rest)
+        # What `look` really returns decides: a sensor's stage does not stand in its name.
+        there = self._physics.at_rest
+        self._at_reset = Guardrails(g for g in self.guardrails if there.issuperset(g.signals))
 
     def judge(self, before: Snapshot, control: np.ndarray, after: Snapshot) -> Judgement:
         """Judge the step that led from `before` to `after` under native `control` (A,)."""
-        self.guardrails.verify(self.digest)
+        Guardrails.verify(self.guardrails, self.digest)
         if len(self.guardrails) == 0:
             nothing = torch.zeros(0, dtype=torch.float64)
             return Judgement(nothing, nothing.bool(), True)
@@ -75,7 +76,7 @@ class Monitor:
 
     def judge_reset(self, start: Snapshot) -> bool:
         """Whether an episode may begin here; guardrails on forces have nothing to judge yet."""
-        self.guardrails.verify(self.digest)
+        Guardrails.verify(self.guardrails, self.digest)
         if len(self._at_reset) == 0:
             return True
         self._physics.set_params(start.params)

@@ -228,27 +228,33 @@ class BatchPhysics:
     def look(self, start: np.ndarray) -> Signals:
         """The signals at one state (S,), as if a step had led to it: state (1,2,D), interval (1,1,1,D).
 
-        Forces belong to steps and are left out.
+        Only those of `at_rest`.
         """
         pool = self._pool(1, 1)
         pool.batch.state[:] = start
         pool.batch.forward(stage=VELOCITY_STAGE)
         state: dict[str, Tensor] = {}
         interval: dict[str, Tensor] = {}
-        for reading in self.readings:
+        for reading in filter(self._belongs_to_a_state, self.readings):
             columns = slice(reading.start, reading.start + reading.size)
             if reading.source == "state":
                 values = np.array(start[None, columns])
-            elif reading.source == "sensor" and not self._in_force_stage(reading):
-                values = np.array(pool.batch.bind("sensordata")[:, columns])
             else:
-                continue
+                values = np.array(pool.batch.bind("sensordata")[:, columns])
             value = torch.from_numpy(values)[:, None]
             if reading.request.at == "state":
                 state[reading.request.name] = value.expand(1, 2, -1)
             else:
                 interval[reading.request.name] = value[:, None]
         return Signals(MappingProxyType(state), MappingProxyType(interval))
+
+    @property
+    def at_rest(self) -> frozenset[Request]:
+        """The requests that `look` answers: forces, and sensors of their stage, belong to steps."""
+        return frozenset(reading.request for reading in self.readings if self._belongs_to_a_state(reading))
+
+    def _belongs_to_a_state(self, reading: signals.Reading) -> bool:
+        return reading.source == "state" or (reading.source == "sensor" and not self._in_force_stage(reading))
 
     def _state_rows(self, pool: _Pool, start: np.ndarray, number: int, horizon: int) -> Tensor:
         rows = np.empty((number, horizon + 1, self.state_size))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from envs import rewards
 from envs.requests import Request
-from envs.signals import KINDS, parse
+from envs.signals import KINDS, parse, request
 from envs.trajectory import Trajectory
 
 Positive = Annotated[FiniteFloat, Field(gt=0)]
@@ -51,7 +51,7 @@ class Residual(BaseModel):
     @property
     def requests(self) -> tuple[Request, ...]:
         names = (self.signal,) if self.reference is None else (self.signal, self.reference)
-        return tuple(Request(name, "interval" if KINDS[parse(name)[0]].force else "state") for name in names)
+        return tuple(request(name) for name in names)
 
     def step_cost(self, trajectory: Trajectory, params: object = None) -> Tensor:
         """Cost of every step, (N,H), judged at the state it leads to (a force: at its last substep)."""

@@ -8,8 +8,9 @@ intermediate state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import mujoco
@@ -34,43 +35,45 @@ class Kind:
     force: bool = False  # belongs to a step, not to a state
 
 
-KINDS: dict[str, Kind] = {
-    "time": Kind("s", "", source="state"),
-    "qpos": Kind("m | rad", "", source="state"),
-    "qvel": Kind("m/s | rad/s", "", source="state"),
-    "act": Kind("actuator's own", "", source="state"),
-    "ctrl": Kind("actuator's own", "", source="control", force=True),
-    "joint_position": Kind("m | rad", "joint", "JOINTPOS", "JOINT"),
-    "joint_velocity": Kind("m/s | rad/s", "joint", "JOINTVEL", "JOINT"),
-    "actuator_velocity": Kind("m/s | rad/s", "actuator", "ACTUATORVEL", "ACTUATOR"),
-    "actuator_force": Kind("N | N·m", "actuator", "ACTUATORFRC", "ACTUATOR", force=True),
-    "actuator_power": Kind("W", "actuator", source="power", force=True),
-    "body_position": Kind("m", "body", "FRAMEPOS", "XBODY"),
-    "body_quaternion": Kind("1", "body", "FRAMEQUAT", "XBODY"),
-    "body_x_axis": Kind("1", "body", "FRAMEXAXIS", "XBODY"),
-    "body_y_axis": Kind("1", "body", "FRAMEYAXIS", "XBODY"),
-    "body_z_axis": Kind("1", "body", "FRAMEZAXIS", "XBODY"),
-    "body_velocity": Kind("m/s", "body", "FRAMELINVEL", "XBODY"),
-    "body_angular_velocity": Kind("rad/s", "body", "FRAMEANGVEL", "XBODY"),
-    "inertial_position": Kind("m", "body", "FRAMEPOS", "BODY"),
-    "center_of_mass": Kind("m", "body", "SUBTREECOM", "BODY"),
-    "center_of_mass_velocity": Kind("m/s", "body", "SUBTREELINVEL", "BODY"),
-    "angular_momentum": Kind("kg·m²/s", "body", "SUBTREEANGMOM", "BODY"),
-    "site_position": Kind("m", "site", "FRAMEPOS", "SITE"),
-    "site_x_axis": Kind("1", "site", "FRAMEXAXIS", "SITE"),
-    "site_y_axis": Kind("1", "site", "FRAMEYAXIS", "SITE"),
-    "site_z_axis": Kind("1", "site", "FRAMEZAXIS", "SITE"),
-    "site_velocity": Kind("m/s", "site", "FRAMELINVEL", "SITE"),
-    "geom_position": Kind("m", "geom", "FRAMEPOS", "GEOM"),
-    "geom_x_axis": Kind("1", "geom", "FRAMEXAXIS", "GEOM"),
-    "geom_y_axis": Kind("1", "geom", "FRAMEYAXIS", "GEOM"),
-    "geom_z_axis": Kind("1", "geom", "FRAMEZAXIS", "GEOM"),
-    "geom_distance": Kind("m", "geom", "GEOMDIST", "GEOM"),
-    "contact_force": Kind("N", "body", "CONTACT", "BODY", force=True),
-    "sensor": Kind("the sensor's own", "sensor"),
-    "raw": Kind("MjData's own", "field", source="raw"),
-    "post_constraint": Kind("N·m | N", "field", source="post_constraint"),
-}
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "time": Kind("s", "", source="state"),
+        "qpos": Kind("m | rad", "", source="state"),
+        "qvel": Kind("m/s | rad/s", "", source="state"),
+        "act": Kind("actuator's own", "", source="state"),
+        "ctrl": Kind("actuator's own", "", source="control", force=True),
+        "joint_position": Kind("m | rad", "joint", "JOINTPOS", "JOINT"),
+        "joint_velocity": Kind("m/s | rad/s", "joint", "JOINTVEL", "JOINT"),
+        "actuator_velocity": Kind("m/s | rad/s", "actuator", "ACTUATORVEL", "ACTUATOR"),
+        "actuator_force": Kind("N | N·m", "actuator", "ACTUATORFRC", "ACTUATOR", force=True),
+        "actuator_power": Kind("W", "actuator", source="power", force=True),
+        "body_position": Kind("m", "body", "FRAMEPOS", "XBODY"),
+        "body_quaternion": Kind("1", "body", "FRAMEQUAT", "XBODY"),
+        "body_x_axis": Kind("1", "body", "FRAMEXAXIS", "XBODY"),
+        "body_y_axis": Kind("1", "body", "FRAMEYAXIS", "XBODY"),
+        "body_z_axis": Kind("1", "body", "FRAMEZAXIS", "XBODY"),
+        "body_velocity": Kind("m/s", "body", "FRAMELINVEL", "XBODY"),
+        "body_angular_velocity": Kind("rad/s", "body", "FRAMEANGVEL", "XBODY"),
+        "inertial_position": Kind("m", "body", "FRAMEPOS", "BODY"),
+        "center_of_mass": Kind("m", "body", "SUBTREECOM", "BODY"),
+        "center_of_mass_velocity": Kind("m/s", "body", "SUBTREELINVEL", "BODY"),
+        "angular_momentum": Kind("kg·m²/s", "body", "SUBTREEANGMOM", "BODY"),
+        "site_position": Kind("m", "site", "FRAMEPOS", "SITE"),
+        "site_x_axis": Kind("1", "site", "FRAMEXAXIS", "SITE"),
+        "site_y_axis": Kind("1", "site", "FRAMEYAXIS", "SITE"),
+        "site_z_axis": Kind("1", "site", "FRAMEZAXIS", "SITE"),
+        "site_velocity": Kind("m/s", "site", "FRAMELINVEL", "SITE"),
+        "geom_position": Kind("m", "geom", "FRAMEPOS", "GEOM"),
+        "geom_x_axis": Kind("1", "geom", "FRAMEXAXIS", "GEOM"),
+        "geom_y_axis": Kind("1", "geom", "FRAMEYAXIS", "GEOM"),
+        "geom_z_axis": Kind("1", "geom", "FRAMEZAXIS", "GEOM"),
+        "geom_distance": Kind("m", "geom", "GEOMDIST", "GEOM"),
+        "contact_force": Kind("N", "body", "CONTACT", "BODY", force=True),
+        "sensor": Kind("the sensor's own", "sensor"),
+        "raw": Kind("MjData's own", "field", source="raw"),
+        "post_constraint": Kind("N·m | N", "field", source="post_constraint"),
+    }
+)
 """`contact_force` is the net force (N, world frame) that all contacts exert on a body. `raw/FIELD` is
 an MjData field as it stands after `mj_step`, which an environment may read although it lags;
 `post_constraint/FIELD` one as it stands where `mj_rnePostConstraint` follows (envs.contact_wrench)."""
@@ -108,6 +111,12 @@ def parse(name: str) -> tuple[str, tuple[str, ...]]:
         form = "/".join([kind, *[KINDS[kind].objects.upper()] * wanted])
         raise TelosError(where="signal", given=repr(name), allowed=form)
     return kind, tuple(objects)
+
+
+def request(name: str) -> Request:
+    """A force is wanted inside the steps, anything else at the states. Raises as `parse`."""
+    kind, _ = parse(name)
+    return Request(name, "interval" if KINDS[kind].force else "state")
 
 
 def names_of(spec: mujoco.MjSpec, objects: str) -> list[str]:

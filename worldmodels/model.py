@@ -24,11 +24,17 @@ class Spent:
 
 
 class WorldModel(Protocol):
-    """Predicts states and signals; reward, value and policy belong to others."""
+    """Predicts states and signals; reward, value and policy belong to others.
+
+    The registry builds one as `Class(task, interface, requests, threads=…, **params)`: `requests` are the signals
+    that costs and guardrails read besides the reward's, `params` what the config says under `world_model.params`.
+    The future of a candidate depends on its own actions alone, and its beginning not on how far it goes on;
+    tests/worldmodels/test_conformance.py holds every registered model to this.
+    """
 
     @property
     def stride(self) -> int:
-        """Control steps per imagined step."""
+        """Control steps per imagined step; agents plan with 1."""
         ...
 
     @property

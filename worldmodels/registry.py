@@ -5,14 +5,18 @@ Other packages extend the table through the entry point group `telos.models`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from envs.errors import TelosError
+from envs.errors import TelosError, nearest
+from envs.requests import Request
+from envs.task import Interface, Task
+from worldmodels.model import WorldModel
 
 GROUP = "telos.models"
 
@@ -45,9 +49,48 @@ def table() -> Mapping[str, Entry]:
 
 
 def load(name: str) -> type[Any]:
-    """The world model's class. Raises TelosError for an unknown name."""
+    """The world model's class. Raises TelosError for an unknown name, or one that leads nowhere."""
     entries = table()
     if name not in entries:
         raise TelosError.unknown("world_model.kind", name, entries)
-    module, _, attribute = entries[name].target.partition(":")
-    return getattr(import_module(module), attribute)
+    target = entries[name].target
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise TelosError("world_model.kind", f"{name!r}, at {target}: {error}", '"module:Class"') from error
+
+
+def make(
+    name: str,
+    task: Task,
+    interface: Interface,
+    requests: Iterable[Request],
+    threads: int | None,
+    params: Mapping[str, Any],
+) -> WorldModel:
+    """The world model of that name, built as `worldmodels.model` says.
+
+    Args:
+        task: what to imagine.
+        interface: how the agent is coupled to the task's environment.
+        requests: signals that costs and guardrails ask for.
+        threads: CPU threads it may use; all of this process where None.
+        params: the model's own.
+
+    Raises:
+        TelosError: an unknown name, or parameters that are not the model's own.
+    """
+    model = load(name)
+    given = {"threads": threads, **params}
+    signature = inspect.signature(model)
+    try:
+        signature.bind(task, interface, requests, **given)
+    except TypeError as error:
+        own = [key for key in list(signature.parameters)[3:] if key != "threads"]
+        strange = next((key for key in params if key not in own), None)
+        raise TelosError("world_model.params", str(error), own, nearest(strange, own)) from None
+    try:
+        return model(task, interface, requests, **given)
+    except ValueError as error:
+        raise TelosError("world_model.params", str(error), f"what {name!r} takes") from error

@@ -206,6 +206,14 @@ class Guardrails:
         return Guardrails(kept.values())
 
 
+def digest_of(rules: Guardrails) -> str:
+    """The digest to keep outside a set. Raises GuardrailTampered for a changed set, or what only looks like one."""
+    if type(rules) is not Guardrails:
+        raise GuardrailTampered("guardrails", f"a {type(rules).__name__}", "Guardrails")
+    rules.verify(rules._seal)
+    return rules._seal
+
+
 def _insist_at_least_as_strict(new: Guardrail, old: Guardrail) -> None:
     """Raises GuardrailWeakened unless all that violates `old` violates `new`, by no smaller scaled amount."""
     where = f"guardrail {old.name!r}"

@@ -8,9 +8,11 @@ from typing import Any
 import mujoco
 import numpy as np
 from dm_control import suite
+from dm_control.rl.control import PhysicsError
 from shimmy.dm_control_compatibility import DmControlCompatibilityV0
 
 from envs.backup import BackUp
+from envs.errors import TelosError
 from envs.requests import Request
 from envs.task import RewardFunction, Task, TerminationFunction
 
@@ -34,10 +36,16 @@ class DmControl:
         return self._dm.physics.data.ptr
 
     def reset(self, seed: int) -> Any:
-        return self._env.reset(seed=seed)[0]
+        try:
+            return self._env.reset(seed=seed)[0]
+        except PhysicsError as error:
+            raise _diverged(error) from None
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool]:
-        observation, reward, terminated, _, _ = self._env.step(action)
+        try:
+            observation, reward, terminated, _, _ = self._env.step(action)
+        except PhysicsError as error:
+            raise _diverged(error) from None
         return observation, float(reward), bool(terminated)
 
     def observe(self) -> Any:
@@ -50,6 +58,12 @@ class DmControl:
 
     def close(self) -> None:
         self._env.close()
+
+
+def _diverged(error: PhysicsError) -> TelosError:
+    """dm_control raises where reality itself diverges: nothing that follows would mean anything."""
+    reason = " ".join(str(error).split())
+    return TelosError("environment", f"a diverged simulation ({reason})", "a world that can be simulated: see variant")
 
 
 def suite_task(

@@ -16,7 +16,7 @@ from agent.perception import instruction
 from envs.environment import Environment
 
 CARTPOLE, CHEETAH = "dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0"
-RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9}
+RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9, "unit": "m"}
 
 
 def config(**more: Any) -> Config:

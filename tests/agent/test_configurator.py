@@ -19,7 +19,7 @@ from envs.errors import TelosError
 from planners.problem import Budget, Plan, SearchStatistics
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
-RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9}
+RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9, "unit": "m"}
 BASE = Settings("icem", MappingProxyType({"knots": 5}), 10, Budget(evaluations=40), (1.0, 0.0))
 
 

@@ -23,7 +23,7 @@ from envs.guardrails.registry import build as rules_of
 from envs.task import Snapshot
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
-RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9}
+RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9, "unit": "m"}
 BACK_UP = {"seconds": 1.5, "rest_speed": 0.3, "gain": 2.0, "joints": ["slider"]}
 BRAKE = BackUp(seconds=1.5, rest_speed=0.3, gain=2.0, joints=("slider",))
 

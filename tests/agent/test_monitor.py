@@ -26,7 +26,7 @@ from envs.task import Snapshot
 from envs.variants import Variant
 
 CARTPOLE, HOPPER = "dm_control/cartpole-swingup-v0", "dm_control/hopper-stand-v0"
-RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.05, "upper": 0.05}
+RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.05, "upper": 0.05, "unit": "m"}
 
 
 def config(**more: Any) -> Config:
@@ -366,6 +366,79 @@ def test_a_force_does_not_forbid_a_start_but_a_position_at_a_substep_does() -> N
     for granularity in ("step", "substep"):
         rule = {**RAIL, "lower": 5.0, "upper": 9.0, "granularity": granularity}
         assert not Monitor(env.task, env.interface, rules_of([rule])).judge_reset(env.snapshot())
+
+
+def test_a_rule_on_an_acceleration_does_not_forbid_a_start() -> None:
+    """Its sensor is computed while MuJoCo integrates, so a reset has nothing to show yet."""
+    env = registry.make("dm_control/quadruped-walk-v0")
+    zone = {"shape": "box", "center": [0.0, 0.0, 0.0], "half_sizes": [1e-9, 1e-9, 1e-9]}
+    rule = {"kind": "keep_in", "name": "calm", "point": "sensor/imu_accel", "zone": zone, "granularity": "substep"}
+    monitor = Monitor(env.task, env.interface, rules_of([rule]))
+    env.reset(seed=0)
+    assert monitor.judge_reset(env.snapshot())
+    assert not push(env, monitor, 0.0, 1)[0].safe  # but it judges the steps
+
+
+class Lookalike:
+    """Has everything that a rule set has, and lets everything pass."""
+
+    def __init__(self, rules: Any) -> None:
+        self._rules = rules
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._rules, name)
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def __iter__(self) -> Any:
+        return iter(self._rules)
+
+    def verify(self, expected_digest: str) -> None:
+        pass
+
+
+def test_what_only_looks_like_a_rule_set_is_refused() -> None:
+    env = registry.make(CARTPOLE)
+    fake: Any = Lookalike(rules_of([RAIL]))
+    with pytest.raises(GuardrailTampered, match="Lookalike"):
+        Monitor(env.task, env.interface, fake)
+    monitor = Monitor(env.task, env.interface, rules_of([RAIL]))
+    env.reset(seed=0)
+    monitor.guardrails = fake
+    with pytest.raises(GuardrailTampered, match="Lookalike"):
+        monitor.judge_reset(env.snapshot())
+    with pytest.raises(GuardrailTampered, match="Lookalike"):
+        push(env, monitor, 0.0, 1)
+    with pytest.raises(GuardrailTampered, match="Lookalike"):
+        Gate(env.task, env.interface, fake, None)
+    gate = Gate(env.task, env.interface, rules_of([RAIL]), None)
+    gate.guardrails = fake
+    with pytest.raises(GuardrailTampered, match="Lookalike"):
+        gate.check(env.snapshot(), np.zeros((1, 1)))
+
+
+def test_an_agent_and_its_problem_refuse_it_too() -> None:
+    c = config()
+    env = build.environment(c)
+    observation, _ = env.reset(seed=0)
+    agent = build.agent(c, env.task, env.interface)
+    fake: Any = Lookalike(agent.guardrails)
+    modules = (agent.perception, agent.model, agent.objective, fake, agent.actor)
+    with pytest.raises(GuardrailTampered, match="Lookalike"):
+        Agent(*modules, agent.gate, agent.memory, agent.configurator)
+    agent.reset()
+    agent.act(observation, env.snapshot())
+    assert agent.decision is not None
+    problem = agent.decision.problem
+    for rules in (fake, rules_of([{**RAIL, "upper": 9.0}])):
+        with pytest.raises(GuardrailTampered):
+            dataclasses.replace(problem, guardrails=rules)
+    agent.guardrails = fake
+    with pytest.raises(GuardrailTampered, match="Lookalike"):
+        agent.act(observation, env.snapshot())
 
 
 def test_without_guardrails_nothing_is_judged() -> None:

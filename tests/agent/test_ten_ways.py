@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from agent import build, episode
 from agent.agent import Agent
+from agent.arguments import split
 from agent.config import Config
 from agent.configurator import Rule, Settings
 from agent.load import load
@@ -30,6 +32,9 @@ POST = {
     "scale": 0.01,
     "zone": {"shape": "cylinder", "center": [0.12, 0.0, 0.025], "radius": 0.04, "height": 0.05},
 }
+ARM = Path(__file__).parents[2] / "docs/arm/arm.yaml"
+BACK_UP = {"seconds": 1.0, "rest_speed": 0.1, "gain": 1.0}
+RELAXED = {"kind": "joint_velocity", "name": "calm_shoulder", "joint": "shoulder", "limit": 99}
 SMALL = {"planner.horizon": 20, "planner.budget.evaluations": 24, "frames": 15}
 
 
@@ -95,7 +100,7 @@ def test_6_an_override_that_disables_or_softens_the_safe_stop(tmp_path: Path) ->
     declared = {"seconds": 1.0, "rest_speed": 0.01, "gain": 20.0}
     file = tmp_path / "mine.yaml"
     file.write_text(f"extends: quickstart\nback_up: {declared}\n")
-    for change in ({"seconds": 100.0}, {"rest_speed": 1e9}, {"joints": ["root_x"]}):
+    for change in ({"seconds": 100.0}, {"seconds": 0.5}, {"gain": 0.0}, {"rest_speed": 1e9}, {"joints": ["root_x"]}):
         with pytest.raises(GuardrailWeakened):  # over the task's own
             build.agent(quickstart(back_up={**declared, **change}))
         with pytest.raises(GuardrailWeakened):  # over a file's
@@ -191,3 +196,89 @@ def test_what_may_be_done_rules_add_up() -> None:
     tighter = load("quickstart", overrides={"guardrails": [{**POST, "clearance": 0.02}]})
     assert build.guardrails(tighter)["post_east"].params["clearance"] == 0.02
     assert build_guardrails([POST]).strengthened(build_guardrails([POST])).digest == build_guardrails([POST]).digest
+
+
+def arm(path: Path, **changes: Any) -> str:
+    """A task file like the arm's, with other keys; None leaves one out. Returns its path."""
+    content = {**yaml.safe_load(ARM.read_text()), "model": str(ARM.with_suffix(".xml")), **changes}
+    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    return str(path)
+
+
+def test_15_another_task_does_not_shed_the_rules_of_a_task_file(tmp_path: Path) -> None:
+    arm(tmp_path / "strict.yaml", back_up=BACK_UP)
+    bare = arm(tmp_path / "bare.yaml", guardrails=None)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("task: strict.yaml\n")
+    held = load(str(mine))
+    moved = load(str(mine), task=bare)
+    assert moved.task == bare
+    assert digest(moved) == digest(held)
+    assert set(build.guardrails(moved).names) == {"tip_off_sphere", "calm_shoulder"}
+    agents = [build.agent(config) for config in (held, moved)]
+    assert agents[0].gate.back_up is not None
+    assert agents[0].gate.back_up == agents[1].gate.back_up
+    with pytest.raises(TelosError, match=r"shoulder|tip"):  # the other model has no such signal
+        build.agent(load(str(mine), task="dm_control/pendulum-swingup-v0"))
+    with pytest.raises(GuardrailWeakened):  # nor by a layer that relaxes as it changes the task
+        load(str(mine), task=bare, overrides={"guardrails": [RELAXED]})
+
+
+def test_16_another_task_does_not_shed_the_safe_stop(tmp_path: Path) -> None:
+    rule = {"kind": "joint_velocity", "name": "slow", "joint": "slider", "limit": 3.0}
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump({"task": "dm_control/cartpole-swingup-v0", "guardrails": [rule]}))
+    other = "dm_control/pendulum-swingup-v0"
+    with pytest.raises(GuardrailWeakened, match="back_up"):
+        load(str(mine), task=other)
+    assert load(str(mine), task="dm_control/cartpole-balance-v0").guardrails, "that one declares its own"
+    assert load(str(mine), task=other, overrides={"back_up": BACK_UP}).back_up is not None
+    assert load("default", task=other, overrides={"guardrails": [rule]}).guardrails, "no rule relied on it"
+
+
+@pytest.mark.parametrize("nothing", ["null", "5", "text"])
+@pytest.mark.parametrize("key", ["guardrails", "back_up"])
+def test_rules_over_something_that_is_none(tmp_path: Path, key: str, nothing: str) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"task: dm_control/point_mass-easy-v0\n{key}: {nothing}\n")
+    over = {key: BACK_UP if key == "back_up" else [POST]}
+    if (key, nothing) == ("back_up", "null"):  # as every resolved config without one says it
+        assert load(str(mine), overrides=over).back_up is not None
+        return
+    with pytest.raises(TelosError, match=key):
+        load(str(mine), overrides=over)
+
+
+def test_17_a_rule_given_twice_is_refused_not_lost(tmp_path: Path) -> None:
+    for text in ("guardrails: [{a: 1}]\nguardrails: []\n", "guardrails: [{kind: keep_out, name: a, name: b}]\n"):
+        file = tmp_path / "mine.yaml"
+        file.write_text("extends: quickstart\n" + text)
+        with pytest.raises(TelosError, match="a second time"):
+            load(str(file))
+    more = repr([{**POST, "name": "more"}])
+    for words in (
+        ["--guardrails", more, "--guardrails", "[]"],
+        [f"--guardrails={more}", "--guardrails=[]"],
+        ["--planner.kind", "cem", "--planner", "mppi"],
+        ["--seed", "1", "--seed", "2"],
+        ["--task", "a", "--task=b"],
+    ):
+        with pytest.raises(TelosError, match="twice"):
+            split(["run", "quickstart", *words])
+    with pytest.raises(TelosError, match="a second time"):
+        split(["run", "--guardrails", "[{kind: keep_out, name: a, name: b}]"])
+    with pytest.raises(TelosError, match="twice"):
+        split(["explain", "runs/a", "--step", "1", "--step=2"])
+
+
+def test_a_task_file_is_sought_beside_the_config_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    arm(tmp_path / "tasks" / "mine.yaml")
+    (tmp_path / "base.yaml").write_text("task: tasks/mine.yaml\n")
+    (tmp_path / "elsewhere" / "more.yaml").write_text("extends: ../base.yaml\n")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for config in (tmp_path / "base.yaml", Path("../base.yaml"), Path("more.yaml")):
+        assert Path(load(str(config)).task).resolve() == (tmp_path / "tasks" / "mine.yaml").resolve()
+    monkeypatch.chdir(tmp_path)
+    assert Path(load("default", task="tasks/mine.yaml").task) == Path("tasks/mine.yaml"), "said at the prompt"

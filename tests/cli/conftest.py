@@ -23,8 +23,8 @@ frames: 20
 threads: 1
 planner: {kind: icem, horizon: 8, budget: {evaluations: 12}, params: {knots: 4, iterations: 2}}
 guardrails:
-  - {kind: joint_position, name: rail, joint: slider, lower: -1.0, upper: 1.0, scale: 0.1}
-  - {kind: joint_velocity, name: slow, joint: slider, limit: 0.6, scale: 0.1, tolerance: 0.05}
+  - {kind: joint_position, name: rail, joint: slider, lower: -1.0, upper: 1.0, unit: m, scale: 0.1}
+  - {kind: joint_velocity, name: slow, joint: slider, limit: 0.6, unit: m/s, scale: 0.1, tolerance: 0.05}
 """
 
 

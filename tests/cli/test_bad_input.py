@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from agent import provenance, rundir
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
-RULE = "{kind: joint_position, name: rail, joint: slider, lower: -1, upper: 1, scale: 0.1}"
+RULE = "{kind: joint_position, name: rail, joint: slider, lower: -1, upper: 1, unit: m, scale: 0.1}"
 
 
 def refused(done: Any, *texts: str) -> str:
@@ -73,7 +74,7 @@ CONFIGS = {
     ),
     "time step that does not divide": ("world_model: {timestep: 0.0037}", "0.0037"),
     "unknown joint at rest": (
-        "back_up: {seconds: 1, rest_speed: 0.1, gain: 1, joints: [slider, slidr]}",
+        "back_up: {seconds: 1.5, rest_speed: 0.1, gain: 5, joints: [slider, slidr]}",
         "slidr",
     ),
 }
@@ -123,6 +124,8 @@ def test_file(telos: Callable[..., Any], tmp_path: Path, name: str) -> None:
         ("run default --planner.horizon [", ["YAML"]),
         ("run default --task no/such", ["no/such"]),
         ("run default more", ["more"]),
+        ("run default --seed 1 --seed 2", ["--seed twice"]),
+        ("explain {tmp} --step 1 --step 2", ["--step twice"]),
         ("run default -x 3", ["-x"]),
         ("resume", ["DIR"]),
         ("resume {tmp}", ["manifest.json"]),
@@ -153,7 +156,7 @@ DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
     "manifest is garbage": ("manifest.json", b"{", "not JSON"),
     "manifest is a list": ("manifest.json", b"[]", "list"),
     "manifest of another schema": ("manifest.json", b'{"schema": 99}', "schema"),
-    "manifest without keys": ("manifest.json", b'{"schema": 1}', "manifest.json"),
+    "manifest without keys": ("manifest.json", b'{"schema": 2}', "manifest.json"),
     "config is missing": ("config.yaml", None, "no such file"),
     "config is empty": ("config.yaml", b"", "empty"),
     "config is binary": ("config.yaml", b"\xff\xfe\x00", "not text"),
@@ -187,6 +190,58 @@ def test_rows_out_of_order_or_edited_rules_are_refused(telos: Callable[..., Any]
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("upper: 1.0", "upper: 2.0"))
     refused(telos("resume", copy), "guardrails")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [("horizon: 8", "horizon: 9", "configuration"), ("seed: 0", "seed: 0\nback_up: {b}", "back-up")],
+)
+def test_resume_refuses_an_edited_config(telos: Callable[..., Any], copy: Path, old: str, new: str, what: str) -> None:
+    file, rows = copy / "config.yaml", copy / "episodes.jsonl"
+    rows.write_bytes(b"")
+    text = file.read_text()
+    strict = "{seconds: 1.5, rest_speed: 0.1, gain: 5.0, joints: [slider]}"
+    file.write_text(text.replace("back_up: null\n", "") if "back_up" in new else text)
+    file.write_text(file.read_text().replace(old, new.format(b=strict)))
+    refused(telos("resume", copy), str(copy), what, "as it began")
+    file.write_text("# a remark changes nothing\n" + text)
+    assert telos("resume", copy).status == 0
+
+
+def test_resume_refuses_an_edited_manifest(telos: Callable[..., Any], copy: Path) -> None:
+    file = copy / "manifest.json"
+    (copy / "episodes.jsonl").write_bytes(b"")
+    manifest = json.loads(file.read_text())
+    for name, value in {"privileged": False, "safe_stop": False, "rules_sha256": "0" * 64, "assurance": "L3"}.items():
+        file.write_text(json.dumps({**manifest, name: value}))
+        refused(telos("resume", copy), "manifest.json")
+
+
+def test_resume_with_other_versions_only_warns(telos: Callable[..., Any], copy: Path, fast: None) -> None:
+    file = copy / "manifest.json"
+    manifest = json.loads(file.read_text())
+    versions = {**manifest["versions"], "mujoco": "3.1.4"}
+    rows = (copy / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    (copy / "episodes.jsonl").write_bytes(rows[0])
+    file.write_text(json.dumps({**manifest, "versions": versions, "commit": "f00"}))
+    done = telos("resume", copy)
+    assert done.status == 0
+    assert "mujoco 3.1.4" in done.err
+    assert "f00" in done.err
+
+
+def test_resume_refuses_another_task_file_or_model(telos: Callable[..., Any], tmp_path: Path, fast: None) -> None:
+    for name in ("arm.yaml", "arm.xml"):
+        (tmp_path / name).write_bytes((provenance.ROOT / "docs" / "arm" / name).read_bytes())
+    out = tmp_path / "run"
+    small = ("--frames=2", "--planner.horizon=4", "--planner.budget={evaluations: 6}", "--planner.params={}")
+    assert telos("run", "--task", tmp_path / "arm.yaml", *small, "--video=false", "--out", out).status == 0
+    for name in ("arm.yaml", "arm.xml"):
+        text = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(text.replace("0.35", "0.36") if name == "arm.yaml" else text + "<!-- -->\n")
+        refused(telos("resume", out), name, "as it began")
+        (tmp_path / name).write_text(text)
+    assert telos("resume", out).status == 0
 
 
 def test_out_that_cannot_be_used(telos: Callable[..., Any], config_file: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def other(telos, config_file: Path) -> Path:
     done = telos(
         "run", config_file, "--planner.kind=random_shooting", "--planner.params={}", "--planner.horizon=8",
         "--planner.budget={evaluations: 12}", "--episodes=2", "--video=false", "--out", path,
-        "--guardrails=[{kind: joint_position, name: tight, joint: slider, lower: -1.5, upper: 1.5, scale: 0.1}]",
+        "--guardrails=[{kind: joint_position, name: tight, joint: slider, lower: -1.5, upper: 1.5, unit: m}]",
     )  # fmt: skip
     assert done.status == 0, done.err
     return path
@@ -58,6 +58,23 @@ def test_compare_refuses_other_tasks_and_other_seeds(telos, finished: Path, copy
     (copy / "config.yaml").write_text(text.replace("seed: 0", "seed: 7"))
     (copy / "episodes.jsonl").write_bytes(b"")
     assert "same seed" in telos("compare", finished, copy).err
+
+
+def test_compare_leaves_out_episodes_with_other_starts(telos, finished: Path, copy: Path) -> None:
+    """A start that one run's rules reject is another start: what follows is no pair."""
+    file = copy / "episodes.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[1]["reset_seed"] += 1
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = telos("compare", finished, copy)
+    assert done.status == 0
+    assert "2 episodes paired" in done.out
+    assert "1 with another start" in done.out
+    assert "partner" not in done.out
+    for line in lines:
+        line["reset_seed"] = -1
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "the same starts" in telos("compare", finished, copy).err
 
 
 @pytest.mark.parametrize(("episode", "step"), [(0, 0), (2, 7)])

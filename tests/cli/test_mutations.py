@@ -1,4 +1,4 @@
-"""Valid configs, mutated at random: they are built, or refused with a TelosError; nothing else comes out."""
+"""Valid configs, mutated at random: built and taken one step far, or refused with a TelosError; nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import run
+from agent import episode, run
+from agent.config import BudgetConfig, Config, EstimatedConfig
 from agent.load import load
 from envs.errors import TelosError
 
@@ -30,9 +31,9 @@ BASE: dict[str, Any] = {
         "residuals": [{"signal": "joint_position/slider", "norm": "l2", "width": 0.1, "weight": 0.5}],
     },
     "planner": {"kind": "icem", "horizon": 20, "budget": {"evaluations": 32}, "params": {"knots": 5, "iterations": 2}},
-    "back_up": {"seconds": 1.0, "rest_speed": 0.1, "gain": 1.0, "joints": ["slider"]},
+    "back_up": {"seconds": 1.5, "rest_speed": 0.1, "gain": 5.0, "joints": ["slider"]},
     "guardrails": [
-        {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "scale": 0.1},
+        {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "unit": "m"},
         {
             "kind": "keep_out",
             "name": "wall",
@@ -57,6 +58,10 @@ WORDS = [
     "privileged",
     "dm_control/cartpole-swingup-v0",
     "joint_position/slider",
+    "qpos",
+    "raw/xpos",
+    "sensor/none",
+    "estimated",
     "∞",
     "a" * 300,
 ]
@@ -115,25 +120,135 @@ def mutated(draw: st.DrawFn) -> Any:
     return config
 
 
-def _load_and_build(config: Any, file: Path) -> None:
+def _tiny(config: Config) -> Config:
+    """The same, with as little search as there can be: a valid config may ask for hours."""
+    planner, perception = config.planner, config.perception
+    budget = BudgetConfig(evaluations=8) if planner.budget.seconds is None else BudgetConfig(seconds=1e-3)
+    planner = planner.model_copy(update={"horizon": min(planner.horizon, 6), "budget": budget})
+    if isinstance(perception, EstimatedConfig):
+        perception = perception.model_copy(update={"iterations": 1})
+    return config.model_copy(update={"planner": planner, "perception": perception})
+
+
+def _one_step(config: Any, file: Path) -> None:
+    """As a run begins: judged reset, one decision through the gate, one judged step."""
     file.write_text(yaml.safe_dump(config, allow_unicode=True))
     with contextlib.suppress(TelosError):
-        loaded = load(str(file))
-        _, env, _ = run.made(loaded)
-        env.close()
+        loaded = _tiny(load(str(file)))
+        agent, env, monitor = run.made(loaded)
+        with contextlib.closing(env):
+            episode.run(agent, env, monitor, loaded.seed, 0, frames=1)
 
 
 def test_the_base_is_valid(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(BASE))
-    _, env, _ = run.made(load(str(file)))
-    env.close()
+    loaded = _tiny(load(str(file)))
+    agent, env, monitor = run.made(loaded)
+    with contextlib.closing(env):
+        assert len(episode.run(agent, env, monitor, loaded.seed, 0, frames=1).steps) == 1
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(config=mutated())
-def test_mutated_configs_are_built_or_refused(config: Any, tmp_path_factory: Any) -> None:
-    _load_and_build(config, tmp_path_factory.getbasetemp() / "mutated.yaml")
+def test_mutated_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
+    _one_step(config, tmp_path_factory.getbasetemp() / "mutated.yaml")
+
+
+# Values that could well be meant: most of these configs are built, so they say what a decision does with them.
+SIGNALS = [
+    *["time", "qpos", "qvel", "act", "ctrl", "joint_position/slider", "joint_velocity/hinge_1", "body_position/cart"],
+    *["body_quaternion/cart", "actuator_force/slide", "actuator_power/slide", "contact_force/cart", "raw/xpos"],
+    *["post_constraint/cfrc_ext", "geom_distance/cart/pole_1", "geom_distance/floor/rail1", "center_of_mass/world"],
+]
+PLANNERS = ["random_shooting", "predictive_sampling", "cem", "icem", "mppi"]
+residual = st.fixed_dictionaries(
+    {"signal": st.sampled_from(SIGNALS)},
+    optional={
+        "reference": st.sampled_from(SIGNALS),
+        "component": st.integers(0, 3),
+        "target": st.one_of(st.floats(-1, 1), st.lists(st.floats(-1, 1), max_size=3)),
+        "weight": st.sampled_from([0.0, -1.0, 1e300]),
+        "norm": st.sampled_from(["quadratic", "l2", "smooth_abs", "cosh"]),
+        "width": st.sampled_from([1e-300, 1.0, 1e300]),
+    },
+)
+zone = st.sampled_from(
+    [
+        {"shape": "sphere", "center": [5.0, 0.0, 0.0], "radius": 1e-300},
+        {"shape": "box", "center": [0.0, 0.0, 0.0], "half_sizes": [9.0, 9.0, 1e300], "yaw": 1.0},
+    ]
+)
+granularity = st.sampled_from(["step", "substep"])
+rule = st.one_of(
+    st.fixed_dictionaries(
+        {"kind": st.sampled_from(["keep_in", "keep_out"]), "point": st.sampled_from(SIGNALS), "zone": zone},
+        optional={"granularity": granularity},
+    ),
+    st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(["joint_position", "joint_velocity"]),
+            "joint": st.sampled_from(["slider", "hinge_1"]),
+            "upper": st.sampled_from([-1e300, 0.5, 1e300]),
+        },
+        optional={"granularity": granularity, "unit": st.sampled_from(["m", "rad", "m/s", "rad/s"])},
+    ),
+)
+plausible = st.fixed_dictionaries(
+    {"task": st.just(BASE["task"]), "threads": st.just(1)},
+    optional={
+        "cost": st.fixed_dictionaries(
+            {"residuals": st.lists(residual, max_size=2)},
+            optional={"task": st.sampled_from([0.0, -1.0, 1e300]), "effort": st.sampled_from([1e300])},
+        ),
+        "guardrails": st.lists(rule, max_size=2).map(
+            lambda rules: [one | {"name": f"r{i}"} for i, one in enumerate(rules)],
+        ),
+        "planner": st.fixed_dictionaries(
+            {"kind": st.sampled_from(PLANNERS), "budget": st.sampled_from([{"evaluations": 1}, {"seconds": 1e-9}])},
+            optional={
+                "horizon": st.sampled_from([1, 6]),
+                "params": st.fixed_dictionaries(
+                    {}, optional={"knots": st.sampled_from([1, 6, 10**9]), "iterations": st.sampled_from([1, 10**9])}
+                ),
+            },
+        ),
+        "world_model": st.fixed_dictionaries(
+            {},
+            optional={
+                "timestep": st.sampled_from([1e-3, 1e-2, 1e-9]),
+                "integrator": st.sampled_from(["Euler", "RK4", "implicit", "implicitfast"]),
+                "solver": st.sampled_from(["PGS", "CG", "Newton"]),
+                "iterations": st.sampled_from([1, 10**9, 10**12]),
+                "kind": st.sampled_from(["simulator", "dreamer"]),
+                "params": st.just({"depth": 3}),
+            },
+        ),
+        "perception": st.sampled_from(
+            [{"kind": "estimated"}, {"kind": "stacked"}, {"kind": "estimated", "process_noise": 1e300}],
+        ),
+        "variant": st.fixed_dictionaries(
+            {},
+            optional={
+                "mass": st.sampled_from([1e-300, 1e300]),
+                "gain": st.sampled_from([1e-300, 1e300]),
+                "damping": st.sampled_from([1e300]),
+                "latency": st.sampled_from([1, 50]),
+                "observation_noise": st.sampled_from([1.0, 1e300]),
+            },
+        ),
+        "back_up": st.fixed_dictionaries(
+            {"seconds": st.sampled_from([1e-300, 1.0]), "rest_speed": st.just(0.1), "gain": st.just(1e300)},
+            optional={"joints": st.lists(st.sampled_from(["slider", "hinge_1"]), max_size=2)},
+        ),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(config=plausible)
+def test_plausible_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
+    _one_step(config, tmp_path_factory.getbasetemp() / "plausible.yaml")
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,15 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent import build
 from agent.load import load
 from agent.memory import Memory
 from agent.row import TIMES, Row, to_json
-from agent.rundir import RunDir
+from agent.rundir import RunDir, config_sha256
+from envs.backup import BackUp
 
+BRAKE = {"seconds": 1.5, "rest_speed": 0.2, "gain": 5.0, "joints": ["slider"]}  # as the task declares it
 ASKED = (
     *("task", "planner", "world_model", "seed", "episode", "env_frames", "decisions", "return", "privileged"),
     *("violation_steps", "min_margin", "interventions", "fallbacks", "plan_ms_median", "plan_ms_p95"),
-    *("physics_steps_per_decision", "simulator_fraction", "guardrails_sha256"),
+    *("physics_steps_per_decision", "simulator_fraction", "guardrails_sha256", "rules_sha256"),
 )
 
 
@@ -58,12 +62,29 @@ def test_files_and_rows(finished: Path, config_file: Path) -> None:
 
 def test_manifest(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert manifest["schema"] == 1
+    assert manifest["schema"] == 2
     assert manifest["assurance"] == "L2"
     assert manifest["safe_stop"] is True
     assert manifest["privileged"] is True
     assert manifest["guardrails_sha256"] == rows(finished)[0]["guardrails_sha256"]
+    assert manifest["rules_sha256"] == rows(finished)[0]["rules_sha256"]
+    assert manifest["config_sha256"] == config_sha256(RunDir.open(finished).config)
+    assert manifest["files_sha256"] == {}, "a built-in task"
     assert {"telos", "python", "torch", "mujoco", "dm_control", "gymnasium", "numpy"} <= manifest["versions"].keys()
+
+
+def test_the_back_up_belongs_to_the_evidence(config_file: Path) -> None:
+    """Other rules, another digest; the same rules, the same one, however they were declared."""
+    config = load(str(config_file))
+    strict = load(str(config_file), overrides={"back_up": {**BRAKE, "rest_speed": 0.1}})
+    said_again = load(str(config_file), overrides={"back_up": BRAKE})
+    found = [build.agent(each) for each in (config, strict, said_again)]
+    digests = [build.rules_sha256(agent.digest, agent.gate.back_up) for agent in found]
+    assert digests[0] == digests[2] != digests[1]
+    assert len({agent.digest for agent in found}) == 1, "of the guardrails alone"
+    assert len({*digests, build.rules_sha256(found[0].digest, None)}) == 3
+    whole, ordered = BackUp(1, 1, 1, ("b", "a")), BackUp(1.0, 1.0, 1.0, ("a", "b"))
+    assert build.rules_sha256("x", whole) == build.rules_sha256("x", ordered)
 
 
 def test_summary(finished: Path) -> None:
@@ -200,6 +221,31 @@ def test_a_real_signal_at_a_random_moment(
     assert telos("resume", out).status == 0
     assert rows(out) == rows(straight)
     assert same_steps(out, straight, 5)
+
+
+def test_an_agent_that_estimates_remembers_what_it_believed(telos, config_file: Path, tmp_path: Path, fast) -> None:
+    """A resumed run recalls its beliefs, not the simulator's states, which it never saw."""
+    short = ("--perception", "{kind: estimated}", "--episodes", 2, "--frames", 6, "--video", "false")
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    assert telos("run", config_file, *short, "--out", straight).status == 0
+    shutil.copytree(straight, resumed)
+    file = resumed / "episodes.jsonl"
+    file.write_bytes(file.read_bytes().splitlines(keepends=True)[0])
+    (resumed / "memory.safetensors").unlink()
+    assert telos("resume", resumed).status == 0
+    assert rows(resumed) == rows(straight)
+    memories = [Memory.load(path / "memory.safetensors").episodes for path in (straight, resumed)]
+    for ours, theirs in zip(*memories, strict=True):
+        assert all(np.array_equal(value, getattr(theirs, name)) for name, value in vars(ours).items())
+    steps = RunDir.open(straight).steps(0)
+    assert steps.belief.shape == (7, steps.state.shape[1])
+    assert not np.array_equal(steps.believed[1:], steps.state), "it estimates"
+
+
+def test_the_state_that_an_agent_reads_is_stored_once(finished: Path) -> None:
+    steps = RunDir.open(finished).steps(0)
+    assert steps.belief.shape == (1, steps.state.shape[1])
+    assert np.array_equal(steps.believed[1:], steps.state)
 
 
 def test_two_processes_do_not_write_one_directory(telos, copy: Path) -> None:

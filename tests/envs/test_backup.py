@@ -42,9 +42,16 @@ def test_it_comes_to_rest_from_random_motion(name: str) -> None:
 def test_it_can_only_be_strengthened() -> None:
     base = BackUp(seconds=1.0, rest_speed=0.1, gain=2.0)
     assert strengthened(None, base) == strengthened(base, None) == base
-    stricter = BackUp(seconds=0.5, rest_speed=0.05, gain=9.0)
+    stricter = BackUp(seconds=1.0, rest_speed=0.05, gain=2.0)
     assert strengthened(base, stricter) == stricter
+    some = BackUp(seconds=1.0, rest_speed=0.1, gain=2.0, joints=("a",))
+    for more in (("a", "b"), ()):  # all of them, where none is named
+        grown = BackUp(seconds=1.0, rest_speed=0.1, gain=2.0, joints=more)
+        assert strengthened(some, grown) == grown
     for weaker in (
+        BackUp(seconds=1.0, rest_speed=0.1, gain=9.0),  # another controller, which nobody has checked
+        BackUp(seconds=1.0, rest_speed=0.1, gain=0.0),
+        BackUp(seconds=0.5, rest_speed=0.1, gain=2.0),  # the margins would be watched for less long
         BackUp(seconds=2.0, rest_speed=0.1, gain=2.0),
         BackUp(seconds=1.0, rest_speed=0.2, gain=2.0),
         BackUp(seconds=1.0, rest_speed=0.1, gain=2.0, joints=("a",)),

@@ -13,7 +13,8 @@ import torch
 import yaml
 from gymnasium.utils.env_checker import check_env
 
-from envs import mjcf, registry
+from envs import mjcf, mjcf_file, registry
+from envs.backup import BackUp
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.physics import INTEGRATION, BatchPhysics
@@ -281,3 +282,30 @@ def test_divergence_ends_the_episode(tmp_path: Path):
     environment = registry.make(str(tmp_path / "task.yaml"))
     environment.reset(seed=0)
     assert any(environment.step(np.ones(2))[2] for _ in range(20))
+
+
+def test_a_safe_stop_is_declared_with_the_task(write):
+    path = write(back_up={"seconds": 1, "rest_speed": 0.1, "gain": 2.0, "joints": ["shoulder"]})
+    assert registry.load(str(path)).back_up == BackUp(1.0, 0.1, 2.0, ("shoulder",))
+    assert registry.load(str(ARM)).back_up is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"joints": ["sholder"]}, r"back_up\.joints: given 'sholder'.*did you mean 'shoulder'"),
+        ({"seconds": 0}, r"back_up\.seconds: given 0.*greater than 0"),
+        ({"gain": float("nan")}, r"back_up\.gain: given nan.*finite"),
+        ({"speed": 1}, r"back_up\.speed: given 1.*rest_speed"),
+    ],
+)
+def test_an_impossible_safe_stop_is_refused(write, change: dict[str, Any], message: str):
+    stop = {"seconds": 1.0, "rest_speed": 0.1, "gain": 2.0, **change}
+    with pytest.raises(TelosError, match=message):
+        registry.load(str(write(back_up=stop)))
+
+
+def test_merge_keys_are_no_repetition(tmp_path: Path):
+    file = tmp_path / "merged.yaml"
+    file.write_text("a: &a {x: 1}\nb: {c: &c {<<: *a, x: 2}}\nd: {<<: *c}\n")
+    assert mjcf_file.read_yaml(file) == {"a": {"x": 1}, "b": {"c": {"x": 2}}, "d": {"x": 2}}
