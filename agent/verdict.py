@@ -145,7 +145,7 @@ def judge(
 
 def _same(config: Config) -> bool:
     """Whether the planner imagines with the very world it acts in."""
-    model = config.world_model.model_dump(exclude={"kind"}, exclude_defaults=True)
+    model = config.world_model.model_dump(exclude_defaults=True)
     return config.variant == VariantConfig() and not model
 
 

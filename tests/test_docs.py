@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,11 @@ def blocks() -> list[tuple[Path, int, str]]:
 
 
 @pytest.mark.parametrize(("page", "index", "code"), blocks(), ids=lambda value: getattr(value, "name", None))
-def test_block_runs(page: Path, index: int, code: str) -> None:
-    exec(compile(code, f"{page.name}[{index}]", "exec"), {"__name__": f"{page.stem}_{index}"})
+def test_block_runs(page: Path, index: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType(f"{page.stem}_{index}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look their module up
+    monkeypatch.chdir(ROOT)
+    exec(compile(code, f"{page.name}[{index}]", "exec", dont_inherit=True), vars(module))
 
 
 def test_there_are_blocks() -> None:
