@@ -134,16 +134,17 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=64)
     parser.add_argument("--horizon", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=cpus())
+    parser.add_argument("--threads", type=int, nargs="*", default=sorted({1, cpus()}))
     parser.add_argument("--out", type=Path, default=OUT, help="where the rows go, in place of those there")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if not options.table:
         found = []
-        for task in options.tasks:
-            found.append(measure(task, options.candidates, options.horizon, options.repeats, options.threads))
-            print(json.dumps(found[-1]), flush=True)
+        for threads in options.threads:
+            for task in options.tasks:
+                found.append(measure(task, options.candidates, options.horizon, options.repeats, threads))
+                print(json.dumps(found[-1]), flush=True)
         options.out.unlink(missing_ok=True)  # ratios of one run belong together
         for row in found:
             rows.append(options.out, row)
