@@ -46,8 +46,16 @@ def tolerance(
     Same function as `dm_control.utils.rewards.tolerance` (Tassa et al. 2018, section 3), batched;
     bounds and margin are in the unit of `x`; `margin` = 0 is a step. Shape of the result: that of x.
     """
-    distance = torch.clamp(torch.maximum(lower - x, x - upper), min=0.0)
+    distance = _outside(x, lower, upper)
     if isinstance(margin, (int, float)) and margin == 0:
         return (distance == 0).to(x.dtype)
-    value = _sigmoid(distance / margin, value_at_margin, sigmoid)
-    return torch.where(distance == 0, 1.0, value)
+    return _sigmoid(distance / margin, value_at_margin, sigmoid)  # every sigmoid is exactly 1 at distance 0
+
+
+def _outside(x: Tensor, lower: float | Tensor, upper: float | Tensor) -> Tensor:
+    """How far `x` lies outside its bounds, >= 0; a bound at infinity costs nothing."""
+    if isinstance(upper, (int, float)) and upper == math.inf:
+        return (lower - x).clamp(min=0.0)
+    if isinstance(lower, (int, float)) and lower == -math.inf:
+        return (x - upper).clamp(min=0.0)
+    return torch.clamp(torch.maximum(lower - x, x - upper), min=0.0)

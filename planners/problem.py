@@ -53,7 +53,7 @@ class Evaluation:
     def violation(self) -> Tensor:
         """Worst scaled violation, (N,): 0 where every guardrail holds, +inf where not valid."""
         if self.margin.shape[1] == 0:
-            return torch.zeros(len(self.valid), dtype=torch.float64).masked_fill_(~self.valid, torch.inf)
+            return torch.from_numpy(np.where(self.valid.numpy(), 0.0, np.inf))
         excess = (-self.limits.tolerance - self.margin) / self.limits.scale
         excess = torch.where(torch.isfinite(self.margin), excess.clamp(min=0.0), torch.inf)
         return torch.where(self.valid, excess.amax(1), torch.inf)
