@@ -89,8 +89,8 @@ class CostConfig(Closed):
 class BudgetConfig(Closed):
     """Candidates per decision, or seconds; exactly one."""
 
-    evaluations: int | None = Field(default=None, ge=1)
-    seconds: Positive | None = None
+    evaluations: int | None = Field(default=None, ge=1, le=10_000_000)
+    seconds: Annotated[FiniteFloat, Field(gt=0, le=60)] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> BudgetConfig:

@@ -24,8 +24,8 @@ class BackUp:
     joints: tuple[str, ...] = ()  # joints that must come to rest; all of them where empty
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0:
-            raise TelosError("back_up.seconds", self.seconds, "s > 0")
+        if not 0 < self.seconds <= 600:
+            raise TelosError("back_up.seconds", self.seconds, "0 < s <= 600")
         if not self.gain >= 0:
             raise TelosError("back_up.gain", self.gain, "native control per rad/s or m/s, >= 0")
         if not self.rest_speed > 0:

@@ -31,6 +31,7 @@ from envs.trajectory import Signals
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
+MAX_SUBSTEPS = 10_000  # physics steps per control step
 MAX_POOLS = 32  # shapes (N,H) whose batches are kept
 
 
@@ -122,11 +123,11 @@ class BatchPhysics:
         (options or PhysicsOptions()).apply(self.model)
         ratio = control_period / self.model.opt.timestep
         self.substeps = round(ratio)
-        if self.substeps < 1 or abs(ratio - self.substeps) > 1e-6:
+        if not 1 <= self.substeps <= MAX_SUBSTEPS or abs(ratio - self.substeps) > 1e-6:
             raise TelosError(
                 where="physics.timestep",
                 given=f"{self.model.opt.timestep} s",
-                allowed=f"a whole fraction of the control period, {control_period} s",
+                allowed=f"1 to {MAX_SUBSTEPS} whole steps in the control period, {control_period} s",
             )
         self.threads = threads or cpus()
         self.readings = signals.layout(self.model, requests)

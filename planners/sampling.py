@@ -32,8 +32,8 @@ class SamplingParams:
     interpolation: Interpolation = "linear"  # between knots
 
     def __post_init__(self) -> None:
-        self.require("samples", self.samples >= 1, ">= 1")
-        self.require("iterations", self.iterations >= 1, ">= 1")
+        self.require("samples", 1 <= self.samples <= 1_000_000, "1 to 1,000,000")
+        self.require("iterations", 1 <= self.iterations <= 10_000, "1 to 10,000")
         self.require("knots", self.knots is None or self.knots >= 1, ">= 1, or None")
         self.require("interpolation", self.interpolation in INTERPOLATIONS, str(INTERPOLATIONS))
 
