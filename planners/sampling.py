@@ -6,6 +6,7 @@ N candidates, H control steps, P knots, A action size, K elites, R references (p
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import ClassVar, Generic, Literal, TypeVar
@@ -54,7 +55,7 @@ class SamplingState:
     distribution: Distribution | None = None  # the last one, shifted
 
 
-class SamplingPlanner(Generic[ParamsT]):
+class SamplingPlanner(ABC, Generic[ParamsT]):
     """The loop. A subclass gives `Params`, the three methods, and says what becomes of its mean."""
 
     Params: ClassVar[type[SamplingParams]]
@@ -67,17 +68,17 @@ class SamplingPlanner(Generic[ParamsT]):
     def __init__(self, params: ParamsT | None = None) -> None:
         self.params: ParamsT = self.Params() if params is None else params  # pyright: ignore
 
+    @abstractmethod
     def begin(self, distribution: Distribution) -> Distribution:
         """The distribution that a round of iterations starts from, given the last one shifted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
         """Candidates (count,P,A); the caller clips them to [-1,1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """Learn from candidates (N,P,A) just evaluated."""
-        raise NotImplementedError
 
     def split(self, total: int) -> list[int]:
         """Candidates of each iteration of a round, `total` together."""
