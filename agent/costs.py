@@ -11,7 +11,7 @@ from torch import Tensor
 
 from envs.requests import Request
 from envs.task import Task, TaskParams
-from envs.trajectory import Trajectory
+from envs.trajectory import Trajectory, zeros
 
 
 class Cost(Protocol):
@@ -104,12 +104,12 @@ class Objective:
             cost = term.step_cost(trajectory, params)
             cost = cost if weight == 1 else weight * cost
             total = cost if total is None else total + cost
-        return torch.zeros_like(trajectory.doubt) if total is None else total
+        return zeros(*trajectory.actions.shape[:2]) if total is None else total
 
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,)"""
         if self.critic is None:
-            return trajectory.actions.new_zeros(trajectory.actions.shape[0])
+            return zeros(trajectory.actions.shape[0])
         return self.critic.terminal_cost(trajectory, params)
 
     def reweighted(self, weights: Sequence[float]) -> Objective:

@@ -86,7 +86,7 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
         raise TelosError(f"planner {decision.planner}", "no population", "a planner that keeps its candidates")
     replayed = Steps.of(result, recorded.start, env.interface.control_period)
     same = np.array_equal(replayed.action, recorded.action[: step + 1])
-    violation = _violation(decision, population)
+    violation = population.violation.numpy()
     return Explanation(
         episode=episode,
         step=step,
@@ -141,17 +141,6 @@ def show(rundir: RunDir, episode: int, step: int, console: Console) -> int:
 
 def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _violation(decision: Decision, population: Population) -> np.ndarray:
-    """The worst scaled violation (N,) of each candidate, as selection reads it."""
-    limits = decision.problem.limits
-    if population.margin.shape[1] == 0:
-        worst = torch.zeros(len(population.cost), dtype=torch.float64)
-    else:
-        excess = (-limits.tolerance - population.margin) / limits.scale
-        worst = torch.where(torch.isfinite(population.margin), excess.clamp(min=0.0), torch.inf).amax(1)
-    return torch.where(torch.isfinite(population.cost), worst, torch.inf).numpy()
 
 
 def _named(decision: Decision, population: Population, last: Tensor | None) -> dict[int, str]:

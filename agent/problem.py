@@ -11,7 +11,7 @@ from agent.costs import Objective
 from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.task import Snapshot
-from envs.trajectory import Trajectory
+from envs.trajectory import Trajectory, zeros
 from planners.problem import Evaluation, Limits
 from worldmodels.model import WorldModel
 
@@ -61,7 +61,7 @@ class ImaginedProblem:
         """Costs, and the worst margin of every guardrail over the whole trajectory."""
         trajectory = self.model.imagine(self.start, actions)
         rules = self.guardrails
-        margin = rules.margins(trajectory.signals) if len(rules) else actions.new_zeros(len(actions), 0)
+        margin = rules.margins(trajectory.signals) if len(rules) else zeros(actions.shape[0], 0)
         return Evaluation(
             self.objective.step_cost(trajectory, self.start.params),
             self.objective.terminal_cost(trajectory, self.start.params),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
 from agent import statistics
 from agent.config import Config, VariantConfig
@@ -55,7 +56,7 @@ def records(rules: Guardrails, episodes: Sequence[Steps]) -> tuple[Record, ...]:
         episode = int(np.argmin([value.min() for value in values]))
         step = int(np.argmin(values[episode]))
         worst = float(values[episode][step])
-        broken = sum(int((~((value >= -rule.tolerance) & np.isfinite(value))).sum()) for value in values)
+        broken = sum(int(rules.violated(torch.from_numpy(steps.margin))[:, column].sum()) for steps in episodes)
         numbers = ", ".join(f"{key} {_text(value)}" for key, value in rule.rule)
         numbers = f"{' '.join(request.name for request in rule.signals)}: {numbers}"
         found.append(

@@ -27,7 +27,7 @@ from envs.contact_wrench import ContactWrench
 from envs.errors import TelosError
 from envs.requests import Request
 from envs.task import TaskParams
-from envs.trajectory import Signals
+from envs.trajectory import Signals, zeros
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
@@ -191,7 +191,6 @@ class BatchPhysics:
                 pool.out[item] = np.zeros((number, horizon * steps, *like.shape[1:]), like.dtype)
         # From zero: an autoreset clears the counters, so that a rise above an old count may not show.
         batch.warning[:] = 0
-        begin = batch.state[:, 0].copy()
         failed: list[int] = []
         clock = time.perf_counter()
         try:
@@ -207,21 +206,23 @@ class BatchPhysics:
             except mujoco.batch.SimulationError as error:
                 failed.extend(error.ids)
             self.seconds += time.perf_counter() - clock
-        valid = ~batch.warning[:, :, 1].any(1)  # (last info, number)
         # A diverged simulation may have been put back to its default pose: its clock tells.
-        lag = batch.state[:, 0] - begin - horizon * steps * self.model.opt.timestep
-        valid &= np.abs(lag) < 0.5 * self.model.opt.timestep
+        lag = batch.state[:, 0] - (start[..., 0] + horizon * steps * self.model.opt.timestep)
+        valid = np.abs(lag) < 0.5 * self.model.opt.timestep
         valid &= (np.abs(batch.state) < mujoco.mjMAXVAL).all(1)  # MuJoCo's own bound; NaN fails it
+        if batch.warning.any():
+            valid &= ~batch.warning[:, :, 1].any(1)  # (last info, number)
         if pool.again is not None:
             clock = time.perf_counter()
             before = self._before_last_substeps(pool, start, number, horizon)
             broken = pool.again.update(before, controls.reshape(-1, width))
             self.seconds += time.perf_counter() - clock
             failed.extend(np.flatnonzero(broken) // horizon)
-        valid[failed] = False
+        if failed:
+            valid[failed] = False
         return Recording(
             self._read(pool, start, number, horizon),
-            self._state_rows(pool, start, number, horizon) if states else torch.empty(number, horizon + 1, 0),
+            self._state_rows(pool, start, number, horizon) if states else zeros(number, horizon + 1, 0),
             batch.state,
             torch.from_numpy(valid),
         )

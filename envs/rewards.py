@@ -53,7 +53,9 @@ def tolerance(
 
 
 def _outside(x: Tensor, lower: float | Tensor, upper: float | Tensor) -> Tensor:
-    """How far `x` lies outside its bounds, >= 0; a bound at infinity costs nothing."""
+    """How far `x` lies outside its bounds, >= 0; a bound at infinity costs nothing, and one point little."""
+    if isinstance(lower, (int, float)) and lower == upper:
+        return (x - lower).abs() if lower else x.abs()
     if isinstance(upper, (int, float)) and upper == math.inf:
         return (lower - x).clamp(min=0.0)
     if isinstance(lower, (int, float)) and lower == -math.inf:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,6 +49,11 @@ class Trajectory:
         return int(self.actions.shape[1])
 
 
+def zeros(*shape: int) -> Tensor:
+    """Float64 zeros. (Made by numpy: between simulations, that is several times quicker than torch's own.)"""
+    return torch.from_numpy(np.zeros(shape))
+
+
 def no_doubt(actions: Tensor) -> Tensor:
     """The doubt of a model that has none, (N,H)."""
-    return torch.zeros(actions.shape[:2], dtype=actions.dtype)
+    return zeros(*actions.shape[:2])

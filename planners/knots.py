@@ -25,18 +25,12 @@ class Spline:
     inverse: np.ndarray | None  # (P,H), inverse @ matrix is the identity
 
     def expand(self, knots: np.ndarray) -> np.ndarray:
-        """(N,P,A) -> (N,H,A), clipped to [-1,1]: a cubic overshoots between its knots."""
-        if self.matrix is None:
-            return knots
-        n, _, size = knots.shape
-        # One large product is several times faster than N small ones; hence the two transpositions.
-        flat = np.ascontiguousarray(knots.transpose(0, 2, 1)).reshape(n * size, self.knots) @ self.matrix.T
-        out = np.empty((n, self.horizon, size))
-        return np.clip(flat.reshape(n, size, self.horizon).transpose(0, 2, 1), -1.0, 1.0, out=out)
+        """(N,P,A) in [-1,1] -> (N,H,A), clipped to [-1,1]: a cubic overshoots between its knots."""
+        return knots if self.matrix is None else bounded(self.matrix @ knots)
 
     def fit(self, actions: np.ndarray) -> np.ndarray:
         """(...,H,A) -> (...,P,A): knots that follow the actions, clipped to [-1,1]."""
-        return actions if self.inverse is None else np.clip(self.inverse @ actions, -1.0, 1.0)
+        return actions if self.inverse is None else bounded(self.inverse @ actions)
 
     def shift(self, knots: np.ndarray, steps: int) -> np.ndarray:
         """(...,P,A) -> (...,P,A): the same plan `steps` control steps later.
@@ -48,6 +42,12 @@ class Spline:
         if self.matrix is None:
             return shift(knots, steps)
         return self.fit(shift(self.matrix @ knots, steps))
+
+
+def bounded(actions: np.ndarray) -> np.ndarray:
+    """Clipped to [-1,1], in place. (Two plain operations are quicker than `np.clip`.)"""
+    np.maximum(actions, -1.0, out=actions)
+    return np.minimum(actions, 1.0, out=actions)
 
 
 def shift(actions: np.ndarray, steps: int) -> np.ndarray:

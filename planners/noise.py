@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
+SHORT = 128  # steps up to which one matrix product is quicker than a Fourier transform
+
 
 def coloured(rng: np.random.Generator, beta: float, count: int, steps: int, size: int) -> np.ndarray:
     """(count,steps,size) float64: series along `steps`, each sample of mean 0 and variance 1."""
@@ -17,10 +19,20 @@ def coloured(rng: np.random.Generator, beta: float, count: int, steps: int, size
         return rng.standard_normal((count, steps, size))
     scale = _scale(beta, steps)
     # Time is last while transforming, which is twice as fast; real and imaginary parts are drawn as pairs.
-    spectrum = rng.standard_normal((count, size, len(scale)))
-    spectrum *= scale
-    series = np.fft.irfft(spectrum.view(np.complex128), n=steps)
+    white = rng.standard_normal((count, size, len(scale)))
+    series = white @ _matrix(beta, steps) if steps <= SHORT else _transform(white * scale, steps)
     return np.ascontiguousarray(series.transpose(0, 2, 1))  # later passes are ten times slower over strides
+
+
+def _transform(spectrum: np.ndarray, steps: int) -> np.ndarray:
+    """(…,2(steps//2+1)) pairs of real and imaginary part -> (…,steps)."""
+    return np.fft.irfft(spectrum.view(np.complex128), n=steps)
+
+
+@lru_cache(maxsize=64)
+def _matrix(beta: float, steps: int) -> np.ndarray:
+    """(2(steps//2+1),steps): what scaling and transforming make of each white number."""
+    return _transform(np.diag(_scale(beta, steps)), steps)
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,14 @@ class Limits:
         """No guardrails: G = 0."""
         return Limits(torch.zeros(0, dtype=torch.float64), torch.ones(0, dtype=torch.float64))
 
+    def violation(self, margin: Tensor) -> np.ndarray:
+        """Worst scaled violation of each candidate, (N,), of its margins (N,G): 0 where every guardrail holds."""
+        if margin.shape[1] == 0:
+            return np.zeros(len(margin))
+        values = margin.detach().numpy()
+        excess = np.maximum(-self.tolerance.numpy() - values, 0.0) / self.scale.numpy()
+        return np.where(np.isfinite(values), excess, np.inf).max(1)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -43,22 +51,27 @@ class Evaluation:
     limits: Limits
 
     @cached_property
+    def judged(self) -> tuple[np.ndarray, np.ndarray]:
+        """`violation` and `cost`, (N,) each, in numpy: a search reads them between simulations that left the caches
+        cold, where every operation of torch is several times dearer."""
+        cost = np.add.reduce(self.step_cost.detach().numpy(), 1, dtype=np.float64)
+        cost += self.terminal_cost.detach().numpy()
+        unsound = ~(self.valid.numpy() & np.isfinite(cost))
+        violation = self.limits.violation(self.margin)
+        cost[unsound] = violation[unsound] = np.inf
+        return violation, cost
+
+    @property
     def cost(self) -> Tensor:
-        """Total cost, (N,); +inf where the candidate is not valid or its cost is not a number."""
-        # A search reads this once per iteration: one operation in torch, the small rest in numpy, is quicker.
-        total = (self.step_cost.sum(1) + self.terminal_cost).detach().numpy()
-        return torch.from_numpy(np.where(self.valid.numpy() & ~np.isnan(total), total, np.inf))
+        """Total cost, (N,) float64; +inf where the candidate is not valid or its cost not finite: it diverged."""
+        return torch.from_numpy(self.judged[1])
 
-    @cached_property
+    @property
     def violation(self) -> Tensor:
-        """Worst scaled violation, (N,): 0 where every guardrail holds, +inf where not valid."""
-        if self.margin.shape[1] == 0:
-            return torch.from_numpy(np.where(self.valid.numpy(), 0.0, np.inf))
-        excess = (-self.limits.tolerance - self.margin) / self.limits.scale
-        excess = torch.where(torch.isfinite(self.margin), excess.clamp(min=0.0), torch.inf)
-        return torch.where(self.valid, excess.amax(1), torch.inf)
+        """Worst scaled violation, (N,) float64: 0 where every guardrail holds, +inf where the cost is."""
+        return torch.from_numpy(self.judged[0])
 
-    @cached_property
+    @property
     def feasible(self) -> Tensor:
         """(N,) bool: valid, and no guardrail violated."""
         return self.violation == 0
@@ -110,15 +123,53 @@ class Budget:
             raise ValueError(f"Budget.seconds: {self.seconds} given, allowed: > 0")
 
 
-@dataclass(frozen=True)
-class Population:
-    """Candidates of one plan, kept for explaining and drawing the decision."""
+class Batch(NamedTuple):
+    """Candidates judged together."""
 
+    iteration: int  # of the search, from 0
     actions: Tensor  # (N,H,A)
-    cost: Tensor  # (N,)
-    margin: Tensor  # (N,G)
-    feasible: Tensor  # (N,) bool
-    iteration: Tensor  # (N,) int64, the search iteration each candidate was evaluated in
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Candidates of one plan, N together, kept for explaining and drawing the decision.
+
+    They are joined when somebody asks, which a search in a hurry never does.
+    """
+
+    batches: tuple[Batch, ...]  # in the order of their evaluation
+
+    @cached_property
+    def actions(self) -> Tensor:
+        """(N,H,A)"""
+        return torch.cat([batch.actions for batch in self.batches])
+
+    @cached_property
+    def cost(self) -> Tensor:
+        """(N,)"""
+        return torch.cat([batch.evaluation.cost for batch in self.batches])
+
+    @cached_property
+    def violation(self) -> Tensor:
+        """(N,)"""
+        return torch.cat([batch.evaluation.violation for batch in self.batches])
+
+    @cached_property
+    def margin(self) -> Tensor:
+        """(N,G)"""
+        return torch.cat([batch.evaluation.margin for batch in self.batches]).detach()
+
+    @cached_property
+    def feasible(self) -> Tensor:
+        """(N,) bool"""
+        return self.violation == 0
+
+    @cached_property
+    def iteration(self) -> Tensor:
+        """(N,) int64, the search iteration each candidate was evaluated in."""
+        sizes = torch.tensor([len(batch.actions) for batch in self.batches])
+        return torch.tensor([batch.iteration for batch in self.batches]).repeat_interleave(sizes)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import ClassVar, Generic, Literal, TypeVar
 import numpy as np
 
 from planners.distribution import Distribution, split
-from planners.knots import INTERPOLATIONS, Interpolation, Spline, shift, spline
+from planners.knots import INTERPOLATIONS, Interpolation, Spline, bounded, shift, spline
 from planners.problem import Budget, Plan, Problem
 from planners.search import Search, references
 from planners.select import Scores
@@ -74,7 +74,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
 
     @abstractmethod
     def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Candidates (count,P,A); the caller clips them to [-1,1]."""
+        """A new array of candidates (count,P,A); the caller clips them to [-1,1], in place."""
 
     @abstractmethod
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
@@ -111,8 +111,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
             if at == 0:
                 distribution = self.begin(distribution)
             with_mean = self.mean_is == "sampled" and at == len(sizes) - 1 and count > 1
-            drawn = self.sample(distribution, rng, count - with_mean)
-            knots = np.clip(drawn, -1.0, 1.0, out=np.empty(drawn.shape))  # contiguous, whatever was drawn
+            knots = bounded(np.ascontiguousarray(self.sample(distribution, rng, count - with_mean), np.float64))
             labels: list[str] = []
             if with_mean:
                 labels = ["mean"]
@@ -140,7 +139,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
             else:  # a mean that cannot go out is no place to search around next time
                 chosen = search.best
                 distribution = replace(distribution, mean=curve.fit(chosen.actions))
-        state = SamplingState(state.seed, state.counter + 1, chosen.actions.copy(), distribution)
+        state = SamplingState(state.seed, state.counter + 1, chosen.actions, distribution)
         return search.publish(chosen), state
 
     def advance(self, state: SamplingState, steps: int) -> SamplingState:

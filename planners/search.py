@@ -12,9 +12,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from planners.problem import Plan, Population, Problem, SearchStatistics
+from planners.problem import Batch, Plan, Population, Problem, SearchStatistics
 from planners.select import Scores, first, scores
 
 T = TypeVar("T")
@@ -24,10 +23,15 @@ T = TypeVar("T")
 class Candidate:
     """One evaluated candidate."""
 
-    actions: np.ndarray  # (H,A)
-    margin: Tensor  # (G,)
+    batch: Batch
+    index: int  # in the batch
     key: tuple[float, float]  # (violation, cost), compared with `<`
     source: str
+
+    @property
+    def actions(self) -> np.ndarray:
+        """A copy, (H,A)."""
+        return self.batch.actions[self.index].numpy().copy()
 
 
 class Search(Generic[T]):
@@ -39,7 +43,7 @@ class Search(Generic[T]):
         self.evaluations = 0
         self.iterations = 0
         self.best: Candidate | None = None
-        self._batches: list[tuple[np.ndarray, Tensor, Scores, int]] = []
+        self._batches: list[Batch] = []
 
     @property
     def seconds(self) -> float:
@@ -51,49 +55,35 @@ class Search(Generic[T]):
 
         Ties keep the earlier candidate. Raises ValueError when the problem answers for another number.
         """
-        evaluation = self.problem.evaluate(torch.from_numpy(actions))
-        values = scores(evaluation)
+        batch = Batch(self.iterations, torch.from_numpy(actions), self.problem.evaluate(torch.from_numpy(actions)))
+        values = scores(batch.evaluation)
         if len(values) != len(actions):
             raise ValueError(f"Problem.evaluate: {len(actions)} candidates given, {len(values)} answered")
         index = first(values)
         if self.best is None or values.key(index) < self.best.key:
-            source = names[index] if index < len(names) else "sample"
-            self.best = Candidate(actions[index], evaluation.margin[index], values.key(index), source)
+            self.best = Candidate(batch, index, values.key(index), names[index] if index < len(names) else "sample")
         self.evaluations += len(actions)
-        self._batches.append((actions, evaluation.margin, values, self.iterations))
+        self._batches.append(batch)
         return values
 
     def candidate(self, source: str) -> Candidate:
         """The first candidate of the last batch, whatever its rank."""
-        actions, margin, values, _ = self._batches[-1]
-        return Candidate(actions[0], margin[0], values.key(0), source)
-
-    def population(self) -> Population:
-        """Every candidate evaluated, in order; copied once, here."""
-        actions, margins, values, iterations = zip(*self._batches, strict=True)
-        cost = np.concatenate([v.cost for v in values])
-        return Population(
-            actions=torch.from_numpy(np.concatenate(actions)),
-            cost=torch.from_numpy(cost),
-            margin=torch.cat(margins).detach(),
-            feasible=torch.from_numpy(np.concatenate([v.feasible for v in values])),
-            iteration=torch.from_numpy(np.repeat(iterations, [len(v) for v in values])),
-        )
+        batch = self._batches[-1]
+        return Candidate(batch, 0, scores(batch.evaluation).key(0), source)
 
     def publish(self, candidate: Candidate) -> Plan[T]:
         """The plan that stands by `candidate`."""
         violation, cost = candidate.key
-        population = self.population()
         statistics = SearchStatistics(self.evaluations, max(self.iterations, 1), self.seconds, candidate.source)
         return Plan(
-            actions=torch.from_numpy(candidate.actions.copy()),
+            actions=torch.from_numpy(candidate.actions),
             dt=self.problem.dt,
             cost=cost,
-            margin=candidate.margin.detach().clone(),
+            margin=candidate.batch.evaluation.margin[candidate.index].detach().clone(),
             feasible=violation == 0,
             trajectory=None,
             statistics=statistics,
-            population=population,
+            population=Population(tuple(self._batches)),
         )
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from planners.problem import Evaluation
 
@@ -47,10 +45,8 @@ class Scores:
 
 
 def scores(evaluation: Evaluation) -> Scores:
-    """Read an evaluation. A candidate whose cost is not finite counts as not valid: it diverged."""
-    cost = evaluation.cost.numpy().astype(np.float64)
-    sound = np.isfinite(cost)
-    return Scores(np.where(sound, evaluation.violation.detach().numpy(), np.inf), np.where(sound, cost, np.inf))
+    """Read an evaluation."""
+    return Scores(*evaluation.judged)
 
 
 def order(values: Scores) -> np.ndarray:
@@ -62,15 +58,5 @@ def first(values: Scores) -> int:
     """`order(values)[0]` without sorting. Raises ValueError when there are no candidates."""
     if len(values) == 0:
         raise ValueError("planners.select: 0 candidates given, allowed: >= 1")
-    least = np.flatnonzero(values.violation == values.violation.min())
-    return int(least[values.cost[least].argmin()])
-
-
-def best(evaluation: Evaluation) -> int:
-    """The index of the candidate to publish."""
-    return first(scores(evaluation))
-
-
-def ranking(evaluation: Evaluation) -> Tensor:
-    """All indices (N,) int64, best first; the elites are its first k."""
-    return torch.from_numpy(order(scores(evaluation)))
+    least = values.violation == values.violation.min()
+    return int(np.where(least, values.cost, np.inf).argmin())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
 from dm_control.suite import reacher as dm
 from torch import Tensor
 
@@ -22,9 +23,8 @@ def _spec():
 
 def _touch(trajectory: Trajectory, _: TaskParams, radius: float) -> Tensor:
     signals = trajectory.signals
-    to_target = signals.after("geom_position/target") - signals.after("geom_position/finger")
-    distance = to_target[..., :2].norm(dim=-1)
-    return (distance <= radius + _FINGER).to(distance.dtype)
+    to_target = signals.after("geom_position/target")[..., :2] - signals.after("geom_position/finger")[..., :2]
+    return (torch.linalg.vector_norm(to_target, dim=-1) <= radius + _FINGER).double()
 
 
 _PARAMS = ("geom_pos", "geom_size")

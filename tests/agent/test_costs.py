@@ -146,7 +146,7 @@ class Tail:
         return torch.arange(trajectory.actions.shape[0], dtype=torch.float64)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=4))
 def test_the_objective_is_the_weighted_sum(terms: list[tuple[float, float]]) -> None:
     objective = Objective(tuple((weight, Constant(value)) for weight, value in terms))

@@ -79,7 +79,7 @@ def test_begin_closes_what_is_under_way() -> None:
     assert [len(episode) for episode in memory.episodes] == [2, 1]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 6), max_size=8), st.integers(1, 5))
 def test_only_the_last_episodes_are_kept(lengths: list[int], capacity: int) -> None:
     memory = remembered(lengths, capacity)
@@ -94,7 +94,7 @@ def test_capacity_must_be_positive() -> None:
         Memory(0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 7), max_size=5), st.integers(1, 8), st.integers(1, 4))
 def test_windows_are_all_stretches_that_fit(lengths: list[int], length: int, stride: int) -> None:
     memory = remembered(lengths)
@@ -111,7 +111,7 @@ def test_windows_are_all_stretches_that_fit(lengths: list[int], length: int, str
         assert_array_equal(window.margins, episode.margins[steps])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.integers(1, 7), min_size=1, max_size=5),
     st.integers(1, 40),
@@ -150,7 +150,7 @@ def test_a_dimension_that_never_changes_does_not_divide_by_zero() -> None:
 # --- files -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 6), max_size=5), st.integers(1, 6), st.integers(0, 3), st.integers(0, 1000))
 def test_a_file_holds_every_bit(tmp_path: Path, lengths: list[int], capacity: int, guardrails: int, seed: int) -> None:
     memory = remembered(lengths, capacity, seed, guardrails)
@@ -188,7 +188,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_file_cut_short_is_refused(tmp_path: Path, saved: bytes, share: float) -> None:
     path = tmp_path / "cut"
@@ -197,7 +197,7 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, saved: bytes, share: float)
         Memory.load(path)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
 def test_a_damaged_file_is_read_or_refused_never_worse(tmp_path: Path, saved: bytes, share: float, value: int) -> None:
     damaged = bytearray(saved)
@@ -213,7 +213,7 @@ def test_a_damaged_file_is_read_or_refused_never_worse(tmp_path: Path, saved: by
         assert len(episode.costs) == len(episode.margins) == len(episode)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200))
 def test_any_other_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other"

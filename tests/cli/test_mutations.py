@@ -149,7 +149,7 @@ def test_the_base_is_valid(tmp_path: Path) -> None:
         assert len(episode.run(agent, env, monitor, loaded.seed, 0, frames=1).steps) == 1
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=250, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(config=mutated())
 def test_mutated_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
     _one_step(config, tmp_path_factory.getbasetemp() / "mutated.yaml")
@@ -245,13 +245,13 @@ plausible = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=150, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(config=plausible)
 def test_plausible_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
     _one_step(config, tmp_path_factory.getbasetemp() / "plausible.yaml")
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(data=st.one_of(st.binary(max_size=40), st.text(max_size=40).map(str.encode)))
 def test_any_bytes_are_refused(data: bytes, tmp_path_factory: Any) -> None:
     file = tmp_path_factory.getbasetemp() / "bytes.yaml"

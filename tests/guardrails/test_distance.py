@@ -53,7 +53,7 @@ def check(params: dict, point: tuple, surface: np.ndarray, inside: bool, spacing
         assert (found < 0) == inside
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(points, points, st.tuples(size, size, size), st.floats(-4, 4))
 def test_box(point: tuple, center: tuple, half: tuple, yaw: float) -> None:
     c, s = np.cos(yaw), np.sin(yaw)
@@ -65,7 +65,7 @@ def test_box(point: tuple, center: tuple, half: tuple, yaw: float) -> None:
     check(params, point, surface, bool((np.abs(local) < half).all()), spacing)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(points, points, size)
 def test_sphere(point: tuple, center: tuple, radius: float) -> None:
     inside = bool(np.linalg.norm(np.subtract(point, center)) < radius)
@@ -73,7 +73,7 @@ def test_sphere(point: tuple, center: tuple, radius: float) -> None:
     check(params, point, sphere_surface(radius) + center, inside, 0.05 * radius)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(points, points, size, size)
 def test_cylinder(point: tuple, center: tuple, radius: float, height: float) -> None:
     x, y, z = np.subtract(point, center)
@@ -95,7 +95,7 @@ def zones(draw: st.DrawFn) -> dict:
     return zone
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(["keep_out", "keep_in"]),
     zones(),
@@ -123,7 +123,7 @@ def test_at_least_as_strict_never_lies(kind: str, a: dict, b: dict, clearance: f
 bound = st.none() | st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(bound, bound, bound, bound)
 def test_bounds_never_lie(lower: float | None, upper: float | None, low: float | None, up: float | None) -> None:
     rule = resolve("joint_position")

@@ -6,11 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planners.problem import Evaluation, Limits
-from planners.select import best, ranking, scores
+from planners.select import first, order, scores
 
 number = st.one_of(st.integers(-3, 3).map(float), st.sampled_from([math.nan, math.inf, -math.inf]))
 row = st.tuples(number, st.lists(number, min_size=2, max_size=2), st.booleans())
 LIMITS = Limits(torch.tensor([0.0, 1.0]).double(), torch.tensor([1.0, 4.0]).double())
+
+
+def best(evaluation):
+    return first(scores(evaluation))
 
 
 def evaluation(rows, guardrails=2):
@@ -36,7 +40,7 @@ def place(row):
 @given(st.lists(row, min_size=1, max_size=12))
 def test_ranking_is_the_order(rows):
     expected = sorted(range(len(rows)), key=lambda i: place(rows[i]))  # stable: ties keep their order
-    assert ranking(evaluation(rows)).tolist() == expected
+    assert order(scores(evaluation(rows))).tolist() == expected
     assert best(evaluation(rows)) == expected[0]
 
 
