@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +30,7 @@ from envs.requests import Request
 from envs.sizes import check_guardrails, check_residuals
 from envs.task import Interface, Task
 from envs.variants import Variant
+from envs.zones import declared
 from planners import registry as planners
 from planners.problem import Budget
 from worldmodels import registry as models
@@ -104,6 +106,7 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
     """
     task = task or registry.load(config.task)
     interface = interface or task.interface()
+    task = replace(task, spec=declared(task.spec, config.zones, "zones"))
     rules = guardrails(config)
     # Before anything is simulated: what does not fit the model is named by where it was written.
     check_residuals(task.spec(), config.cost.residuals, "cost.residuals")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from envs.residuals import Residual
+from envs.zones import Zone
 
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 Deviation = Annotated[FiniteFloat, Field(ge=1e-9, le=1e9)]  # squared and inverted, so it stays far from overflow
@@ -156,6 +157,7 @@ class Config(Closed):
     cost: CostConfig = CostConfig()
     planner: PlannerConfig = PlannerConfig()
     back_up: BackUpConfig | None = None
+    zones: dict[str, Zone] = Field(default_factory=dict, description="added to the model, for zone_distance signals")
     guardrails: tuple[dict[str, Any], ...] = ()
     configurator: ConfiguratorConfig = ConfiguratorConfig()
     memory: MemoryConfig = MemoryConfig()

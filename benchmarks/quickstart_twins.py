@@ -4,7 +4,7 @@
     python -m benchmarks.quickstart_twins --table
 
 Rows go to `benchmarks/results/quickstart_twins.jsonl`. Solved: at the last step the point mass lies in
-the target, which is where the task's reward is at least 0.8.
+the target, which is where the task's reward is at least 0.8, and at the first step it did not.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measure(twin: str, index: int) -> dict[str, Any]:
         "violation_steps": sum(step.violated for step in result.steps),
         "min_margin": min(float(step.margin.min()) for step in result.steps),
         "interventions": sum(step.intervened for step in result.steps),
-        "solved": result.steps[-1].reward >= SOLVED,
+        "solved": result.steps[-1].reward >= SOLVED and result.steps[0].reward < SOLVED,
         "frames": len(result.steps),
         "guardrails_sha256": judge.digest,
     }

@@ -21,6 +21,7 @@ from agent import build, episode, statistics
 from agent.load import load
 from agent.row import Steps, row_of
 from benchmarks import rows, scripted
+from envs.physics import cpus
 
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk", "reacher-easy", "ball_in_cup-catch", "finger-spin")
 AGENTS = ("telos", "random", "do_nothing")
@@ -35,9 +36,9 @@ TARGETS = {
 OUT = rows.RESULTS / "returns.jsonl"
 
 
-def measure(name: str, agent_name: str, seed: int) -> dict[str, Any]:
-    """One episode of 1,000 frames (the environment's own limit) as a row."""
-    config = load(task=f"dm_control/{name}-v0", overrides={"seed": seed})
+def measure(name: str, agent_name: str, seed: int, threads: int) -> dict[str, Any]:
+    """One episode of 1,000 frames (the environment's own limit) as a row; threads change its times alone."""
+    config = load(task=f"dm_control/{name}-v0", overrides={"seed": seed, "threads": threads})
     env = build.environment(config)
     try:
         judge = build.monitor(config, env)
@@ -48,7 +49,7 @@ def measure(name: str, agent_name: str, seed: int) -> dict[str, Any]:
             steps = Steps.of(result, agent.memory.episodes[-1].states[0], env.interface.control_period)
             row = json.loads(row_of(config, agent, result, steps, 0).line())
             seconds = (time.perf_counter() - clock) / len(steps)
-            return {"agent": "telos", "seconds_per_decision": round(seconds, 5), **row}
+            return {"agent": "telos", "threads": threads, "seconds_per_decision": round(seconds, 5), **row}
         script: scripted.Script = "random" if agent_name == "random" else "do_nothing"
         played = scripted.run(script, env, judge, seed, 0, env.interface.frame_limit)
         return {
@@ -77,8 +78,8 @@ def table(found: list[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
     lines = [
         "| task | target | telos, mean [95 %] | worst seed | seeds | random | do nothing | CEM (PlaNet) "
-        "| physics steps / decision | s / decision | in C | violations |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| physics steps / decision, search + gate | s / decision | threads | in C | violations |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in TASKS:
         mine = [row for row in found if row["task"] == f"dm_control/{name}-v0"]
@@ -93,7 +94,9 @@ def table(found: list[dict[str, Any]]) -> str:
             f"| {name} | {TARGETS[name]:.0f} | {estimate.mean:.1f}{interval} | {min(returns['telos']):.1f} "
             f"| {len(ours)} | {plain['random']} | {plain['do_nothing']} | {published(name)} "
             f"| {max(row['physics_steps_per_decision'] for row in ours):,.0f} "
+            f"+ {max(row['gate_steps_per_decision'] for row in ours):,.0f} "
             f"| {sum(row['seconds_per_decision'] for row in ours) / len(ours):.3f} "
+            f"| {', '.join(sorted({str(row['threads']) for row in ours}))} "
             f"| {sum(row['simulator_fraction'] for row in ours) / len(ours):.1%} "
             f"| {sum(row['violation_steps'] for row in ours)} |"
         )
@@ -105,6 +108,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS)
     parser.add_argument("--agents", nargs="*", default=list(AGENTS), choices=AGENTS)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=cpus())
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
@@ -116,7 +120,7 @@ def main() -> None:
                 for agent in options.agents:
                     if (f"dm_control/{name}-v0", agent, seed) in rows.done(rows.read(options.out), keys):
                         continue
-                    row = measure(name, agent, seed)
+                    row = measure(name, agent, seed, options.threads)
                     rows.append(options.out, row)
                     print(f"{name} {agent} seed {seed}: {row['return']:.1f}", flush=True)
     print(table(rows.read(options.out)))

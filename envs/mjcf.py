@@ -15,6 +15,8 @@
     guardrails:
       - {kind: keep_out, …}
     back_up: {seconds: 1.0, rest_speed: 0.05, gain: 2.0}
+    zones:
+      pillar: {shape: cylinder, center: [0.5, 0.0, 0.3], radius: 0.1, height: 0.6}
 
 The reward of a step is `alive` minus the sum of the terms' costs (`envs.residuals.Residual`: weight ×
 norm of a residual, as in MJPC). A `tolerance` term costs weight × (1 − tolerance), so that one of
@@ -37,6 +39,7 @@ from envs.mjcf_config import Bound, MjcfConfig, Range, Reset, Stop
 from envs.residuals import Residual
 from envs.sizes import check_component, check_residuals, readable, sizes
 from envs.task import Task
+from envs.zones import declared
 
 
 def parse(path: str | Path) -> MjcfConfig:
@@ -68,7 +71,7 @@ def load(path: str | Path) -> Task:
     """
     config = parse(path)
     model_path = Path(path).parent / config.model
-    spec = partial(mjcf_file.read_spec, path, model_path)
+    spec = declared(partial(mjcf_file.read_spec, path, model_path), config.zones, f"{path}: zones")
     substeps = _check_against_model(path, config, spec())
     return Task(
         id=str(path),

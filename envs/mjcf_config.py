@@ -14,6 +14,7 @@ from envs.residuals import Residual
 from envs.signals import request
 from envs.task import TaskParams
 from envs.trajectory import Trajectory
+from envs.zones import Zone
 
 
 class _Closed(BaseModel):
@@ -100,6 +101,7 @@ class MjcfConfig(_Closed):
     termination: tuple[Bound, ...] = ()
     guardrails: tuple[dict[str, Any], ...] = ()  # untouched; built by envs.guardrails.registry.build
     back_up: Stop | None = None
+    zones: dict[str, Zone] = {}  # sites added to the model, for `zone_distance` signals
 
     @model_validator(mode="after")
     def _check(self) -> MjcfConfig:

@@ -238,12 +238,8 @@ class BatchPhysics:
         state: dict[str, Tensor] = {}
         interval: dict[str, Tensor] = {}
         for reading in filter(self._belongs_to_a_state, self.readings):
-            columns = slice(reading.start, reading.start + reading.size)
-            if reading.source == "state":
-                values = np.array(start[None, columns])
-            else:
-                values = np.array(pool.batch.bind("sensordata")[:, columns])
-            value = torch.from_numpy(values)[:, None]
+            source = start[None] if reading.source == "state" else pool.batch.bind("sensordata")
+            value = reading.value(np.array(source[:, reading.columns]))[:, None]
             if reading.request.at == "state":
                 state[reading.request.name] = value.expand(1, 2, -1)
             else:
@@ -287,7 +283,7 @@ class BatchPhysics:
         if self._states:
             rows = self._state_rows(pool, start, number, horizon).numpy()
         for reading in self.readings:
-            name, columns = reading.request.name, slice(reading.start, reading.start + reading.size)
+            name = reading.request.name
             if reading.source in ("raw", "post_constraint"):
                 if pool.again is not None and reading.source == "post_constraint":
                     values = pool.again.values
@@ -300,13 +296,14 @@ class BatchPhysics:
             elif reading.request.at == "state":
                 source = rows if reading.source == "state" else at_states
                 assert source is not None
-                state[name] = torch.from_numpy(source[:, :, columns])
+                state[name] = reading.value(source[:, :, reading.columns])
             else:
-                interval[name] = torch.from_numpy(self._inside(pool, reading, columns, number, horizon))
+                interval[name] = reading.value(self._inside(pool, reading, number, horizon))
         return Signals(MappingProxyType(state), MappingProxyType(interval))
 
-    def _inside(self, pool: _Pool, reading: signals.Reading, columns: slice, number: int, horizon: int) -> np.ndarray:
-        """A signal at every substep, (N,H,K,D): forces in it, everything else at its end."""
+    def _inside(self, pool: _Pool, reading: signals.Reading, number: int, horizon: int) -> np.ndarray:
+        """A reading's columns at every substep, (N,H,K,·): forces in it, everything else at its end."""
+        columns = reading.columns
         if reading.source == "control":
             values = pool.control.copy()
         elif reading.source == "state":

@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import mujoco
 import mujoco.batch
+import numpy as np
+import torch
+from torch import Tensor
 
-from envs import contact_wrench
+from envs import contact_wrench, zones
 from envs.errors import TelosError
 from envs.requests import Request
 
@@ -28,7 +31,7 @@ class Kind:
     """One kind of signal."""
 
     unit: str
-    objects: str  # what it is measured on: joint, actuator, body, site, geom, sensor, field, or ""
+    objects: str  # what it is measured on: joint, actuator, body, site, geom, zone, sensor, field, or ""
     sensor: str = ""  # mjtSensor suffix
     objtype: str = ""  # mjtObj suffix
     source: Source = "sensor"
@@ -68,16 +71,19 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "geom_y_axis": Kind("1", "geom", "FRAMEYAXIS", "GEOM"),
         "geom_z_axis": Kind("1", "geom", "FRAMEZAXIS", "GEOM"),
         "geom_distance": Kind("m", "geom", "GEOMDIST", "GEOM"),
+        "zone_distance": Kind("m", "zone", "FRAMEPOS"),
         "contact_force": Kind("N", "body", "CONTACT", "BODY", force=True),
         "sensor": Kind("the sensor's own", "sensor"),
         "raw": Kind("MjData's own", "field", source="raw"),
         "post_constraint": Kind("N·m | N", "field", source="post_constraint"),
     }
 )
-"""`contact_force` is the net force (N, world frame) that all contacts exert on a body. `raw/FIELD` is
-an MjData field as it stands after `mj_step`, which an environment may read although it lags;
-`post_constraint/FIELD` one as it stands where `mj_rnePostConstraint` follows (envs.contact_wrench)."""
+"""`zone_distance/ZONE/POINT` is the distance of a point, such as `site_position/tip`, to the surface of a zone
+(envs.zones), negative inside. `contact_force` is the net force (N, world frame) that all contacts exert on a
+body. `raw/FIELD` is an MjData field as it stands after `mj_step`, which an environment may read although it
+lags; `post_constraint/FIELD` one as it stands where `mj_rnePostConstraint` follows (envs.contact_wrench)."""
 
+_POINTS = ("body_position", "inertial_position", "site_position", "geom_position")
 _SCALAR_JOINTS = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)  # one position, one velocity
 GEOM_DISTANCE_CUTOFF = 10.0  # m; a larger distance reads as this one
 _NETFORCE = (1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3, 1)  # data bits, reduce=netforce, num=1
@@ -90,9 +96,20 @@ class Reading:
     request: Request
     source: Source
     start: int = 0  # first column in sensordata, the state row, or the control
-    size: int = 1
+    size: int = 1  # D
+    zone: Mapping[str, Any] | None = None  # zone_distance: the zone in its site's frame, where sensordata has the point
     field: str = ""  # raw, post_constraint: MjData field
     velocity_start: int = 0  # power: column of the actuator's velocity
+
+    @property
+    def columns(self) -> slice:
+        """Where it stands in sensordata, the state row, or the control."""
+        return slice(self.start, self.start + (self.size if self.zone is None else 3))
+
+    def value(self, read: np.ndarray) -> Tensor:
+        """The signal (…,D) of what those columns hold."""
+        values = torch.from_numpy(read)
+        return values if self.zone is None else zones.signed_distance(self.zone, values)
 
 
 def parse(name: str) -> tuple[str, tuple[str, ...]]:
@@ -104,6 +121,12 @@ def parse(name: str) -> tuple[str, tuple[str, ...]]:
     kind, *objects = name.split("/")
     if kind not in KINDS:
         raise TelosError.unknown(f"signal {name!r}", kind, KINDS)
+    if kind == "zone_distance":
+        zone, _, point = "/".join(objects).partition("/")
+        if not zone or point.split("/")[0] not in _POINTS or not point.partition("/")[2]:
+            points = ", ".join(f"{known}/…" for known in _POINTS)
+            raise TelosError("signal", repr(name), f"zone_distance/ZONE/POINT, a POINT being one of {points}")
+        return kind, (zone, point)
     wanted = 0 if not KINDS[kind].objects else 2 if kind == "geom_distance" else 1
     if wanted == 1 and len(objects) > 1:
         objects = ["/".join(objects)]  # names inside a model may hold a slash
@@ -133,13 +156,15 @@ def names_of(spec: mujoco.MjSpec, objects: str) -> list[str]:
 
 
 def available(spec: mujoco.MjSpec) -> dict[str, str]:
-    """Every signal of a model with its unit (`geom_distance` once, for any pair)."""
+    """Every signal of a model with its unit (`geom_distance` and `zone_distance` once, for any pair)."""
     found: dict[str, str] = {}
     for kind, meaning in KINDS.items():
         if not meaning.objects:
             found[kind] = meaning.unit
         elif kind == "geom_distance":
             found["geom_distance/GEOM/GEOM"] = meaning.unit
+        elif kind == "zone_distance":
+            found |= {"zone_distance/SITE/POINT": meaning.unit} if names_of(spec, "site") else {}
         elif meaning.objects != "field":
             for name in names_of(spec, meaning.objects):
                 found[f"{kind}/{name}"] = meaning.unit
@@ -160,6 +185,11 @@ def check(spec: mujoco.MjSpec, request: Request) -> None:
     elif meaning.source == "raw":
         if objects[0] not in mujoco.batch.DATA_FIELDS:
             raise TelosError.unknown(f"signal {request.name!r}", objects[0], mujoco.batch.DATA_FIELDS)
+    elif kind == "zone_distance":
+        sites = names_of(spec, "site")
+        if objects[0] not in sites:
+            raise TelosError.unknown(f"signal {request.name!r}", objects[0], sites)
+        check(spec, Request(objects[1], request.at))
     elif meaning.objects:
         names = names_of(spec, meaning.objects)
         for name in objects:
@@ -181,7 +211,11 @@ def add_sensors(spec: mujoco.MjSpec, requests: Iterable[Request]) -> dict[str, s
         if name in added:
             return
         options: dict[str, object] = {}
-        if sensor == "GEOMDIST":
+        if name.startswith("zone_distance/"):  # where the point lies, as seen from the zone
+            kind, (point,) = parse(objects[1])
+            options = {"reftype": mujoco.mjtObj.mjOBJ_SITE, "refname": objects[0]}
+            objtype, objects = KINDS[kind].objtype, (point,)
+        elif sensor == "GEOMDIST":
             options = {
                 "reftype": mujoco.mjtObj.mjOBJ_GEOM,
                 "refname": objects[1],
@@ -221,7 +255,7 @@ def layout(model: mujoco.MjModel, requests: Iterable[Request]) -> tuple[Reading,
     """Where each request is read in the compiled model that `add_sensors` prepared.
 
     Raises:
-        TelosError: a sensor of the acceleration stage asked for at the states.
+        TelosError: a sensor of the acceleration stage asked for at the states, or a zone of another shape.
     """
     state_start, offsets = 0, {}
     for name, size in (("time", 1), ("qpos", model.nq), ("qvel", model.nv), ("act", model.na)):
@@ -255,5 +289,8 @@ def layout(model: mujoco.MjModel, requests: Iterable[Request]) -> tuple[Reading,
                     given="asked for at the states",
                     allowed="an acceleration-stage sensor belongs to a step: granularity 'substep'",
                 )
-            readings.append(Reading(request, source, start, size))
+            if kind == "zone_distance":
+                readings.append(Reading(request, source, start, zone=zones.local(model, objects[0])))
+            else:
+                readings.append(Reading(request, source, start, size))
     return tuple(readings)

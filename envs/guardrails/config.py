@@ -10,16 +10,15 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from envs.guardrails.guardrail import Guardrail, Value
 from envs.requests import Request
+from envs.zones import Number, Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Numbers are strict ("1.0" and true are not numbers) and finite; text must not be empty.
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
+__all__ = ["GuardrailConfig", "Name", "NotNegative", "Number", "Params", "Positive"]
+
 NotNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
 Name = Annotated[str, StringConstraints(strict=True, min_length=1)]
-Vector3 = tuple[Number, Number, Number]
 
 Params = Mapping[str, Any]  # a guardrail's rule, by name
 

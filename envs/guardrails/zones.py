@@ -2,72 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field
-
-from envs.guardrails.config import GuardrailConfig, Name, NotNegative, Number, Params, Positive, Vector3
+from envs.guardrails.config import GuardrailConfig, Name, NotNegative, Params, Positive
 from envs.guardrails.guardrail import Value
+from envs.zones import Box, Cylinder, Zone, signed_distance
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Box(BaseModel, extra="forbid", frozen=True):
-    """A box, turned about the world's z."""
-
-    shape: Literal["box"] = "box"
-    center: Vector3  # m, world
-    half_sizes: tuple[Positive, Positive, Positive]  # m
-    yaw: Number = 0.0  # rad
-
-
-class Sphere(BaseModel, extra="forbid", frozen=True):
-    shape: Literal["sphere"] = "sphere"
-    center: Vector3  # m, world
-    radius: Positive  # m
-
-
-class Cylinder(BaseModel, extra="forbid", frozen=True):
-    """An upright cylinder."""
-
-    shape: Literal["cylinder"] = "cylinder"
-    center: Vector3  # m, world, half-way up
-    radius: Positive  # m
-    height: Positive  # m, from end to end
-
-
-Zone = Annotated[Box | Sphere | Cylinder, Field(discriminator="shape")]
 _SIZES = ("half_sizes", "radius", "height", "clearance")
-
-
-def signed_distance(params: Params, points: Tensor) -> Tensor:
-    """Exact Euclidean distance of points (…,3) to a zone's surface, (…,1) in m; negative inside."""
-    offset = points - points.new_tensor(params["center"])
-    if params["shape"] == "sphere":
-        return offset.norm(dim=-1, keepdim=True) - params["radius"]
-    if params["shape"] == "cylinder":
-        radial = offset[..., :2].norm(dim=-1, keepdim=True) - params["radius"]
-        axial = offset[..., 2:].abs() - 0.5 * params["height"]
-        beyond, deepest = _join(radial, axial), radial.maximum(axial)
-    elif params["shape"] == "box":
-        if params["yaw"] != 0.0:
-            c, s = math.cos(params["yaw"]), math.sin(params["yaw"])
-            offset = offset @ points.new_tensor(((c, -s, 0.0), (s, c, 0.0), (0.0, 0.0, 1.0)))
-        beyond = offset.abs() - points.new_tensor(params["half_sizes"])
-        deepest = beyond.amax(-1, keepdim=True)
-    else:
-        raise ValueError(f"no signed distance for shape {params['shape']!r}")
-    # Outside only the positive parts count; inside the nearest face does. All of these let NaN through, and
-    # `norm`, unlike hypot and sqrt, has a finite gradient at zero.
-    return beyond.clamp(min=0).norm(dim=-1, keepdim=True) + deepest.clamp(max=0)
-
-
-def _join(*parts: Tensor) -> Tensor:
-    import torch
-
-    return torch.cat(parts, dim=-1)
 
 
 def _same_place(new: Params, old: Params) -> bool:

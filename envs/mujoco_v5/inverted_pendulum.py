@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from envs.backup import BackUp
 from envs.mujoco_v5.adapter import gym_task
 from envs.task import Task, TaskParams, at_states
 from envs.trajectory import Trajectory
+
+_BRAKE = BackUp(seconds=0.8, rest_speed=0.1, gain=3.0, joints=("slider",))  # the pole falls
 
 
 def _reward(trajectory: Trajectory, params: TaskParams) -> Tensor:
@@ -21,4 +24,4 @@ def _termination(trajectory: Trajectory, _: TaskParams) -> Tensor:
 
 def inverted_pendulum() -> Task:
     """Keep the pole within 0.2 rad of upright."""
-    return gym_task("InvertedPendulum-v5", _reward, at_states("qpos", "qvel"), termination=_termination)
+    return gym_task("InvertedPendulum-v5", _reward, at_states("qpos", "qvel"), termination=_termination, back_up=_BRAKE)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from envs.backup import BackUp
 from envs.mujoco_v5.adapter import body, gym_task
 from envs.task import Task, TaskParams, at_states, in_steps
 from envs.trajectory import Trajectory
 
 _ID = "Pusher-v5"
+_ARM = ("shoulder_pan", "shoulder_lift", "upper_arm_roll", "elbow_flex", "forearm_roll", "wrist_flex", "wrist_roll")
+_BRAKE = BackUp(seconds=1.0, rest_speed=0.2, gain=1.0, joints=tuple(f"r_{name}_joint" for name in _ARM))
 
 
 def _reward(trajectory: Trajectory, _: TaskParams) -> Tensor:
@@ -24,4 +27,4 @@ def _reward(trajectory: Trajectory, _: TaskParams) -> Tensor:
 
 def pusher() -> Task:
     """Push the cylinder to the goal with the arm's tip."""
-    return gym_task(_ID, _reward, (*at_states("raw/xpos"), *in_steps("ctrl")))
+    return gym_task(_ID, _reward, (*at_states("raw/xpos"), *in_steps("ctrl")), back_up=_BRAKE)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from envs.backup import BackUp
 from envs.mujoco_v5.adapter import body, gym_task
 from envs.task import Task, TaskParams, at_states, in_steps
 from envs.trajectory import Trajectory
 
 _ID = "Reacher-v5"
+_BRAKE = BackUp(seconds=1.0, rest_speed=0.1, gain=0.3, joints=("joint0", "joint1"))
 
 
 def _reward(trajectory: Trajectory, _: TaskParams) -> Tensor:
@@ -24,4 +26,4 @@ def _reward(trajectory: Trajectory, _: TaskParams) -> Tensor:
 
 def reacher() -> Task:
     """Bring the fingertip to the target."""
-    return gym_task(_ID, _reward, (*at_states("raw/xpos"), *in_steps("ctrl")))
+    return gym_task(_ID, _reward, (*at_states("raw/xpos"), *in_steps("ctrl")), back_up=_BRAKE)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from envs.backup import BackUp
 from envs.mujoco_v5.adapter import gym_task
 from envs.task import Task, TaskParams, at_states, in_steps
 from envs.trajectory import Trajectory
+
+_DRIFT = BackUp(seconds=2.0, rest_speed=0.3, gain=0.1)  # the water does the rest
 
 
 def _reward(trajectory: Trajectory, _: TaskParams) -> Tensor:
@@ -17,4 +20,4 @@ def _reward(trajectory: Trajectory, _: TaskParams) -> Tensor:
 
 def swimmer() -> Task:
     """Swim forwards as fast as possible."""
-    return gym_task("Swimmer-v5", _reward, (*at_states("qpos"), *in_steps("ctrl")))
+    return gym_task("Swimmer-v5", _reward, (*at_states("qpos"), *in_steps("ctrl")), back_up=_DRIFT)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dm_control.suite import ball_in_cup as dm
 from torch import Tensor
 
+from envs.backup import BackUp
 from envs.suite.adapter import suite_task, xml_spec
 from envs.task import Task, TaskParams, at_states
 from envs.trajectory import Trajectory
 
 _TARGET = 0.05  # m, half the side of the square inside the cup
 _BALL = 0.025  # m, radius
+
+_BRAKE = BackUp(seconds=1.5, rest_speed=0.2, gain=1.0, joints=("cup_x", "cup_z"))  # the ball may go on swinging
 
 
 def _spec():
@@ -26,4 +29,6 @@ def _catch(trajectory: Trajectory, _: TaskParams) -> Tensor:
 
 def catch() -> Task:
     """Have the ball in the cup; reward 0 or 1."""
-    return suite_task("ball_in_cup", "catch", _spec, _catch, at_states("site_position/target", "body_position/ball"))
+    return suite_task(
+        "ball_in_cup", "catch", _spec, _catch, at_states("site_position/target", "body_position/ball"), back_up=_BRAKE
+    )

@@ -7,6 +7,7 @@ from functools import partial
 from dm_control.suite import finger as dm
 from torch import Tensor
 
+from envs.backup import BackUp
 from envs.suite.adapter import suite_task, xml_spec
 from envs.task import Task, TaskParams, at_states
 from envs.trajectory import Trajectory
@@ -14,6 +15,7 @@ from envs.trajectory import Trajectory
 _SPIN_SPEED = 15.0  # rad/s, clockwise
 _EASY_TARGET = 0.07  # m, radius
 _HARD_TARGET = 0.03  # m, radius
+_BRAKE = BackUp(seconds=1.0, rest_speed=0.1, gain=0.03, joints=("proximal", "distal"))  # the body may go on spinning
 
 
 def _spec():
@@ -39,19 +41,37 @@ _TURN_REQUESTS = at_states("site_position/target", "site_position/tip")
 def spin() -> Task:
     """Keep the body spinning clockwise at 15 rad/s or more; reward 0 or 1."""
     return suite_task(
-        "finger", "spin", _spec, _spin, at_states("joint_velocity/hinge"), params=("dof_damping", "site_rgba")
+        "finger",
+        "spin",
+        _spec,
+        _spin,
+        at_states("joint_velocity/hinge"),
+        params=("dof_damping", "site_rgba"),
+        back_up=_BRAKE,
     )
 
 
 def turn_easy() -> Task:
     """Turn the body's tip into a target of 7 cm radius; reward 0 or 1."""
     return suite_task(
-        "finger", "turn_easy", _spec, partial(_turn, radius=_EASY_TARGET), _TURN_REQUESTS, params=_TURN_PARAMS
+        "finger",
+        "turn_easy",
+        _spec,
+        partial(_turn, radius=_EASY_TARGET),
+        _TURN_REQUESTS,
+        params=_TURN_PARAMS,
+        back_up=_BRAKE,
     )
 
 
 def turn_hard() -> Task:
     """Turn the body's tip into a target of 3 cm radius; reward 0 or 1."""
     return suite_task(
-        "finger", "turn_hard", _spec, partial(_turn, radius=_HARD_TARGET), _TURN_REQUESTS, params=_TURN_PARAMS
+        "finger",
+        "turn_hard",
+        _spec,
+        partial(_turn, radius=_HARD_TARGET),
+        _TURN_REQUESTS,
+        params=_TURN_PARAMS,
+        back_up=_BRAKE,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dm_control.suite import fish as dm
 from torch import Tensor
 
+from envs.backup import BackUp
 from envs.rewards import tolerance
 from envs.suite.adapter import suite_task, xml_spec
 from envs.task import Task, TaskParams, at_states
@@ -12,6 +13,7 @@ from envs.trajectory import Trajectory
 
 _TARGET = 0.04  # m, radius
 _MOUTH = 0.005  # m, radius
+_DRIFT = BackUp(seconds=1.5, rest_speed=0.3, gain=0.0)  # the water brakes
 
 
 def _spec():
@@ -33,10 +35,12 @@ def _swim(trajectory: Trajectory, _: TaskParams) -> Tensor:
 
 def upright() -> Task:
     """Turn upright."""
-    return suite_task("fish", "upright", _spec, _upright, at_states("body_z_axis/torso"), params=("geom_rgba",))
+    return suite_task(
+        "fish", "upright", _spec, _upright, at_states("body_z_axis/torso"), params=("geom_rgba",), back_up=_DRIFT
+    )
 
 
 def swim() -> Task:
     """Bring the mouth to the target, upright."""
     requests = at_states("body_z_axis/torso", "geom_position/mouth", "geom_position/target")
-    return suite_task("fish", "swim", _spec, _swim, requests, params=("geom_pos",))
+    return suite_task("fish", "swim", _spec, _swim, requests, params=("geom_pos",), back_up=_DRIFT)

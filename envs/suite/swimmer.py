@@ -7,6 +7,7 @@ from functools import partial
 from dm_control.suite import swimmer as dm
 from torch import Tensor
 
+from envs.backup import BackUp
 from envs.rewards import tolerance
 from envs.suite.adapter import suite_task, xml_spec
 from envs.task import Task, TaskParams, at_states
@@ -35,6 +36,7 @@ def _swimmer(links: int) -> Task:
         _near,
         at_states("geom_position/nose", "geom_position/target"),
         params=("geom_pos", "light_pos"),
+        back_up=BackUp(seconds=2.0, rest_speed=0.3, gain=0.1),  # the water does the rest
     )
 
 

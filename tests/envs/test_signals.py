@@ -392,7 +392,10 @@ def test_every_listed_signal_can_be_read(task_id):
     } <= listed.keys()
     assert all(listed.values())
     geoms = [model.geom(i).name for i in range(model.ngeom) if model.geom(i).name]
-    names = [name.replace("GEOM/GEOM", f"{geoms[0]}/{geoms[-1]}") for name in listed]
+    sites = [model.site(i).name for i in range(model.nsite) if model.site(i).name]
+    point = f"{sites[0]}/site_position/{sites[-1]}" if sites else ""
+    assert ("zone_distance/SITE/POINT" in listed) == bool(sites)
+    names = [name.replace("GEOM/GEOM", f"{geoms[0]}/{geoms[-1]}").replace("SITE/POINT", point) for name in listed]
 
     def at_a_state(name: str) -> bool:
         kind, _, item = name.partition("/")

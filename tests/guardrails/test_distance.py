@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from envs.guardrails import build
 from envs.guardrails.registry import resolve
-from envs.guardrails.zones import signed_distance
+from envs.zones import signed_distance
 
 coordinate = st.floats(-2, 2)
 size = st.floats(0.1, 1.5)
