@@ -70,6 +70,7 @@ class Agent:
         self._verdict: Verdict | None = None
         self._pending: tuple[np.ndarray, float, np.ndarray] | None = None  # until it is known where it led
         self._step = 0
+        self._begun = False
 
     def reset(self, seed: int = 0) -> None:
         """Begin an episode; the next `act` takes its first percept."""
@@ -78,6 +79,7 @@ class Agent:
         self.actor.reset(seed)
         self._belief = self._verdict = self._pending = self.decision = None
         self._step = 0
+        self._begun = True
 
     def act(self, observation: Any, snapshot: Snapshot | None = None, params: TaskParams | None = None) -> np.ndarray:
         """The action (A,) in [-1,1] for this percept.
@@ -91,6 +93,8 @@ class Agent:
             GuardrailTampered: the guardrails are not those the agent was built with.
             ValueError: perception without the snapshot or the instruction it needs.
         """
+        if not self._begun:
+            raise TelosError("Agent.act", "before reset", "agent.reset(seed) at the beginning of every episode")
         clock = time.perf_counter()
         # Asked of the class: an object that only looks like a set would answer for itself.
         Guardrails.verify(self.guardrails, self.digest)

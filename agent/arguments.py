@@ -60,7 +60,7 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         for word in arguments:
             _once(f"telos {arguments[0]}", word.partition("=")[0], given)
         return arguments, {}
-    own = ("--task", "--out", "--help")
+    own = ("--task", "--out", "--workers", "--ray", "--help")
     rest, overrides, words = ["run"], {}, iter(arguments[1:])
     for word in words:
         name, equals, value = word.partition("=")

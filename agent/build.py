@@ -9,11 +9,11 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from agent.actor import Actor
+from agent.actor import Actor, Policy
 from agent.agent import Agent
 from agent.config import Config, CostConfig, RuleConfig
 from agent.configurator import Configurator, Rule, Settings
-from agent.costs import ActionRate, Cost, Doubt, Effort, Objective, TaskCost
+from agent.costs import ActionRate, Cost, Critic, Doubt, Effort, Objective, TaskCost
 from agent.estimator import StateEstimator
 from agent.gate import Gate
 from agent.memory import Memory
@@ -82,7 +82,7 @@ def monitor(config: Config, env: Environment) -> Monitor:
     return Monitor(env.task, env.interface, guardrails(config), env.variant)
 
 
-def objective(config: CostConfig, task: Task) -> tuple[tuple[str, ...], Objective]:
+def objective(config: CostConfig, task: Task, critic: Critic | None = None) -> tuple[tuple[str, ...], Objective]:
     """The cost terms by name, and the objective they make."""
     terms: list[tuple[str, float, Cost]] = [("task", config.task, TaskCost(task))]
     terms += [(f"residuals[{i}]", 1.0, residual) for i, residual in enumerate(config.residuals)]
@@ -92,14 +92,22 @@ def objective(config: CostConfig, task: Task) -> tuple[tuple[str, ...], Objectiv
         ("doubt", config.doubt, Doubt()),
     )
     terms += named
-    return tuple(name for name, _, _ in terms), Objective(tuple((weight, cost) for _, weight, cost in terms))
+    return tuple(name for name, _, _ in terms), Objective(tuple((weight, cost) for _, weight, cost in terms), critic)
 
 
-def agent(config: Config, task: Task | None = None, interface: Interface | None = None) -> Agent:
+def agent(
+    config: Config,
+    task: Task | None = None,
+    interface: Interface | None = None,
+    critic: Critic | None = None,
+    policy: Policy | None = None,
+) -> Agent:
     """Wire the six modules.
 
     Args:
         task, interface: those of an environment that exists already; made from the config where None.
+        critic: what is to come beyond the horizon; nothing where None.
+        policy: Mode-1, which proposes candidates to the planner.
 
     Raises:
         TelosError: whatever in the config does not fit the task.
@@ -111,7 +119,7 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
     # Before anything is simulated: what does not fit the model is named by where it was written.
     check_residuals(task.spec(), config.cost.residuals, "cost.residuals")
     check_guardrails(task.spec(), rules)
-    names, costs = objective(config.cost, task)
+    names, costs = objective(config.cost, task, critic)
     model = _model(config, task, interface, (*costs.requests, *rules.requests))
     settings = Settings(
         config.planner.kind,
@@ -125,7 +133,7 @@ def agent(config: Config, task: Task | None = None, interface: Interface | None 
         if rule.planner is not None:
             where = f"configurator.rules[{index}]"
             _check_planner(rule.planner, rule.planner_params, f"{where}.planner", f"{where}.planner_params")
-    actor = Actor(settings.planner, settings.planner_params)
+    actor = Actor(settings.planner, settings.planner_params, policy)
     return Agent(
         _perception(config, task, interface),
         model,

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -21,6 +21,8 @@ from envs.errors import TelosError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from agent.rollouts import Rollouts
 
 Status = int
 FAILED, INTERRUPTED = 2, 130
@@ -52,6 +54,10 @@ class Run:
     """How many."""
     out: Annotated[Path | None, Arg(metavar="DIR", help_behavior_hint="")] = None
     """A new or empty run directory; runs/TASK-PLANNER-seedN where not given."""
+    workers: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
+    """Run episodes in N processes (Ray); in this one where not given. The rows are the same."""
+    ray: Annotated[str | None, Arg(metavar="ADDRESS", help_behavior_hint="")] = None
+    """Run them on a Ray cluster that runs: HOST:PORT, or auto."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
         quiet_gl(video=overrides.get("video") is not False)
@@ -59,7 +65,8 @@ class Run:
         from agent.load import load
 
         config = load(self.preset, self.task, overrides)
-        return _told(run.run(config, self.out, _console()).path)
+        with _rollouts(self.workers, self.ray, config.threads) as rollouts:
+            return _told(run.run(config, self.out, _console(), rollouts).path)
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,18 @@ class Resume:
 
     dir: Annotated[Positional[Path], Arg(metavar="DIR")]
     """A run directory."""
+    workers: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
+    """As for `telos run`."""
+    ray: Annotated[str | None, Arg(metavar="ADDRESS", help_behavior_hint="")] = None
+    """As for `telos run`."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
         quiet_gl(video=True)
         from agent import run
+        from agent.rundir import RunDir
 
-        return _told(run.resume(self.dir, _console()).path)
+        with _rollouts(self.workers, self.ray, RunDir.open(self.dir).config.threads) as rollouts:
+            return _told(run.resume(self.dir, _console(), rollouts).path)
 
 
 @dataclass(frozen=True)
@@ -211,6 +224,23 @@ def _terminable() -> Any:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _rollouts(workers: int | None, address: str | None, threads: int | None) -> Iterator[Rollouts]:
+    """Who runs the episodes: this process, or Ray where workers or a cluster are asked for."""
+    from agent.rollouts import Serial
+
+    if workers is None and address is None:
+        yield Serial()
+        return
+    from agent.ray_rollouts import RayRollouts
+
+    ray = RayRollouts(workers, threads, address)
+    try:
+        yield ray
+    finally:
+        ray.close()
 
 
 def _console(stderr: bool = True) -> Console:

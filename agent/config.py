@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agent.configurator import MAX_EVALUATIONS, MAX_SECONDS
 from envs.residuals import Residual
 from envs.zones import Zone
 
-Positive = Annotated[FiniteFloat, Field(gt=0)]
-Deviation = Annotated[FiniteFloat, Field(ge=1e-9, le=1e9)]  # squared and inverted, so it stays far from overflow
-NonNegative = Annotated[FiniteFloat, Field(ge=0)]
+# Strict: "5" and true are not numbers, 1 is not true.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+Deviation = Annotated[Number, Field(ge=1e-9, le=1e9)]  # squared and inverted, so it stays far from overflow
+NonNegative = Annotated[Number, Field(ge=0)]
+Whole = Annotated[int, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class Closed(BaseModel):
@@ -27,7 +32,7 @@ class VariantConfig(Closed):
     friction: Positive = 1.0
     gain: Positive = 1.0
     damping: Positive = 1.0
-    latency: int = Field(default=0, ge=0, description="control steps")
+    latency: Whole = Field(default=0, ge=0, description="control steps")
     observation_noise: NonNegative = 0.0
 
 
@@ -43,14 +48,14 @@ class EstimatedConfig(Closed):
     kind: Literal["estimated"] = "estimated"
     observation_noise: Deviation = Field(default=1e-3, description="believed, in each observation's unit")
     process_noise: Deviation = Field(default=1e-3, description="believed, per control step, tangent space")
-    iterations: int = Field(default=3, ge=1, description="Gauss-Newton iterations per update")
+    iterations: Whole = Field(default=3, ge=1, description="Gauss-Newton iterations per update")
 
 
 class StackedConfig(Closed):
     """The last observations as features, for learned models."""
 
     kind: Literal["stacked"] = "stacked"
-    depth: int = Field(default=3, ge=1)
+    depth: Whole = Field(default=3, ge=1)
 
 
 PerceptionConfig = Annotated[PrivilegedConfig | EstimatedConfig | StackedConfig, Field(discriminator="kind")]
@@ -63,8 +68,8 @@ class WorldModelConfig(Closed):
     timestep: Positive | None = Field(default=None, description="s; divides the control period")
     integrator: Literal["Euler", "RK4", "implicit", "implicitfast"] | None = None
     solver: Literal["PGS", "CG", "Newton"] | None = None
-    iterations: int | None = Field(default=None, ge=1)
-    disable_contacts: bool = False
+    iterations: Whole | None = Field(default=None, ge=1)
+    disable_contacts: Flag = False
     params: dict[str, Any] = Field(default_factory=dict, description="another kind's own")
 
     @model_validator(mode="after")
@@ -80,7 +85,7 @@ class WorldModelConfig(Closed):
 class CostConfig(Closed):
     """The objective the planner minimises; the return reported is always the environment's own."""
 
-    task: FiniteFloat = Field(default=1.0, description="weight of minus the task's reward")
+    task: Number = Field(default=1.0, description="weight of minus the task's reward")
     residuals: tuple[Residual, ...] = ()
     effort: NonNegative = Field(default=0.0, description="weight of the mean squared action")
     action_rate: NonNegative = Field(default=0.0, description="weight of the mean squared action change")
@@ -90,8 +95,8 @@ class CostConfig(Closed):
 class BudgetConfig(Closed):
     """Candidates per decision, or seconds; exactly one."""
 
-    evaluations: int | None = Field(default=None, ge=1, le=10_000_000)
-    seconds: Annotated[FiniteFloat, Field(gt=0, le=60)] | None = None
+    evaluations: Whole | None = Field(default=None, ge=1, le=MAX_EVALUATIONS)
+    seconds: Annotated[Number, Field(gt=0, le=MAX_SECONDS)] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> BudgetConfig:
@@ -104,7 +109,7 @@ class PlannerConfig(Closed):
     """How to search."""
 
     kind: str = "icem"
-    horizon: int = Field(default=40, ge=1, le=10_000, description="control steps")
+    horizon: Whole = Field(default=40, ge=1, le=10_000, description="control steps")
     budget: BudgetConfig = BudgetConfig(evaluations=192)
     params: dict[str, Any] = Field(default_factory=dict, description="the planner's own")
 
@@ -113,12 +118,12 @@ class RuleConfig(Closed):
     """While a condition on the last plan holds, other settings."""
 
     quantity: Literal["plan_cost", "plan_margin", "step"]
-    above: FiniteFloat | None = None
-    below: FiniteFloat | None = None
+    above: Number | None = None
+    below: Number | None = None
     rises_by: NonNegative | None = Field(default=None, description="fraction of its size since the last decision")
-    horizon: int | None = Field(default=None, ge=1, le=10_000)
-    budget_factor: Positive = 1.0
-    weights: dict[str, FiniteFloat] = Field(default_factory=dict, description="cost term -> weight")
+    horizon: Whole | None = Field(default=None, ge=1, le=10_000)
+    budget_factor: Annotated[Positive, Field(le=1_000)] = 1.0
+    weights: dict[str, Number] = Field(default_factory=dict, description="cost term -> weight")
     planner: str | None = None
     planner_params: dict[str, Any] = Field(default_factory=dict)
 
@@ -141,16 +146,16 @@ class BackUpConfig(Closed):
 class MemoryConfig(Closed):
     """Short-term memory."""
 
-    capacity: int = Field(default=10, ge=1, description="episodes")
+    capacity: Whole = Field(default=10, ge=1, description="episodes")
 
 
 class Config(Closed):
     """Everything a run needs."""
 
     task: str
-    seed: int = Field(default=0, ge=0)
-    episodes: int = Field(default=1, ge=1)
-    frames: int | None = Field(default=None, ge=1, description="control steps per episode; the task's where None")
+    seed: Whole = Field(default=0, ge=0)
+    episodes: Whole = Field(default=1, ge=1)
+    frames: Whole | None = Field(default=None, ge=1, description="control steps per episode; the task's where None")
     variant: VariantConfig = VariantConfig()
     perception: PerceptionConfig = PrivilegedConfig()
     world_model: WorldModelConfig = WorldModelConfig()
@@ -161,5 +166,5 @@ class Config(Closed):
     guardrails: tuple[dict[str, Any], ...] = ()
     configurator: ConfiguratorConfig = ConfiguratorConfig()
     memory: MemoryConfig = MemoryConfig()
-    threads: int | None = Field(default=None, ge=1, description="C threads; all CPUs where None")
-    video: bool = Field(default=True, description="record the first episode where a GL library works")
+    threads: Whole | None = Field(default=None, ge=1, description="C threads; all CPUs where None")
+    video: Flag = Field(default=True, description="record the first episode where a GL library works")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from envs.errors import TelosError
 from planners.problem import Budget, Plan
 
+MAX_EVALUATIONS, MAX_SECONDS = 10_000_000, 60.0  # of one decision, as in the configuration's own budget
 Quantity = Literal["plan_cost", "plan_margin", "step"]
 
 
@@ -107,9 +108,9 @@ def modulated(settings: Settings, rule: Rule) -> Settings:
     """The settings under one rule."""
     budget = settings.budget
     if budget.evaluations is not None:
-        budget = Budget(evaluations=max(1, round(budget.evaluations * rule.budget_factor)))
+        budget = Budget(evaluations=min(max(1, round(budget.evaluations * rule.budget_factor)), MAX_EVALUATIONS))
     elif budget.seconds is not None:
-        budget = Budget(seconds=budget.seconds * rule.budget_factor)
+        budget = Budget(seconds=min(budget.seconds * rule.budget_factor, MAX_SECONDS))
     weights = tuple(rule.weights.get(index, weight) for index, weight in enumerate(settings.weights))
     return replace(
         settings,

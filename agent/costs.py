@@ -28,6 +28,11 @@ class Cost(Protocol):
 class Critic(Protocol):
     """What is to come beyond the horizon; a hook, zero where no critic is wired."""
 
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """The signals that it reads; the model's states are in the trajectory too."""
+        ...
+
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,)"""
         ...
@@ -93,7 +98,8 @@ class Objective:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        return tuple(request for _, term in self.terms for request in term.requests)
+        sources = [term for _, term in self.terms] + ([] if self.critic is None else [self.critic])
+        return tuple(request for source in sources for request in source.requests)
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,H)"""

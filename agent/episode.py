@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,14 +84,32 @@ def run(
     episode: int,
     frames: int | None = None,
     watch: Callable[[Step], None] | None = None,
-    render_every: int = 0,
 ) -> EpisodeResult:
-    """Run one episode.
+    """Run one episode to its end, as `play` does; `watch` is called after every step."""
+    stream = play(agent, env, monitor, seed, episode, frames)
+    while True:
+        try:
+            step = next(stream)
+        except StopIteration as end:
+            return end.value
+        if watch is not None:
+            watch(step)
+
+
+def play(
+    agent: Agent,
+    env: Environment,
+    monitor: Monitor,
+    seed: int,
+    episode: int,
+    frames: int | None = None,
+    render_every: int = 0,
+) -> Generator[Step, None, EpisodeResult]:
+    """One episode as the stream of its steps, each yielded when it is done; returns the result.
 
     Args:
         seed, episode: all randomness derives from these two.
         frames: control steps at most; the task's own limit where None.
-        watch: called after every step.
         render_every: a frame is rendered every so many steps; 0 for none.
     """
     clock = time.perf_counter()
@@ -134,8 +152,7 @@ def run(
             after.state,
         )
         steps.append(step)
-        if watch is not None:
-            watch(step)
+        yield step
         before = after
     agent.finish(observation, instruction(env.snapshot().params))
     spent = agent.model.spent.since(spent_before)

@@ -18,8 +18,8 @@ from torch import Tensor
 from agent import episode as episodes
 from agent.agent import Decision
 from agent.episode import Step
+from agent.player import made
 from agent.row import Steps
-from agent.run import made, recalled
 from agent.rundir import RunDir, write
 from envs.errors import TelosError
 from planners.problem import Population
@@ -65,7 +65,6 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
         raise TelosError("telos explain --step", step, f"0 to {len(recorded) - 1}")
     torch.set_num_threads(1)
     agent, env, monitor = made(rundir.config)
-    agent.memory.episodes = recalled(rundir, episode)
     plans: list[Tensor] = []
 
     def watch(done: Step) -> None:

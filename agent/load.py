@@ -194,7 +194,8 @@ def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]
             if value.get("kind", old.get("kind")) != old.get("kind"):
                 # Another planner searches as far and as much, by its own parameters; other kinds share nothing.
                 old = {name: item for name, item in old.items() if key == "planner" and name != "params"}
-            merged[key] = _merged(old, value)
+            # A budget is one of two things: who sets one drops the other.
+            merged[key] = value if key == "budget" else _merged(old, value)
         else:
             merged[key] = value
     return merged

@@ -59,7 +59,7 @@ class ImaginedProblem:
 
     def evaluate(self, actions: Tensor) -> Evaluation:
         """Costs, and the worst margin of every guardrail over the whole trajectory."""
-        trajectory = self.model.imagine(self.start, actions)
+        trajectory = self.model.imagine(self.start, actions, states=self.objective.critic is not None)
         rules = self.guardrails
         margin = rules.margins(trajectory.signals) if len(rules) else zeros(actions.shape[0], 0)
         return Evaluation(

@@ -9,13 +9,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from agent.episode import Step
+from agent.rollouts import Tick
 from agent.row import Row
 from envs.guardrails.ruleset import Guardrails
 
 
 class RunProgress:
-    """A bar over all control steps of a run: return so far, worst margin, planning rate, time left."""
+    """A bar over all control steps of a run: workers, return so far, worst margin, planning rate, time left."""
 
     def __init__(self, console: Console, rules: Guardrails, episodes: int, frames: int, done: int) -> None:
         """
@@ -25,9 +25,9 @@ class RunProgress:
         """
         self._rules = rules
         self._scale = rules.scale.numpy()
-        self._episodes, self._frames = episodes, frames
-        self._episode = done
-        self._total, self._worst, self._steps = 0.0, np.full(len(rules), np.inf), 0
+        self._episodes, self._frames, self._done = episodes, frames, done
+        self._running: dict[int, Tick] = {}  # worker -> how far it has come
+        self._steps = 0  # taken since the clock began
         self._clock = time.perf_counter()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -53,24 +53,21 @@ class RunProgress:
     ) -> None:
         self._bar.__exit__(kind, error, trace)
 
-    def begin(self, episode: int) -> None:
-        """A new episode."""
-        self._episode, self._total, self._steps = episode, 0.0, 0
-        self._worst[:] = np.inf
-        self._clock = time.perf_counter()
-        self._show()
-
-    def step(self, step: Step) -> None:
-        """One control step."""
-        self._steps += 1
-        self._total += step.reward
-        self._worst = np.fmin(self._worst, step.margin)
-        self._bar.advance(self._task)
+    def watch(self, event: Tick | str) -> None:
+        """How far an episode has come, or a notice."""
+        if isinstance(event, str):
+            self._console.print(event, highlight=False, markup=False, soft_wrap=True)
+            return
+        before = self._running.get(event.worker)
+        known = before.steps if before is not None and before.episode == event.episode else 0
+        self._steps += max(0, event.steps - known)
+        self._running[event.worker] = event
         self._show()
 
     def end(self, row: Row) -> None:
         """The episode is on disk."""
-        self._bar.update(self._task, completed=(row.episode + 1) * self._frames)
+        self._done += 1
+        self._running = {worker: tick for worker, tick in self._running.items() if tick.episode != row.episode}
         verdict = f"violating steps {row.violation_steps}" if len(self._rules) else "no guardrails"
         self._console.print(
             f"episode {row.episode}: return {row.return_:.1f}, {row.decisions} decisions, {verdict}, "
@@ -78,16 +75,26 @@ class RunProgress:
             highlight=False,
             soft_wrap=True,
         )
+        self._show()
 
     def _show(self) -> None:
         if self._bar.disable:
             return
-        rate = self._steps / max(time.perf_counter() - self._clock, 1e-9)
-        status = f"return {self._total:.1f}"
-        if len(self._rules) and self._steps:
-            worst = int(np.argmin(self._worst / self._scale))
-            unit = self._rules.units[worst]
-            status += f" · margin {self._worst[worst]:+.3g} {unit} ({self._rules.names[worst]})"
+        running = list(self._running.values())
+        parts = []
+        if len(running) == 1:
+            parts.append(f"return {running[0].total:.1f}")
+        elif running:
+            parts.append(f"{len(running)} workers")
+        if len(self._rules) and running:
+            worst = np.min([tick.worst for tick in running], axis=0)
+            rule = int(np.argmin(worst / self._scale))
+            parts.append(f"margin {worst[rule]:+.3g} {self._rules.units[rule]} ({self._rules.names[rule]})")
         if self._steps:
-            status += f" · {rate:.1f} decisions/s"
-        self._bar.update(self._task, description=f"episode {self._episode + 1}/{self._episodes}", status=status)
+            parts.append(f"{self._steps / max(time.perf_counter() - self._clock, 1e-9):.1f} decisions/s")
+        self._bar.update(
+            self._task,
+            completed=self._done * self._frames + sum(tick.steps for tick in running),
+            description=f"episode {min(self._done + 1, self._episodes)}/{self._episodes}",
+            status=" · ".join(parts),
+        )

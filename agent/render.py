@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -85,16 +86,16 @@ def ffmpeg() -> str | None:
         return None
 
 
-def write_video(path: Path, frames: Sequence[np.ndarray], rate: float = FRAMES_PER_SECOND) -> None:
-    """Frames (h,w,3) uint8 as H.264 in MP4, which every browser plays; atomic. Needs `ffmpeg()`."""
+def encoded(frames: Sequence[np.ndarray], rate: float = FRAMES_PER_SECOND) -> bytes:
+    """Frames (h,w,3) uint8 as H.264 in MP4, which every browser plays. Needs `ffmpeg()`."""
     import imageio_ffmpeg
 
     height, width, _ = frames[0].shape
-    scratch = path.with_name(f".{path.name}.part.mp4")
     options = ["-crf", "26", "-movflags", "+faststart"]
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "video.mp4"
         writer = imageio_ffmpeg.write_frames(
-            str(scratch),
+            str(file),
             (width, height),
             fps=rate,  # pyright: ignore[reportArgumentType] - ffmpeg takes fractions
             macro_block_size=2,
@@ -104,6 +105,4 @@ def write_video(path: Path, frames: Sequence[np.ndarray], rate: float = FRAMES_P
         for frame in frames:
             writer.send(frame.tobytes())
         writer.close()
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+        return file.read_bytes()

@@ -64,7 +64,7 @@ class Row:
         return to_json(values) + "\n"
 
     @classmethod
-    def parse(cls, line: str, where: str) -> Row:
+    def parse(cls, line: str | bytes, where: str) -> Row:
         """What `line` wrote.
 
         Raises:
@@ -141,6 +141,13 @@ class Steps:
             reasons=column("reason", str),
             control_period=np.array(control_period),
         )
+
+    def check(self) -> None:
+        """Raises ValueError where the arrays do not fit together."""
+        per_step = [field.name for field in fields(self) if field.name not in ("belief", "control_period")]
+        lengths = {name: np.shape(getattr(self, name))[:1] for name in per_step}
+        if len(set(lengths.values())) != 1 or len(self.belief) not in (1, len(self.reward) + 1):
+            raise ValueError("arrays that do not fit together")
 
     @property
     def believed(self) -> np.ndarray:

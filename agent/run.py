@@ -8,31 +8,29 @@ under a planning budget in seconds: then the clock decides.)
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 
-from agent import build, episode, provenance, render, report, statistics
-from agent.agent import Agent
+from agent import build, episode, provenance, report, statistics
 from agent.config import Config
+from agent.interrupts import interrupts
 from agent.memory import Episode, Memory
+from agent.parcel import sealed
+from agent.player import frame_limit, made
 from agent.progress import RunProgress
-from agent.row import Row, Steps, row_of, to_json
+from agent.rollouts import Job, Rollouts, Serial
+from agent.row import Row, to_json
 from agent.rundir import SCHEMA, Manifest, RunDir, config_sha256, files_sha256, is_run, refusal, write, writing
 from envs import registry
-from envs.environment import Environment
 from envs.errors import TelosError
-from envs.guardrails.ruleset import Guardrails
-from envs.monitor import Monitor
 
 RUNS = Path("runs")
-MAX_FRAMES = 450  # of a video; a longer episode is shown faster
 
 
 class Interrupted(KeyboardInterrupt):
@@ -54,11 +52,14 @@ def default_out(config: Config) -> Path:
     return path
 
 
-def run(config: Config, out: Path | None = None, console: Console | None = None) -> RunDir:
+def run(
+    config: Config, out: Path | None = None, console: Console | None = None, rollouts: Rollouts | None = None
+) -> RunDir:
     """Run all episodes of a configuration.
 
     Args:
         config: what to run.
+        rollouts: who runs them; this process where None.
         out: a new or empty directory, or one of this very configuration, which is then resumed;
             `default_out` where None.
 
@@ -73,12 +74,13 @@ def run(config: Config, out: Path | None = None, console: Console | None = None)
     with writing(path):
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if taken:
-        return _continued(path, config, console)
-    _, env, _ = made(config)  # refuses what does not fit, before anything is on disk
-    env.close()
+        return _continued(path, config, console, rollouts)
+    _, env, monitor = made(config)  # refuses what does not fit, before anything is on disk
+    with closing(env):
+        episode.start(env, monitor, episode.seeds_of(config.seed, 0))
     rundir = RunDir.create(path, config, manifest_of(config))
     with rundir.locked():
-        return _finish(rundir, console)
+        return _finish(rundir, rollouts or Serial(), console)
 
 
 def manifest_of(config: Config) -> Manifest:
@@ -102,7 +104,7 @@ def manifest_of(config: Config) -> Manifest:
     )
 
 
-def resume(path: Path, console: Console | None = None) -> RunDir:
+def resume(path: Path, console: Console | None = None, rollouts: Rollouts | None = None) -> RunDir:
     """Finish an interrupted run; one that is finished gets its report again.
 
     Raises:
@@ -113,8 +115,11 @@ def resume(path: Path, console: Console | None = None) -> RunDir:
     console = console or Console(stderr=True)
     rundir = RunDir.open(path)
     with rundir.locked():
+        _sweep(rundir.path)
+        for notice in rundir.repair():
+            console.print(notice, highlight=False, markup=False, soft_wrap=True)
         _check_unchanged(rundir, console)
-        return _finish(rundir, console)
+        return _finish(rundir, rollouts or Serial(), console)
 
 
 def _check_unchanged(rundir: RunDir, console: Console) -> None:
@@ -152,7 +157,7 @@ def _check_unchanged(rundir: RunDir, console: Console) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _continued(path: Path, config: Config, console: Console) -> RunDir:
+def _continued(path: Path, config: Config, console: Console, rollouts: Rollouts | None) -> RunDir:
     """`out` exists: go on if it is this very run, else refuse."""
     if not path.is_dir():
         raise TelosError(f"--out {path}", "a file", "a new or an empty directory")
@@ -168,87 +173,54 @@ def _continued(path: Path, config: Config, console: Console) -> RunDir:
             f"another directory, or `telos resume {path}` to finish that run",
         )
     console.print(f"{path} holds this run: going on with it", highlight=False, soft_wrap=True)
-    return resume(path, console)
+    return resume(path, console, rollouts)
 
 
-def made(config: Config) -> tuple[Agent, Environment, Monitor]:
-    """Agent, world and judge of a configuration, afresh. Raises TelosError for what does not fit."""
-    env = build.environment(config)
-    try:
-        return build.agent(config, env.task, env.interface), env, build.monitor(config, env)
-    except BaseException:
-        env.close()
-        raise
-
-
-def _finish(rundir: RunDir, console: Console) -> RunDir:
+def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
     torch.set_num_threads(1)  # planning has its own C threads
     config, path = rundir.config, rundir.path
-    _sweep(path)
     rows = list(rundir.rows())
-    dropped = rundir.repair()
-    if dropped:
-        console.print(dropped, highlight=False, soft_wrap=True)
-    rules = build.guardrails(config)
     try:
-        memory = recalled(rundir, len(rows))
+        with interrupts(console) as stop:
+            _episodes(rundir, rows, rollouts, stop, console)
         if len(rows) < config.episodes:
-            memory = _episodes(rundir, rows, memory, rules, console)
-        _close(rundir, rows, memory)
+            raise KeyboardInterrupt
+        _close(rundir)
     except KeyboardInterrupt:
         raise Interrupted(path, len(rows)) from None
     return rundir
 
 
-def _episodes(
-    rundir: RunDir, rows: list[Row], memory: list[Episode], rules: Guardrails, console: Console
-) -> list[Episode]:
-    """Run what is missing, appending to `rows`; returns the short-term memory after it."""
+def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callable[[], bool], console: Console) -> None:
+    """Run what is missing, appending to `rows`: steps and video of an episode, then the row that makes it count."""
     config = rundir.config
-    with ExitStack() as stack:
-        progress: RunProgress | None = None
-        while len(rows) < config.episodes:
-            agent, env, monitor = made(config)
-            with closing(env):
-                agent.memory.episodes = memory
-                limit = min(config.frames or env.interface.frame_limit, env.interface.frame_limit)
-                if progress is None:
-                    progress = RunProgress(console, rules, config.episodes, limit, len(rows))
-                    stack.enter_context(progress)
-                progress.begin(len(rows))
-                rows.append(_episode(rundir, (agent, env, monitor), len(rows), limit, progress, console))
-                progress.end(rows[-1])
-                memory = agent.memory.episodes
-    return memory
+    finished = {row.episode for row in rows}
+    parcel = sealed(config)
+    jobs = [Job(parcel, index) for index in range(config.episodes) if index not in finished]
+    if not jobs:
+        return
+    limit = frame_limit(config, registry.load(config.task).interface())
+    with RunProgress(console, build.guardrails(config), config.episodes, limit, len(rows)) as progress:
+        outcomes = rollouts.run(jobs, progress.watch, stop)
+        with closing(outcomes):
+            for outcome in outcomes:
+                played = outcome.played
+                if played.notice:
+                    progress.watch(played.notice)
+                if played.video is not None:
+                    _save_video(rundir.video_file(outcome.job.episode), played.video, progress.watch)
+                assert played.steps is not None
+                rundir.save_steps(outcome.job.episode, played.steps)
+                rundir.append(played.row)
+                rows.append(played.row)
+                progress.end(played.row)
 
 
-def _episode(
-    rundir: RunDir,
-    parts: tuple[Agent, Environment, Monitor],
-    index: int,
-    limit: int,
-    progress: RunProgress,
-    console: Console,
-) -> Row:
-    """Run one episode and put it on disk: video, steps, then the row that makes it count."""
-    config, (agent, env, monitor) = rundir.config, parts
-    every, rate = _frame_rate(limit, env.interface.control_period)
-    if index or not config.video or not _renders(env, console):
-        every = 0
-    result = episode.run(agent, env, monitor, config.seed, index, limit, progress.step, every)
-    steps = Steps.of(result, agent.memory.episodes[-1].states, env.interface.control_period)
-    row = row_of(config, agent, result, steps, index)
-    if result.frames:
-        _save_video(rundir.video_file(index), result.frames, rate, console)
-    rundir.save_steps(index, steps)
-    rundir.append(row)
-    return row
-
-
-def _close(rundir: RunDir, rows: list[Row], memory: list[Episode]) -> None:
-    """What a finished run has besides its episodes."""
+def _close(rundir: RunDir) -> None:
+    """What a finished run has besides its episodes; all of it follows from them."""
+    rows = rundir.rows()
     kept = Memory(rundir.config.memory.capacity)
-    kept.episodes = memory
+    kept.episodes = recalled(rundir)
     file = rundir.path / "memory.safetensors"
     with writing(file):
         try:
@@ -260,47 +232,22 @@ def _close(rundir: RunDir, rows: list[Row], memory: list[Episode]) -> None:
     report.write_report(rundir)
 
 
-def recalled(rundir: RunDir, finished: int) -> list[Episode]:
-    """The short-term memory as it was after the last finished episode, from the steps on disk."""
-    first = max(0, finished - rundir.config.memory.capacity)
+def recalled(rundir: RunDir) -> list[Episode]:
+    """What short-term memory keeps of a run: its last episodes, from the steps on disk."""
     episodes = []
-    for index in range(first, finished):
-        steps = rundir.steps(index)
+    for row in rundir.rows()[-rundir.config.memory.capacity :]:
+        steps = rundir.steps(row.episode)
         episodes.append(Episode(steps.believed, steps.action, -steps.reward, steps.margin))
     return episodes
 
 
-def _save_video(file: Path, frames: Sequence[np.ndarray], rate: float, console: Console) -> None:
+def _save_video(file: Path, video: bytes, tell: Callable[[str], None]) -> None:
     """Write a video; where that fails, a run goes on without."""
     try:
         file.parent.mkdir(exist_ok=True)
-        render.write_video(file, frames, rate)
-    except (OSError, RuntimeError) as error:
-        why = str(error).strip().split("\n")[0]
-        console.print(f"no video: {why}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _frame_rate(frames: int, period: float) -> tuple[int, float]:
-    """Every how many control steps a frame is rendered, and frames per second of the video."""
-    every = max(1, round(1 / (render.FRAMES_PER_SECOND * period)), -(-frames // MAX_FRAMES))
-    return every, min(float(render.FRAMES_PER_SECOND), 1 / (every * period))
-
-
-def _renders(env: Environment, console: Console) -> bool:
-    """Whether a video can be made here; without one, a run goes on."""
-    missing = None
-    if render.chosen() is None:
-        missing = "no GL library"
-    elif render.ffmpeg() is None:
-        missing = "imageio-ffmpeg is not installed"
-    else:
-        try:
-            env.render()
-        except Exception as error:  # whatever a GL driver comes up with
-            missing = f"rendering failed ({error})"
-    if missing:
-        console.print(f"no video: {missing}; `telos doctor` says more", highlight=False, soft_wrap=True)
-    return missing is None
+        write(file, video)
+    except (OSError, TelosError) as error:
+        tell(f"no video: {error}")
 
 
 def _sweep(path: Path) -> None:

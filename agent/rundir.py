@@ -2,7 +2,7 @@
 
     config.yaml            the resolved configuration; `telos run DIR/config.yaml` runs it again
     manifest.json          schema version, versions, commit, seed, digests of rules, config and task files
-    episodes.jsonl         one row per finished episode (agent.row)
+    episodes.jsonl         one row per finished episode (agent.row), in the order in which they finished
     steps/episode-0000.npz its steps; written before its row, so a row implies its steps
     video/episode-0000.mp4 where a GL library works
     memory.safetensors, summary.json, report.html: made when the run ends
@@ -24,12 +24,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from zipfile import BadZipFile
 
 import numpy as np
 import yaml
 
+from agent import build
 from agent.config import Config
 from agent.load import load
 from agent.row import Row, Steps, to_json
@@ -144,6 +145,10 @@ class RunDir:
             raise TelosError(f"{file}: schema", repr(data.get("schema")), f"{SCHEMA}, which this telos reads")
         if sorted(data) != sorted(names):
             raise TelosError(str(file), f"the keys {', '.join(data)}", names)
+        for name, kind in get_type_hints(Manifest).items():
+            value, plain = data[name], getattr(kind, "__origin__", kind)
+            if not isinstance(value, plain) or (plain is dict and not all(isinstance(x, str) for x in value.values())):
+                raise TelosError(f"{file}: {name}", repr(value), "what `telos run` wrote")
         return cls(path, load(str(path / "config.yaml")), Manifest(**data))
 
     @contextmanager
@@ -161,35 +166,66 @@ class RunDir:
             os.close(descriptor)
 
     def rows(self) -> tuple[Row, ...]:
-        """All finished episodes, in order; a torn last line is not one.
+        """All finished episodes by index, in whatever order they finished; a torn last line is not one.
 
         Raises:
-            TelosError: garbage anywhere else.
+            TelosError: garbage anywhere else, an episode twice, or one of another run or other rules.
         """
         file = self.path / "episodes.jsonl"
-        whole, _ = self._lines()
-        try:
-            lines = whole.decode().splitlines()
-        except UnicodeDecodeError:
-            raise TelosError(str(file), "bytes that are not text", "rows of JSON") from None
-        rows = tuple(Row.parse(line, f"{file}:{number}") for number, line in enumerate(lines, 1))
-        for index, row in enumerate(rows):
-            if (row.episode, row.seed) != (index, self.config.seed):
+        found: dict[int, Row] = {}
+        rules = build.guardrails(self.config).names
+        for number, line in enumerate(self._lines()[0], 1):
+            row, where = Row.parse(line, f"{file}:{number}"), f"{file}:{number}"
+            if row.seed != self.config.seed or not 0 <= row.episode < self.config.episodes:
                 given = f"episode {row.episode} of seed {row.seed}"
-                raise TelosError(f"{file}:{index + 1}", given, f"episode {index} of seed {self.config.seed}")
+                raise TelosError(where, given, f"episodes 0 to {self.config.episodes - 1} of seed {self.config.seed}")
+            if row.episode in found:
+                raise TelosError(where, f"episode {row.episode} a second time", "each episode once")
             if row.guardrails_sha256 != self.manifest.guardrails_sha256:
-                raise TelosError(f"{file}:{index + 1}", "another guardrail digest", self.manifest.guardrails_sha256)
+                raise TelosError(where, "another guardrail digest", self.manifest.guardrails_sha256)
             if row.rules_sha256 != self.manifest.rules_sha256:
-                raise TelosError(f"{file}:{index + 1}", "another digest of the rules", self.manifest.rules_sha256)
-        return rows
+                raise TelosError(where, "another digest of the rules", self.manifest.rules_sha256)
+            if tuple(row.min_margin) != rules:
+                raise TelosError(f"{where}: min_margin", ", ".join(row.min_margin) or "none", rules)
+            found[row.episode] = row
+        return tuple(found[index] for index in sorted(found))
 
-    def repair(self) -> str | None:
-        """Cut off a torn last line; say so, or None where there was none."""
-        whole, torn = self._lines()
-        if not torn:
-            return None
-        write(self.path / "episodes.jsonl", whole)
-        return f"dropped a torn last line ({len(torn)} bytes) of episodes.jsonl; its episode runs again"
+    def repair(self) -> tuple[str, ...]:
+        """Take out what cannot be read, so that its episodes run again; say what it was.
+
+        That is a torn last line, lines that are no rows, an episode's second row, and rows whose steps are missing
+        or damaged. The file as it was is kept beside it, except where only a torn line was lost.
+        """
+        file = self.path / "episodes.jsonl"
+        lines, torn = self._lines()
+        kept: dict[int, bytes] = {}
+        lost: list[str] = []
+        for number, line in enumerate(lines, 1):
+            try:
+                row = Row.parse(line, f"line {number}")
+                if row.episode in kept:
+                    lost.append(f"line {number} (episode {row.episode} a second time)")
+                    continue
+                self.steps(row.episode)
+            except TelosError as error:
+                lost.append(f"line {number} ({error.where}: {error.given})")
+            else:
+                kept[row.episode] = line
+        notices = []
+        if torn:
+            notices.append(f"dropped a torn last line ({len(torn)} bytes) of episodes.jsonl; its episode runs again")
+        if lost:
+            copy = next(
+                path for n in range(len(lines) + 2**20) if not (path := self.path / f"damaged-{n}.jsonl").exists()
+            )
+            write(copy, b"".join(line + b"\n" for line in lines) + torn)
+            notices.append(
+                f"set aside {len(lost)} damaged row(s) of episodes.jsonl, whose episodes run again: "
+                f"{'; '.join(lost[:3])}{' …' if len(lost) > 3 else ''}; the file as it was: {copy.name}"
+            )
+        if torn or lost:
+            write(file, b"".join(line + b"\n" for line in kept.values()))
+        return tuple(notices)
 
     def append(self, row: Row) -> None:
         """Add one row: on disk as a whole when this returns, and not at all when it raises."""
@@ -225,7 +261,9 @@ class RunDir:
         file = self.steps_file(episode)
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                return Steps(**{field.name: arrays[field.name] for field in fields(Steps)})
+                steps = Steps(**{field.name: arrays[field.name] for field in fields(Steps)})
+            steps.check()
+            return steps
         except OSError as error:
             raise refusal(file, error) from None
         except (BadZipFile, ValueError, KeyError, EOFError) as error:
@@ -241,17 +279,16 @@ class RunDir:
         """What summary.json says. Raises TelosError where it is missing or damaged."""
         return _json(self.path / "summary.json")
 
-    def _lines(self) -> tuple[bytes, bytes]:
+    def _lines(self) -> tuple[list[bytes], bytes]:
         """The whole lines of episodes.jsonl, and what follows the last of them."""
         file = self.path / "episodes.jsonl"
         try:
-            data = file.read_bytes()
+            *lines, torn = file.read_bytes().split(b"\n")
         except FileNotFoundError:
-            return b"", b""
+            return [], b""
         except OSError as error:
             raise refusal(file, error) from None
-        end = data.rfind(b"\n") + 1
-        return data[:end], data[end:]
+        return lines, torn
 
 
 def is_run(path: Path) -> bool:
@@ -266,7 +303,7 @@ def config_sha256(config: Config) -> str:
 
 
 def files_sha256(task: str) -> dict[str, str]:
-    """The digests of a task file and of the MJCF file it names; what that one includes is not looked at.
+    """The digests of a task file, of the MJCF file it names, and of what that one includes and loads.
 
     Raises:
         TelosError: a file is missing or wrong.
@@ -276,9 +313,11 @@ def files_sha256(task: str) -> dict[str, str]:
     from envs import mjcf
 
     file = Path(task)
-    files = {file.name: file, (model := mjcf.parse(task).model): file.parent / model}
+    model = (file.parent / mjcf.parse(task).model).resolve()
     try:
-        return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+        model.read_bytes()
+        found = (file.resolve(), *mjcf.dependencies(model))
+        return {os.path.relpath(path, file.parent): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
     except OSError as error:
         raise refusal(file, error) from None
 

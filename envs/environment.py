@@ -29,6 +29,9 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self.variant = variant or Variant()
         self.render_mode = render_mode
         self.backend = task.backend()
+        # Resets write nominal values: these fields are nominal while they do, and of the variant afterwards.
+        varied = [name for name in task.params if self.variant.factor(name) != 1]
+        self._nominal = {name: np.array(getattr(self.backend.model, name)) for name in varied}
         self.variant.apply(self.backend.model)
         self.interface = interface(self.backend)
         self.action_space = spaces.Box(-1.0, 1.0, (self.interface.action_size,), np.float64)
@@ -47,7 +50,12 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         """Start an episode. Without a seed, the next one is drawn from the stream of the last."""
         super().reset(seed=seed)
         drawn = seed if seed is not None else int(self.np_random.integers(2**31))
+        for name, value in self._nominal.items():
+            getattr(self.model, name)[...] = value
         observation = self.backend.reset(drawn)
+        for name in self._nominal:
+            self._nominal[name] = np.array(getattr(self.model, name))
+            getattr(self.model, name)[...] *= self.variant.factor(name)
         self._noise = np.random.default_rng([drawn, 1])
         self._queue = [np.zeros(self.interface.action_size) for _ in range(self.variant.latency)]
         self._frames = 0
@@ -88,7 +96,9 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         stale = sorted({name.split("/", 1)[1] for name in lagging})
         data = self.backend.data
         return TaskParams(
-            MappingProxyType({name: np.array(getattr(self.model, name)) for name in self.task.params}),
+            MappingProxyType(
+                {name: np.array(self._nominal.get(name, getattr(self.model, name))) for name in self.task.params}
+            ),
             MappingProxyType(self.backend.attributes(self.task.attributes)),
             MappingProxyType({name: np.array(getattr(data, name)) for name in stale}),
         )

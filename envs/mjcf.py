@@ -39,7 +39,7 @@ from envs.mjcf_config import Bound, MjcfConfig, Range, Reset, Stop
 from envs.residuals import Residual
 from envs.sizes import check_component, check_residuals, readable, sizes
 from envs.task import Task
-from envs.zones import declared
+from envs.zones import Box, declared
 
 
 def parse(path: str | Path) -> MjcfConfig:
@@ -59,6 +59,7 @@ def parse(path: str | Path) -> MjcfConfig:
             "reset": Reset,
             "reset.joints": Range,
             "back_up": Stop,
+            "zones": Box,
         }
         raise mjcf_file.translated(path, content, error, models) from None
 
@@ -82,6 +83,11 @@ def load(path: str | Path) -> Task:
         termination=config.ends if config.termination else None,
         back_up=None if config.back_up is None else config.back_up.back_up,
     )
+
+
+def dependencies(model: Path) -> tuple[Path, ...]:
+    """An MJCF file and every file that it includes or loads (meshes, textures, height fields), sorted."""
+    return tuple(sorted({Path(name).resolve() for name in mujoco.mju_getXMLDependencies(str(model))} | {model}))
 
 
 def _check_against_model(path: str | Path, config: MjcfConfig, spec: mujoco.MjSpec) -> int:

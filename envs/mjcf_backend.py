@@ -102,12 +102,11 @@ class Mjcf:
         return {name: self._read(reading, self._mirror) for name, reading in self._at_states.items()}
 
     def _read(self, reading: signals.Reading, data: mujoco.MjData) -> np.ndarray:
-        columns = slice(reading.start, reading.start + reading.size)
         if reading.source == "control":
             return data.ctrl.copy()
         if reading.source == "state":
-            return self._state[columns].copy()
-        value = data.sensordata[columns].copy()
+            return self._state[reading.columns].copy()
+        value = reading.value(data.sensordata[reading.columns].copy()).numpy()
         return value * data.sensordata[reading.velocity_start] if reading.source == "power" else value
 
     def _diverged(self) -> bool:

@@ -52,9 +52,8 @@ class Monitor:
         """
         self.digest = digest_of(guardrails)
         self.guardrails = copy.deepcopy(guardrails)
-        prepare = None if variant is None else variant.apply
         self._physics = BatchPhysics(
-            task.spec, self.guardrails.requests, interface.control_period, threads=1, prepare=prepare
+            task.spec, self.guardrails.requests, interface.control_period, threads=1, variant=variant
         )
         # What `look` really returns decides: a sensor's stage does not stand in its name.
         there = self._physics.at_rest

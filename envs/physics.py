@@ -28,6 +28,7 @@ from envs.errors import TelosError
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Signals, zeros
+from envs.variants import Variant
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
@@ -97,7 +98,7 @@ class BatchPhysics:
         control_period: float,
         options: PhysicsOptions | None = None,
         threads: int | None = None,
-        prepare: Callable[[mujoco.MjModel], None] | None = None,
+        variant: Variant | None = None,
     ) -> None:
         """
         Args:
@@ -106,7 +107,7 @@ class BatchPhysics:
             control_period: s per control step.
             options: numerics that differ from the model's own.
             threads: C threads; all CPUs of this process where None.
-            prepare: last edits of the compiled model (a physics variant).
+            variant: how the model differs from the nominal one, in which TaskParams are given.
 
         Raises:
             TelosError: a signal that the model lacks, or a time step that does not divide the
@@ -118,8 +119,8 @@ class BatchPhysics:
         with warnings.catch_warnings():  # about other people's XML, which the user cannot mend
             warnings.filterwarnings("ignore", message="compiler attribute")
             self.model = blueprint.compile()
-        if prepare is not None:
-            prepare(self.model)
+        self.variant = variant or Variant()
+        self.variant.apply(self.model)
         (options or PhysicsOptions()).apply(self.model)
         ratio = control_period / self.model.opt.timestep
         self.substeps = round(ratio)
@@ -147,7 +148,7 @@ class BatchPhysics:
         """Write what a reset decided into the model; the batches hold copies, so they are remade."""
         if params is not self.params and not params.same_model(self.params):
             for name, value in params.model.items():
-                getattr(self.model, name)[...] = value
+                getattr(self.model, name)[...] = value * self.variant.factor(name)
             self._pools.clear()
         self.params = params
 

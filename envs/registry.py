@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from envs.variants import Variant
 
 
+GROUP = "telos.tasks"  # of entry points
+
+
 def _suite(domain: str, *names: str) -> dict[str, str]:
     return {f"dm_control/{domain}-{name}-v0": f"envs.suite.{domain}:{name}" for name in names}
 
@@ -55,9 +58,13 @@ TASKS = MappingProxyType(
 
 
 def table() -> dict[str, str]:
-    """The built-in tasks and those of installed packages (entry points `telos.tasks`)."""
-    others = {point.name: point.value for point in entry_points(group="telos.tasks")}
-    return {**others, **TASKS}
+    """The built-in tasks and those of entry points. Raises TelosError where a name is taken twice."""
+    tasks = dict(TASKS)
+    for point in entry_points(group=GROUP):
+        if point.name in tasks:
+            raise TelosError(f"entry point {GROUP}", f"{point.name} = {point.value}", "a name not taken yet")
+        tasks[point.name] = point.value
+    return tasks
 
 
 def is_file(task_id: str) -> bool:
@@ -79,7 +86,10 @@ def load(task_id: str) -> Task:
     if task_id not in tasks:
         raise TelosError.unknown("task", task_id, tasks)
     module, _, function = tasks[task_id].partition(":")
-    make_task: Callable[[], Task] = getattr(importlib.import_module(module), function)
+    try:
+        make_task: Callable[[], Task] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise TelosError("task", f"{task_id!r}, at {tasks[task_id]}: {error}", '"module:function"') from error
     return make_task()
 
 

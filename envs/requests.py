@@ -13,7 +13,7 @@ At = Literal["state", "interval"]
 WHOLE = frozenset({"time", "qpos", "qvel", "act", "ctrl"})
 
 # These belong to a step, not to a state: MuJoCo computes them while it integrates.
-INTERVAL_ONLY = frozenset({"ctrl", "actuator_force", "actuator_power", "contact_force"})
+INTERVAL_ONLY = frozenset({"ctrl", "actuator_force", "actuator_power", "contact_force", "strongest_contact"})
 
 
 @dataclass(frozen=True, slots=True, order=True)

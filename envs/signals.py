@@ -73,6 +73,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "geom_distance": Kind("m", "geom", "GEOMDIST", "GEOM"),
         "zone_distance": Kind("m", "zone", "FRAMEPOS"),
         "contact_force": Kind("N", "body", "CONTACT", "BODY", force=True),
+        "strongest_contact": Kind("N", "body", "CONTACT", "BODY", force=True),
         "sensor": Kind("the sensor's own", "sensor"),
         "raw": Kind("MjData's own", "field", source="raw"),
         "post_constraint": Kind("N·m | N", "field", source="post_constraint"),
@@ -80,12 +81,15 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 )
 """`zone_distance/ZONE/POINT` is the distance of a point, such as `site_position/tip`, to the surface of a zone
 (envs.zones), negative inside. `contact_force` is the net force (N, world frame) that all contacts exert on a
-body. `raw/FIELD` is an MjData field as it stands after `mj_step`, which an environment may read although it
-lags; `post_constraint/FIELD` one as it stands where `mj_rnePostConstraint` follows (envs.contact_wrench)."""
+body, in which what squeezes it cancels out; `strongest_contact` the largest force of a single one (N, in that
+contact's frame). `raw/FIELD` is an MjData field as it stands after `mj_step`, which an environment may read
+although it lags; `post_constraint/FIELD` one as it stands where `mj_rnePostConstraint` follows
+(envs.contact_wrench)."""
 
 _POINTS = ("body_position", "inertial_position", "site_position", "geom_position")
 _SCALAR_JOINTS = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)  # one position, one velocity
 GEOM_DISTANCE_CUTOFF = 10.0  # m; a larger distance reads as this one
+_STRONGEST = (1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 2, 1)  # data bits, reduce=maxforce, num=1
 _NETFORCE = (1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3, 1)  # data bits, reduce=netforce, num=1
 
 
@@ -97,7 +101,7 @@ class Reading:
     source: Source
     start: int = 0  # first column in sensordata, the state row, or the control
     size: int = 1  # D
-    zone: Mapping[str, Any] | None = None  # zone_distance: the zone in its site's frame, where sensordata has the point
+    zone: Mapping[str, Any] | None = None  # zone_distance: the zone, in the frame in which sensordata has the point
     field: str = ""  # raw, post_constraint: MjData field
     velocity_start: int = 0  # power: column of the actuator's velocity
 
@@ -156,7 +160,7 @@ def names_of(spec: mujoco.MjSpec, objects: str) -> list[str]:
 
 
 def available(spec: mujoco.MjSpec) -> dict[str, str]:
-    """Every signal of a model with its unit (`geom_distance` and `zone_distance` once, for any pair)."""
+    """Every signal of a model with its unit (`geom_distance` once, for any pair, `zone_distance` for any point)."""
     found: dict[str, str] = {}
     for kind, meaning in KINDS.items():
         if not meaning.objects:
@@ -164,7 +168,7 @@ def available(spec: mujoco.MjSpec) -> dict[str, str]:
         elif kind == "geom_distance":
             found["geom_distance/GEOM/GEOM"] = meaning.unit
         elif kind == "zone_distance":
-            found |= {"zone_distance/SITE/POINT": meaning.unit} if names_of(spec, "site") else {}
+            found |= {f"zone_distance/{zone}/POINT": meaning.unit for zone in zones.zones_of(spec)}
         elif meaning.objects != "field":
             for name in names_of(spec, meaning.objects):
                 found[f"{kind}/{name}"] = meaning.unit
@@ -186,9 +190,9 @@ def check(spec: mujoco.MjSpec, request: Request) -> None:
         if objects[0] not in mujoco.batch.DATA_FIELDS:
             raise TelosError.unknown(f"signal {request.name!r}", objects[0], mujoco.batch.DATA_FIELDS)
     elif kind == "zone_distance":
-        sites = names_of(spec, "site")
-        if objects[0] not in sites:
-            raise TelosError.unknown(f"signal {request.name!r}", objects[0], sites)
+        there = zones.zones_of(spec)
+        if objects[0] not in there:
+            raise TelosError.unknown(f"signal {request.name!r}", objects[0], there)
         check(spec, Request(objects[1], request.at))
     elif meaning.objects:
         names = names_of(spec, meaning.objects)
@@ -213,7 +217,8 @@ def add_sensors(spec: mujoco.MjSpec, requests: Iterable[Request]) -> dict[str, s
         options: dict[str, object] = {}
         if name.startswith("zone_distance/"):  # where the point lies, as seen from the zone
             kind, (point,) = parse(objects[1])
-            options = {"reftype": mujoco.mjtObj.mjOBJ_SITE, "refname": objects[0]}
+            if not zones.is_declared(spec, objects[0]):
+                options = {"reftype": mujoco.mjtObj.mjOBJ_SITE, "refname": objects[0]}
             objtype, objects = KINDS[kind].objtype, (point,)
         elif sensor == "GEOMDIST":
             options = {
@@ -222,7 +227,7 @@ def add_sensors(spec: mujoco.MjSpec, requests: Iterable[Request]) -> dict[str, s
                 "cutoff": GEOM_DISTANCE_CUTOFF,
             }
         elif sensor == "CONTACT":
-            options = {"intprm": list(_NETFORCE)}
+            options = {"intprm": list(_STRONGEST if name.startswith("strongest") else _NETFORCE)}
         # A contact's force points from the sensor's object to its reference: the body that feels it.
         target = ("reftype", "refname") if sensor == "CONTACT" else ("objtype", "objname")
         options |= dict(zip(target, (getattr(mujoco.mjtObj, f"mjOBJ_{objtype}"), objects[0]), strict=True))
@@ -290,7 +295,7 @@ def layout(model: mujoco.MjModel, requests: Iterable[Request]) -> tuple[Reading,
                     allowed="an acceleration-stage sensor belongs to a step: granularity 'substep'",
                 )
             if kind == "zone_distance":
-                readings.append(Reading(request, source, start, zone=zones.local(model, objects[0])))
+                readings.append(Reading(request, source, start, zone=zones.zone_of(model, objects[0])))
             else:
                 readings.append(Reading(request, source, start, size))
     return tuple(readings)

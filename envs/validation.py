@@ -35,7 +35,7 @@ def _translated(error: ValidationError, model: type[BaseModel], where: str) -> T
         case "missing":
             return TelosError(where, f"nothing{also}", "a value: it has no default")
         case "literal_error":
-            options = [str(x) for x in get_args(here.model_fields[key].annotation)]
+            options = _choices(here.model_fields[key].annotation)
             return TelosError(where, given + also, options, nearest(problem["input"], options))
         case "union_tag_invalid":
             options = [x.strip("' ") for x in str(context["expected_tags"]).split(",")]
@@ -50,6 +50,13 @@ def _translated(error: ValidationError, model: type[BaseModel], where: str) -> T
         case _:
             said = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
             return TelosError(where, given + also, said)
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The values of a Literal, also inside a union; None is a value too."""
+    if annotation is type(None):
+        return ["null"]
+    return [name for part in get_args(annotation) for name in (_choices(part) or [str(part)])]
 
 
 def _follow(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[type[BaseModel], str]:

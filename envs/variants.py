@@ -46,3 +46,8 @@ class Variant:
             model.actuator_biasprm[affine] *= self.gain
         if self.damping != 1:
             model.dof_damping *= self.damping
+
+    def factor(self, field: str) -> float:
+        """On what a reset writes into an MjModel field: that is nominal, as a task's author knows no variant."""
+        factors = {"dof_damping": self.damping, "geom_friction": self.friction, "pair_friction": self.friction}
+        return factors.get(field, 1.0)

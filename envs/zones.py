@@ -1,20 +1,21 @@
 """Zones of space and the distance to them: what guardrails, costs and the zones of a model have in common.
 
-In a model, a zone is a site that has its shape. A site has no physics, so a zone changes nothing but what can be asked.
+In a model, a zone is a site that has its shape, or one that was declared for it. A declared zone rides along as custom
+numbers of the model: no element is added, so that what resets write into the model still fits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import mujoco
 from pydantic import BaseModel, Field
 
 from envs.errors import TelosError
 
 if TYPE_CHECKING:
-    import mujoco
     from torch import Tensor
 
 # Numbers are strict ("1.0" and true are not numbers) and finite.
@@ -80,44 +81,70 @@ def _join(*parts: Tensor) -> Tensor:
     return torch.cat(parts, dim=-1)
 
 
-def local(model: mujoco.MjModel, site: str) -> Mapping[str, Any]:
-    """The zone that a site of the model is, in the site's own frame. Raises TelosError for another shape."""
-    import mujoco
+def zones_of(spec: mujoco.MjSpec) -> list[str]:
+    """The names of the zones that can be asked for: declared ones, and sites."""
+    declared = [item.name.removeprefix(_PREFIX) for item in spec.numerics if item.name.startswith(_PREFIX)]
+    return declared + [site.name for site in spec.sites if site.name]
 
-    found, center = model.site(site), (0.0, 0.0, 0.0)
-    first, second, third = (float(size) for size in found.size)
-    if found.type[0] == mujoco.mjtGeom.mjGEOM_SPHERE:
-        return {"shape": "sphere", "center": center, "radius": first}
-    if found.type[0] == mujoco.mjtGeom.mjGEOM_CYLINDER:
-        return {"shape": "cylinder", "center": center, "radius": first, "height": 2 * second}
-    if found.type[0] == mujoco.mjtGeom.mjGEOM_BOX:
-        return {"shape": "box", "center": center, "half_sizes": (first, second, third), "yaw": 0.0}
-    shape = mujoco.mjtGeom(int(found.type[0])).name.removeprefix("mjGEOM_").lower()
-    raise TelosError(f"zone {site!r}", f"a site of shape {shape}", "a box, a sphere or a cylinder")
+
+def is_declared(model: mujoco.MjSpec | mujoco.MjModel, name: str) -> bool:
+    """Whether the zone stands in the world, where it was declared; a site has a frame of its own."""
+    if isinstance(model, mujoco.MjSpec):
+        return any(item.name == _PREFIX + name for item in model.numerics)
+    return mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_NUMERIC, _PREFIX + name) >= 0
+
+
+def zone_of(model: mujoco.MjModel, name: str) -> Mapping[str, Any]:
+    """A zone's numbers, as `signed_distance` takes them: in the world's frame where it was declared, in its own where
+    it is a site. Raises TelosError for a site of another shape."""
+    if is_declared(model, name):
+        shape, x, y, z, *sizes, yaw = (float(number) for number in model.numeric(_PREFIX + name).data)
+        return _numbers(_SHAPES[int(shape)], (x, y, z), sizes, yaw)
+    site = model.site(name)
+    first, second, third = (float(size) for size in site.size)
+    shapes = {mujoco.mjtGeom.mjGEOM_SPHERE: 0, mujoco.mjtGeom.mjGEOM_CYLINDER: 1, mujoco.mjtGeom.mjGEOM_BOX: 2}
+    kind = mujoco.mjtGeom(int(site.type[0]))
+    if kind not in shapes:
+        shape = kind.name.removeprefix("mjGEOM_").lower()
+        raise TelosError(f"zone {name!r}", f"a site of shape {shape}", "a box, a sphere or a cylinder")
+    sizes = (first, 2 * second if kind == mujoco.mjtGeom.mjGEOM_CYLINDER else second, third)
+    return _numbers(_SHAPES[shapes[kind]], (0.0, 0.0, 0.0), sizes, 0.0)
 
 
 def declared(spec: Callable[[], mujoco.MjSpec], zones: Mapping[str, Zone], where: str) -> Callable[[], mujoco.MjSpec]:
-    """The same model with a site for every zone. Raises TelosError, when it is made, for a name that is taken."""
+    """The same model, with these zones to be asked for.
+
+    Raises:
+        TelosError: when the model is made, for a name that is taken or that no signal could hold.
+    """
 
     def with_zones() -> mujoco.MjSpec:
         made = spec()
         for name, zone in zones.items():
-            if name in {site.name for site in made.sites}:
-                raise TelosError(f"{where}.{name}", "the name of a site that the model has", "another name")
-            _add(made, name, zone)
+            if not name or "/" in name:
+                raise TelosError(f"{where}.{name}", repr(name), "a name without '/'")
+            if name in zones_of(made):
+                raise TelosError(f"{where}.{name}", "the name of a zone or site that the model has", "another name")
+            made.add_numeric(name=_PREFIX + name, data=_packed(zone), size=_PACKED)
         return made
 
     return with_zones if zones else spec
 
 
-def _add(spec: mujoco.MjSpec, name: str, zone: Zone) -> None:
-    import mujoco
+_PREFIX = "telos/zone/"
+_SHAPES = ("sphere", "cylinder", "box")
+_PACKED = 8  # numbers: shape, center, three sizes, yaw
 
+
+def _packed(zone: Zone) -> list[float]:
     if isinstance(zone, Box):
-        turn = (math.cos(zone.yaw / 2), 0.0, 0.0, math.sin(zone.yaw / 2))
-        shape, size = mujoco.mjtGeom.mjGEOM_BOX, zone.half_sizes
-    else:
-        turn = (1.0, 0.0, 0.0, 0.0)
-        shape = mujoco.mjtGeom.mjGEOM_SPHERE if isinstance(zone, Sphere) else mujoco.mjtGeom.mjGEOM_CYLINDER
-        size = (zone.radius, 0.0 if isinstance(zone, Sphere) else zone.height / 2, 0.0)
-    spec.worldbody.add_site(name=name, type=shape, size=size, pos=zone.center, quat=turn)
+        return [2.0, *zone.center, *zone.half_sizes, zone.yaw]
+    height = zone.height if isinstance(zone, Cylinder) else 0.0
+    return [float(_SHAPES.index(zone.shape)), *zone.center, zone.radius, height, 0.0, 0.0]
+
+
+def _numbers(shape: str, center: Vector3, sizes: Sequence[float], yaw: float) -> Mapping[str, Any]:
+    if shape == "box":
+        return {"shape": shape, "center": center, "half_sizes": tuple(sizes), "yaw": yaw}
+    height = {"height": sizes[1]} if shape == "cylinder" else {}
+    return {"shape": shape, "center": center, "radius": sizes[0], **height}

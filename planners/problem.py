@@ -54,8 +54,9 @@ class Evaluation:
     def judged(self) -> tuple[np.ndarray, np.ndarray]:
         """`violation` and `cost`, (N,) each, in numpy: a search reads them between simulations that left the caches
         cold, where every operation of torch is several times dearer."""
-        cost = np.add.reduce(self.step_cost.detach().numpy(), 1, dtype=np.float64)
-        cost += self.terminal_cost.detach().numpy()
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is judged below
+            cost = np.add.reduce(self.step_cost.detach().numpy(), 1, dtype=np.float64)
+            cost += self.terminal_cost.detach().numpy()
         unsound = ~(self.valid.numpy() & np.isfinite(cost))
         violation = self.limits.violation(self.margin)
         cost[unsound] = violation[unsound] = np.inf

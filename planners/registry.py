@@ -53,12 +53,15 @@ def table() -> dict[str, Entry]:
 
 
 def load(name: str) -> type[Any]:
-    """The planner's class. Raises ValueError for an unknown name."""
+    """The planner's class. Raises ValueError for an unknown name, or one that leads nowhere."""
     entries = table()
     if name not in entries:
         raise ValueError(_unknown("planner", name, entries))
     module, _, attribute = entries[name].target.partition(":")
-    return getattr(import_module(module), attribute)
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"planner {name!r}, at {entries[name].target}: {error}; allowed: module:Class") from error
 
 
 def make(name: str, /, **params: Any) -> Any:

@@ -36,6 +36,10 @@ class BodyHeight(GuardrailConfig, frozen=True):
     def example(cls) -> Self:
         return cls(name="torso up", body="torso", lower=0.8, tolerance=0.01)
 
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"lower": 1.1})
+
     def reads(self) -> tuple[str, ...]:
         return (f"body_position/{self.body}",)
 
@@ -67,6 +71,10 @@ class BodyOrientation(GuardrailConfig, frozen=True):
     @classmethod
     def example(cls) -> Self:
         return cls(name="torso upright", body="torso", limit=0.6, tolerance=0.01)
+
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"limit": 0.3})
 
     def reads(self) -> tuple[str, ...]:
         return (f"body_{self.axis}_axis/{self.body}",)
@@ -108,6 +116,10 @@ class BodyVelocity(GuardrailConfig, frozen=True):
     @classmethod
     def example(cls) -> Self:
         return cls(name="hand slow", body="hand", limit=1.5, tolerance=0.02)
+
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"limit": 0.7})
 
     def reads(self) -> tuple[str, ...]:
         return (f"body_velocity/{self.body}",)

@@ -44,6 +44,11 @@ class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
     def example(cls) -> Self:
         """A typical configuration, for documentation and the conformance suite."""
 
+    @classmethod
+    @abstractmethod
+    def stricter_example(cls) -> Self:
+        """The example, tightened: `margin` is smaller for some signals, and larger for none."""
+
     @abstractmethod
     def reads(self) -> tuple[str, ...]:
         """The names of the signals it is about."""

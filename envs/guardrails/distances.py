@@ -37,6 +37,10 @@ class GeomDistance(GuardrailConfig, frozen=True):
     def example(cls) -> Self:
         return cls(name="finger off the table", geoms=("finger", "table"), minimum=0.01, tolerance=0.001)
 
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"minimum": 0.1})
+
     def reads(self) -> tuple[str, ...]:
         first, second = sorted(self.geoms)  # a distance has no direction: one name, one digest
         return (f"geom_distance/{first}/{second}",)

@@ -39,7 +39,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "keep_in": Kind("envs.guardrails.zones:KeepIn", "a point stays inside a box (m)"),
         "actuator_force": Kind("envs.guardrails.loads:ActuatorForce", "an actuator's force is at most (N or N·m)"),
         "actuator_power": Kind("envs.guardrails.loads:ActuatorPower", "an actuator's power is at most (W)"),
-        "contact_force": Kind("envs.guardrails.loads:ContactForce", "a contact's force is at most (N)"),
+        "contact_force": Kind("envs.guardrails.loads:ContactForce", "the net contact force on a body is at most (N)"),
+        "strongest_contact": Kind(
+            "envs.guardrails.loads:StrongestContact", "each contact force on a body is at most (N)"
+        ),
         "geom_distance": Kind("envs.guardrails.distances:GeomDistance", "two geoms stay apart by at least (m)"),
     }
 )

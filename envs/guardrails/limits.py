@@ -63,6 +63,10 @@ class JointPosition(GuardrailConfig, frozen=True):
     def example(cls) -> Self:
         return cls(name="elbow in range", joint="elbow", lower=-1.5, upper=2.0, tolerance=0.01)
 
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"upper": 1.0})
+
     def reads(self) -> tuple[str, ...]:
         return (f"joint_position/{self.joint}",)
 
@@ -100,6 +104,10 @@ class JointVelocity(GuardrailConfig, frozen=True):
     @classmethod
     def example(cls) -> Self:
         return cls(name="elbow not too fast", joint="elbow", limit=8.0, tolerance=0.05)
+
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"limit": 4.0})
 
     def reads(self) -> tuple[str, ...]:
         return (f"joint_velocity/{self.joint}",)

@@ -25,6 +25,10 @@ class ActuatorForce(GuardrailConfig, frozen=True):
     def example(cls) -> Self:
         return cls(name="knee torque", actuator="knee", limit=80.0, tolerance=0.5)
 
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"limit": 40.0})
+
     def reads(self) -> tuple[str, ...]:
         return (f"actuator_force/{self.actuator}",)
 
@@ -54,6 +58,10 @@ class ActuatorPower(GuardrailConfig, frozen=True):
     def example(cls) -> Self:
         return cls(name="knee power", actuator="knee", limit=300.0, tolerance=1.0)
 
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"limit": 30.0})
+
     def reads(self) -> tuple[str, ...]:
         return (f"actuator_power/{self.actuator}",)
 
@@ -70,10 +78,13 @@ class ActuatorPower(GuardrailConfig, frozen=True):
 
 
 class ContactForce(GuardrailConfig, frozen=True):
-    """Signal `contact_force/OBJECT`, a force vector or its length: length <= limit, in N."""
+    """Signal `contact_force/BODY`, the net force of all contacts on it: its length <= limit, in N.
+
+    Forces from two sides cancel out: where a body may be squeezed, `strongest_contact` sees it.
+    """
 
     kind: Literal["contact_force"] = "contact_force"
-    contact: Name  # the object the signal is named after
+    contact: Name  # the body
     limit: Positive  # N
     scale: Positive = 50.0
     granularity: Literal["substep"] = "substep"
@@ -83,8 +94,45 @@ class ContactForce(GuardrailConfig, frozen=True):
     def example(cls) -> Self:
         return cls(name="soft landing", contact="foot", limit=900.0, tolerance=5.0)
 
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"limit": 90.0})
+
     def reads(self) -> tuple[str, ...]:
         return (f"contact_force/{self.contact}",)
+
+    def rule(self) -> dict[str, Value]:
+        return {"limit": self.limit}
+
+    @staticmethod
+    def margin(params: Params, *values: Tensor) -> Tensor:
+        return params["limit"] - values[0].norm(dim=-1, keepdim=True)
+
+    @staticmethod
+    def at_least_as_strict(new: Params, old: Params) -> bool:
+        return new["limit"] <= old["limit"]
+
+
+class StrongestContact(GuardrailConfig, frozen=True):
+    """Signal `strongest_contact/BODY`, the largest force of a single contact on it: its length <= limit, in N."""
+
+    kind: Literal["strongest_contact"] = "strongest_contact"
+    contact: Name  # the body
+    limit: Positive  # N
+    scale: Positive = 50.0
+    granularity: Literal["substep"] = "substep"
+    unit: Literal["N"] = "N"
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(name="no crushing", contact="hand", limit=60.0, tolerance=5.0)
+
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"limit": 0.5})
+
+    def reads(self) -> tuple[str, ...]:
+        return (f"strongest_contact/{self.contact}",)
 
     def rule(self) -> dict[str, Value]:
         return {"limit": self.limit}

@@ -44,6 +44,10 @@ class KeepOut(GuardrailConfig, frozen=True):
         zone = Cylinder(center=(0.5, 0.0, 0.3), radius=0.2, height=0.6)
         return cls(name="hand off the pillar", point="site_position/hand", zone=zone, clearance=0.02)
 
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(update={"clearance": 0.3})
+
     def reads(self) -> tuple[str, ...]:
         return (self.point,)
 
@@ -76,6 +80,12 @@ class KeepIn(GuardrailConfig, frozen=True):
     def example(cls) -> Self:
         zone = Box(center=(0.0, 0.0, 0.5), half_sizes=(1.0, 1.0, 0.5), yaw=0.3)
         return cls(name="hand in the cell", point="body_position/hand", zone=zone, clearance=0.05)
+
+    @classmethod
+    def stricter_example(cls) -> Self:
+        return cls.example().model_copy(
+            update={"zone": Box(center=(0.0, 0.0, 0.5), half_sizes=(0.7, 1.0, 0.5), yaw=0.3)}
+        )
 
     def reads(self) -> tuple[str, ...]:
         return (self.point,)

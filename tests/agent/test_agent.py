@@ -12,8 +12,12 @@ from numpy.testing import assert_array_equal
 from agent import build, episode
 from agent.agent import Agent
 from agent.config import Config
-from agent.perception import instruction
+from agent.perception import Belief, instruction
 from envs.environment import Environment
+from envs.errors import TelosError
+from envs.requests import Request
+from envs.task import TaskParams
+from envs.trajectory import Trajectory
 
 CARTPOLE, CHEETAH = "dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0"
 RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9, "unit": "m"}
@@ -273,3 +277,38 @@ def test_the_seed_given_to_reset_counts() -> None:
         agent.reset(seed)
         actions.append(float(agent.act(observation, env.snapshot())[0]))
     assert actions[0] == actions[2] != actions[1]
+
+
+def test_a_critic_and_a_policy_are_wired() -> None:
+    """The critic sees its own signals and the model's states; what the policy proposes competes."""
+
+    class Tail:
+        requests = (Request("body_velocity/cart", "state"),)
+
+        def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> torch.Tensor:
+            assert trajectory.states.shape[2] > 0
+            return 1e3 * trajectory.signals.after("body_velocity/cart")[:, -1, 0].abs()
+
+    class Policy:
+        def propose(self, belief: Belief, horizon: int) -> np.ndarray:
+            return np.full((horizon, 1), 0.25)
+
+    c = config()
+    env = build.environment(c)
+    agent = build.agent(c, env.task, env.interface, critic=Tail(), policy=Policy())
+    observation, _ = env.reset(seed=0)
+    agent.reset(0)
+    agent.act(observation, env.snapshot())
+    assert agent.decision is not None
+    proposals = agent.decision.problem.proposals
+    assert proposals["policy"].tolist() == [[0.25]] * agent.decision.problem.horizon
+    evaluation = agent.decision.problem.evaluate(torch.ones(1, agent.decision.problem.horizon, 1).double())
+    assert float(evaluation.terminal_cost[0]) > 1.0
+    env.close()
+
+
+def test_it_is_reset_before_it_acts() -> None:
+    _, env, agent = made()
+    observation, _ = env.reset(seed=0)
+    with pytest.raises(TelosError, match="before reset"):
+        agent.act(observation, env.snapshot())

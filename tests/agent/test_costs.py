@@ -142,6 +142,10 @@ class Constant:
 
 
 class Tail:
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        return (Request("time", "state"),)
+
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         return torch.arange(trajectory.actions.shape[0], dtype=torch.float64)
 
@@ -170,7 +174,7 @@ def test_requests_and_critic_survive_new_weights() -> None:
     objective = Objective(((1.0, Constant(1.0, "qpos", "qvel")), (0.0, Constant(2.0, "act"))), Tail())
     other = objective.reweighted((3.0, 0.5))
     names = [request.name for request in other.requests]
-    assert names == [request.name for request in objective.requests] == ["qpos", "qvel", "act"]
+    assert names == [request.name for request in objective.requests] == ["qpos", "qvel", "act", "time"]
     assert other.step_cost(trajectory(), PARAMS).tolist() == [[4.0] * 3] * 2
     assert other.terminal_cost(trajectory(), PARAMS).tolist() == [0.0, 1.0]
     assert objective.step_cost(trajectory(), PARAMS).tolist() == [[1.0] * 3] * 2

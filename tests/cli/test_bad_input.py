@@ -13,9 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agent import provenance, rundir
+from agent.load import load
+from agent.row import TIMES
+from agent.rundir import RunDir
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
 RULE = "{kind: joint_position, name: rail, joint: slider, lower: -1, upper: 1, unit: m, scale: 0.1}"
@@ -40,6 +44,15 @@ CONFIGS = {
     "text for a number": ("planner: {horizon: long}", "planner.horizon", "'long'"),
     "horizon 0": ("planner: {horizon: 0}", "planner.horizon", "given 0", "greater than or equal to 1"),
     "no budget": ("planner: {budget: {}}", "planner.budget", "exactly one"),
+    "text that looks like a number": ("planner: {horizon: '4'}", "planner.horizon", "'4'"),
+    "true for a number": ("cost: {effort: true}", "cost.effort", "True"),
+    "one for true": ("video: 1", "video", "boolean"),
+    "unknown choice": ("world_model: {solver: Newtn}", "world_model.solver", "did you mean 'Newton'"),
+    "too much more search": (
+        "configurator: {rules: [{quantity: step, above: 1, budget_factor: 1.0e+12}]}",
+        "configurator.rules[0].budget_factor",
+        "1000",
+    ),
     "two budgets": ("planner: {budget: {evaluations: 3, seconds: 1}}", "planner.budget", "exactly one"),
     "not finite": ("cost: {effort: .nan}", "cost.effort", "nan"),
     "infinite": ("variant: {mass: .inf}", "variant.mass", "inf"),
@@ -147,6 +160,18 @@ def test_arguments(telos: Callable[..., Any], tmp_path: Path, monkeypatch, argum
     assert not list(tmp_path.iterdir())
 
 
+def test_a_start_that_the_rules_forbid_leaves_nothing_behind(telos: Callable[..., Any], tmp_path: Path) -> None:
+    rule = "[{kind: joint_position, name: far, joint: slider, lower: 5, unit: m, scale: 0.1}]"
+    arguments = ("--task", "dm_control/cartpole-balance-v0", "--guardrails", rule, "--out", tmp_path / "run")
+    refused(telos("run", *arguments), "unsafe state")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_budget_in_seconds_takes_the_place_of_one_in_evaluations() -> None:
+    assert load(task=CARTPOLE, overrides={"planner.budget.seconds": 0.05}).planner.budget.seconds == 0.05
+    assert load(task=CARTPOLE, overrides={"planner.budget.seconds": 0.05}).planner.budget.evaluations is None
+
+
 @pytest.mark.parametrize(("episode", "step"), [(3, 0), (-1, 0), (0, 20), (0, -1)])
 def test_explain_out_of_range(telos: Callable[..., Any], finished: Path, episode: int, step: int) -> None:
     refused(telos("explain", finished, f"--episode={episode}", f"--step={step}"), "allowed: 0 to")
@@ -157,36 +182,86 @@ DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
     "manifest is a list": ("manifest.json", b"[]", "list"),
     "manifest of another schema": ("manifest.json", b'{"schema": 99}', "schema"),
     "manifest without keys": ("manifest.json", b'{"schema": 2}', "manifest.json"),
+    "manifest of wrong types": ("manifest.json", b"", "guardrails_sha256"),
+    "margins of other rules": ("episodes.jsonl", b"", "min_margin"),
     "config is missing": ("config.yaml", None, "no such file"),
     "config is empty": ("config.yaml", b"", "empty"),
     "config is binary": ("config.yaml", b"\xff\xfe\x00", "not text"),
+}
+WORN: dict[str, tuple[str, bytes | None, str]] = {
     "rows are garbage": ("episodes.jsonl", b"what\n", "episodes.jsonl:1"),
-    "rows are binary": ("episodes.jsonl", b"\xff\n", "not text"),
+    "rows are binary": ("episodes.jsonl", b"\xff\n", "episodes.jsonl:1"),
     "a row without keys": ("episodes.jsonl", b'{"task": "a"}\n', "episodes.jsonl:1"),
+    "steps of unequal length": ("steps/episode-0001.npz", b"", "do not fit together"),
     "steps are missing": ("steps/episode-0001.npz", None, "episode-0001.npz"),
     "steps are garbage": ("steps/episode-0001.npz", b"PK\x03\x04 no", "episode-0001.npz"),
 }
 
 
-@pytest.mark.parametrize("command", ["resume", "report"])
-@pytest.mark.parametrize("name", DAMAGE)
-def test_damaged_run_directory(telos: Callable[..., Any], copy: Path, name: str, command: str) -> None:
-    file, data, text = DAMAGE[name]
-    if data is None:
-        (copy / file).unlink()
+def damage(run: Path, name: str) -> str:
+    """Do it; what the message must hold."""
+    file, data, text = (DAMAGE | WORN)[name]
+    if name == "manifest of wrong types":
+        (run / file).write_text(json.dumps({**json.loads((run / file).read_text()), "guardrails_sha256": 5}))
+    elif name == "margins of other rules":
+        (run / file).write_text((run / file).read_text().replace('"rail":', '"rial":', 1))
+    elif name == "steps of unequal length":
+        with np.load(run / file) as arrays:
+            np.savez(run / file, **{**arrays, "reward": arrays["reward"][:-1]})
+    elif data is None:
+        (run / file).unlink()
     else:
-        (copy / file).write_bytes(data)
+        (run / file).write_bytes(data)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [*[("resume", name) for name in DAMAGE], *[("report", name) for name in DAMAGE | WORN]]
+)
+def test_damaged_run_directory(telos: Callable[..., Any], copy: Path, name: str, command: str) -> None:
+    text = damage(copy, name)
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     refused(telos(command, copy), text)
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
-def test_rows_out_of_order_or_edited_rules_are_refused(telos: Callable[..., Any], copy: Path) -> None:
+@pytest.mark.parametrize("name", WORN)
+def test_resume_runs_again_what_cannot_be_read(
+    telos: Callable[..., Any], finished: Path, copy: Path, name: str
+) -> None:
+    damage(copy, name)
+    before = (copy / "episodes.jsonl").read_bytes()
+    done = telos("resume", copy)
+    assert done.status == 0, done.err
+    assert "damaged row(s)" in done.err
+    assert "Traceback" not in done.err
+    assert (copy / "damaged-0.jsonl").read_bytes() == before, "nothing is thrown away"
+    assert untimed(copy) == untimed(finished)
+    assert telos("resume", copy).status == 0
+    assert not (copy / "damaged-1.jsonl").exists(), "it is whole now"
+
+
+def untimed(run: Path) -> list[dict[str, Any]]:
+    """What the rows say, times aside."""
+    rows = [vars(row) for row in RunDir.open(run).rows()]
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def test_rows_may_stand_in_any_order_but_only_once(telos: Callable[..., Any], finished: Path, copy: Path) -> None:
     file = copy / "episodes.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
-    file.write_bytes(lines[1] + lines[0])
-    refused(telos("resume", copy), "episodes.jsonl:1", "episode 0")
-    file.write_bytes(lines[0])
+    file.write_bytes(lines[1] + lines[2] + lines[0])
+    assert untimed(copy) == untimed(finished)
+    assert telos("resume", copy).status == 0
+    file.write_bytes(lines[1] + lines[1] + lines[0])
+    refused(telos("report", copy), "episodes.jsonl:2", "episode 1 a second time")
+    done = telos("resume", copy)
+    assert done.status == 0
+    assert "second time" in done.err
+    assert untimed(copy) == untimed(finished)
+
+
+def test_edited_rules_are_refused(telos: Callable[..., Any], copy: Path) -> None:
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("upper: 1.0", "upper: 2.0"))
     refused(telos("resume", copy), "guardrails")

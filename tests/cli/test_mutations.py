@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import episode, run
+from agent import episode, player
 from agent.config import BudgetConfig, Config, EstimatedConfig
 from agent.load import load
 from envs.errors import TelosError
@@ -135,7 +135,7 @@ def _one_step(config: Any, file: Path) -> None:
     file.write_text(yaml.safe_dump(config, allow_unicode=True))
     with contextlib.suppress(TelosError):
         loaded = _tiny(load(str(file)))
-        agent, env, monitor = run.made(loaded)
+        agent, env, monitor = player.made(loaded)
         with contextlib.closing(env):
             episode.run(agent, env, monitor, loaded.seed, 0, frames=1)
 
@@ -144,7 +144,7 @@ def test_the_base_is_valid(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(BASE))
     loaded = _tiny(load(str(file)))
-    agent, env, monitor = run.made(loaded)
+    agent, env, monitor = player.made(loaded)
     with contextlib.closing(env):
         assert len(episode.run(agent, env, monitor, loaded.seed, 0, frames=1).steps) == 1
 

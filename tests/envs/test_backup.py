@@ -9,7 +9,7 @@ from envs import registry
 from envs.backup import BackUp, BackUpController, strengthened
 from envs.errors import GuardrailWeakened, TelosError
 
-DECLARED = [name for name in registry.TASKS if registry.load(name).back_up is not None]
+DECLARED = [name for name in registry.table() if registry.load(name).back_up is not None]
 
 
 def test_some_tasks_declare_one() -> None:

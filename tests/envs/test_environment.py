@@ -7,6 +7,8 @@ import pytest
 
 from envs import registry
 from envs.errors import TelosError
+from envs.guardrails import build
+from envs.monitor import Monitor
 from envs.variants import Variant
 
 
@@ -44,3 +46,26 @@ def test_an_action_of_another_shape_is_refused(action: np.ndarray) -> None:
     with pytest.raises(TelosError, match=r"action: given shape .*\(2,\)"):
         env.step(action)
     env.close()
+
+
+@pytest.mark.parametrize(
+    ("task", "joint"), [("dm_control/finger-spin-v0", "hinge"), ("dm_control/cheetah-run-v0", "bthigh")]
+)
+def test_a_planner_is_told_nominal_values_also_where_a_reset_writes_them(task: str, joint: str) -> None:
+    """finger-spin's reset writes the damping of the hinge: of reality's variant, the planner must learn nothing."""
+    plain, varied = registry.make(task), registry.make(task, Variant(damping=3.0))
+    for seed in (0, 1):
+        plain.reset(seed=seed)
+        varied.reset(seed=seed)
+        np.testing.assert_array_equal(varied.model.dof_damping, 3.0 * plain.model.dof_damping)
+        for name, value in plain.snapshot().params.model.items():
+            np.testing.assert_array_equal(varied.snapshot().params.model[name], value)
+    rules = build(
+        [{"kind": "joint_velocity", "name": "calm", "joint": joint, "limit": 1e3, "unit": "rad/s", "scale": 1.0}]
+    )
+    judge = Monitor(varied.task, varied.interface, rules, varied.variant)
+    before = varied.snapshot()
+    varied.step(np.ones(varied.interface.action_size))
+    assert judge.judge(before, varied.control(), varied.snapshot()).verified, "the judge knows the real values"
+    plain.close()
+    varied.close()

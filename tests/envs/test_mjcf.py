@@ -118,6 +118,15 @@ def test_reset_draws_inside_the_ranges(env: Environment):
 # --- the reward --------------------------------------------------------------------------------------
 
 
+def _box(point: np.ndarray) -> float:
+    """Distance to the pillar of arm.yaml from outside."""
+    c, s = np.cos(0.5), np.sin(0.5)
+    local = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ (point - [0.2, 0.1, 0.8])
+    beyond = np.abs(local) - [0.05, 0.1, 0.2]
+    assert beyond.max() > 0
+    return float(np.linalg.norm(np.maximum(beyond, 0)))
+
+
 def test_reward_is_what_a_hand_computes(env: Environment):
     env.reset(seed=1)
     action = np.array([0.3, -0.5])
@@ -142,6 +151,8 @@ def test_reward_is_what_a_hand_computes(env: Environment):
         - 0.01 * (np.sqrt(data.qvel[1] ** 2 + 0.2**2) - 0.2)
         - 0.5 * min(max(0.1 - tip[2], 0.0) / 0.2, 1.0)
         - 0.0001 * 0.5 * power**2
+        - 0.2 * min(max(0.1 - _box(tip), 0.0) / 0.3, 1.0)
+        - 0.1 * 0.5 * (np.linalg.norm(tip - target) - model.site("target").size[0]) ** 2
     )
     assert reward == pytest.approx(expected, abs=1e-12)
 

@@ -531,7 +531,7 @@ def test_latency_and_noise_must_not_be_negative(arguments):
 
 
 def test_a_planning_model_can_be_given_the_same_variant():
-    """`prepare` makes imagination equal to a varied reality."""
+    """`variant` makes imagination equal to a varied reality."""
     variant = Variant(mass=1.7, gain=0.8, damping=3.0)
     env = registry.make(CARTPOLE, variant)
     env.reset(seed=0)
@@ -539,7 +539,7 @@ def test_a_planning_model_can_be_given_the_same_variant():
     actions = np.random.default_rng(0).uniform(-1, 1, (1, 20, 1))
     start = env.snapshot().state
     nominal = BatchPhysics(env.task.spec, (), period).rollout(start, env.interface.native(actions), states=True)
-    varied = BatchPhysics(env.task.spec, (), period, prepare=variant.apply)
+    varied = BatchPhysics(env.task.spec, (), period, variant=variant)
     found = varied.rollout(start, env.interface.native(actions), states=True)
     for t, action in enumerate(actions[0]):
         env.step(action)

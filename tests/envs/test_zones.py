@@ -126,26 +126,30 @@ def test_a_zone_changes_nothing_but_what_can_be_asked() -> None:
     np.testing.assert_array_equal(*finals)
 
 
-def test_a_cost_on_a_declared_zone_keeps_away_from_it() -> None:
-    """By weight alone, which is what tells a cost from a guardrail."""
-    zone = {"shape": "sphere", "center": [0.12, 0.0, 0.01], "radius": 0.05}
-    shy = {"signal": "zone_distance/fire/geom_position/finger", "norm": "tolerance", "lower": 0.05, "margin": 0.1}
-    overrides = {
-        "zones": {"fire": zone},
-        "cost.task": 0.0,
-        "cost.residuals": [{**shy, "weight": 5.0}],
-        "planner.budget.evaluations": 32,
-    }
-    config = load(task="dm_control/reacher-easy-v0", overrides=overrides)
-    env = build.environment(config)
-    agent = build.agent(config, env.task, env.interface)
-    observation, _ = env.reset(seed=3)
-    agent.reset(seed=0)
-    for _ in range(60):
-        observation, *_ = env.step(agent.act(observation, env.snapshot()))
-    place = env.backend.data.geom("finger").xpos
-    assert math.dist(place, zone["center"]) > 0.05 + 0.04
+def test_a_cost_on_a_declared_zone_drives_out_of_it() -> None:
+    """By weight alone, which is what tells a cost from a guardrail. (Finger: its resets write into the sites.)"""
+    task, distance = "dm_control/finger-turn_easy-v0", {}
+    env = registry.make(task)
+    env.reset(seed=3)
+    center = [float(x) for x in env.backend.data.site("tip").xpos]
     env.close()
+    shy = {"signal": "zone_distance/fire/site_position/tip", "norm": "tolerance", "lower": 0.02, "margin": 0.2}
+    for weight in (0.0, 5.0):
+        overrides = {
+            "zones": {"fire": {"shape": "sphere", "center": center, "radius": 0.05}},
+            "cost": {"task": 0.0, "residuals": [{**shy, "weight": weight}]},
+            "planner.budget.evaluations": 48,
+        }
+        config = load(task=task, overrides=overrides)
+        env = build.environment(config)
+        agent = build.agent(config, env.task, env.interface)
+        observation, _ = env.reset(seed=3)
+        agent.reset(seed=0)
+        for _ in range(40):
+            observation, *_ = env.step(agent.act(observation, env.snapshot()))
+        distance[weight] = math.dist(env.backend.data.site("tip").xpos, center) - 0.05
+        env.close()
+    assert distance[0.0] < 0 < distance[5.0], distance
 
 
 @pytest.mark.parametrize(
@@ -169,7 +173,8 @@ def test_a_site_of_another_shape_is_no_zone() -> None:
         BatchPhysics(spec, at_states("zone_distance/danger/body_position/ball"), 0.01)
 
 
-def test_a_zone_needs_a_name_of_its_own() -> None:
+@pytest.mark.parametrize("name", ["danger", "", "a/b"])
+def test_a_zone_needs_a_name_of_its_own(name: str) -> None:
     zone = TypeAdapter(Zone).validate_python({"shape": "sphere", "center": (0.0, 0.0, 1.0), "radius": 0.5})
-    with pytest.raises(TelosError, match=r"zones\.danger"):
-        declared(lambda: _spec("box"), {"danger": zone}, "zones")()
+    with pytest.raises(TelosError, match=rf"zones\.{name}"):
+        declared(lambda: _spec("box"), {name: zone}, "zones")()

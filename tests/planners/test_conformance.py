@@ -13,7 +13,7 @@ from planners import registry
 from planners.problem import Budget, Evaluation, Limits
 from planners.select import first, scores
 
-NAMES = sorted(registry.BUILT_IN)
+NAMES = sorted(registry.table())
 SEARCHING = [name for name in NAMES if name != "random_shooting"]
 every = pytest.mark.parametrize("name", NAMES)
 

@@ -1,0 +1,98 @@
+"""A configuration that travels: with the files that its task needs, and with its rules under seal."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from agent import build
+from agent.config import Config
+from envs import mjcf, registry
+from envs.errors import GuardrailTampered
+from envs.guardrails.ruleset import Guardrails
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What a worker needs to run episodes of a configuration anywhere.
+
+    The guardrails verify themselves when they are unpickled. `opened` compares them with those that the
+    configuration builds where it arrived, and both with digests that came another way.
+    """
+
+    config: Config
+    files: Mapping[str, bytes]  # of a user's own task: absolute path -> content; empty for a built-in one
+    guardrails: Guardrails
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of configuration, files and rules: equal parcels mean equal episodes."""
+        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        for name, content in sorted(self.files.items()):
+            digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+        digest.update(self.guardrails.digest.encode())
+        return digest.hexdigest()
+
+
+def sealed(config: Config) -> Parcel:
+    """Pack a configuration.
+
+    Raises:
+        TelosError: its rules or its task's files are wrong.
+    """
+    return Parcel(config, files_of(config.task), build.guardrails(config))
+
+
+def opened(parcel: Parcel, sha256: str) -> Config:
+    """The configuration as it can be built here; a task's files are laid down where they are not, or differ.
+
+    Args:
+        sha256: what the sender says the parcel's digest is, apart from the parcel.
+
+    Raises:
+        GuardrailTampered: the parcel is not the one that was sent, or its rules not those of its configuration.
+    """
+    if parcel.sha256 != sha256:
+        raise GuardrailTampered("parcel", f"one with digest {parcel.sha256}", sha256)
+    config = parcel.config
+    if any(not _is_here(Path(name), content) for name, content in parcel.files.items()):
+        config = config.model_copy(update={"task": str(_laid_down(parcel))})
+    Guardrails.verify(parcel.guardrails, build.guardrails(config).digest)
+    return config
+
+
+def files_of(task: str) -> dict[str, bytes]:
+    """A task file, its model, and whatever that includes or loads, by absolute path; none for a built-in task.
+
+    Raises:
+        TelosError: a file is missing or wrong.
+    """
+    if not registry.is_file(task):
+        return {}
+    mjcf.load(task)  # says what is wrong with it
+    model = (Path(task).parent / mjcf.parse(task).model).resolve()
+    return {str(path): path.read_bytes() for path in (Path(task).resolve(), *mjcf.dependencies(model))}
+
+
+def _is_here(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def _laid_down(parcel: Parcel) -> Path:
+    """The task file among its files, in a folder of this machine that is made once per parcel."""
+    root = Path(tempfile.gettempdir()) / f"telos-{parcel.sha256[:16]}"
+    for name, content in parcel.files.items():
+        path = root / Path(name).relative_to("/")
+        if not _is_here(path, content):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkstemp(dir=path.parent)[1])
+            scratch.write_bytes(content)
+            scratch.replace(path)
+    return root / Path(parcel.config.task).resolve().relative_to("/")

@@ -1,0 +1,326 @@
+"""Episodes on Ray: across the CPUs of this machine, or of a cluster. The only file that knows Ray.
+
+The driver hands out one episode at a time, so that a fast worker gets more of them; a parcel goes into the object
+store once. Progress and outcomes stream back, and the driver alone writes to disk. What dies with a worker or a
+node, or stands still, begins again elsewhere; since an episode's randomness derives from its configuration and
+index, it becomes what it would have been.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent import provenance
+from agent.rollouts import Job, Outcome, Tick, Watch, play
+from envs.errors import TelosError
+from envs.physics import cpus
+
+TICK = 0.5  # s between two ticks of a running episode
+POLL = 0.25  # s
+START = 180.0  # s without any worker, after which the run is given up
+ENVIRONMENT = {  # of Ray, unless the user says otherwise
+    "RAY_AUTH_MODE": "disabled",  # a local cluster listens on loopback alone
+}
+
+
+@dataclass
+class _Worker:
+    """A worker process as the driver sees it: it starts, then it waits for jobs or plays one."""
+
+    number: int
+    actor: Any
+    versions: Any  # a reference to those of its code; None once it has come up
+    job: Job | None = None
+    stream: Any = None  # of the job's ticks and outcome
+    heard: float = 0.0  # when it last gave a sign, on the monotonic clock
+    pulse: Any = None  # the sign it was asked for
+
+
+@dataclass
+class _Run:
+    """What one call of `run` keeps track of."""
+
+    waiting: deque[Job]
+    watch: Watch
+    parcels: Mapping[str, Any]  # digest -> where it lies in the object store
+    lost: Counter[str] = field(default_factory=Counter)  # how often an episode lost its worker
+    heard: float = field(default_factory=time.monotonic)  # when any worker last came up or gave a sign
+
+
+class Player:
+    """Runs in a worker process: plays one job at a time, and gives a sign of life beside it."""
+
+    def __init__(self, threads: int) -> None:
+        from agent.arguments import quiet_gl
+
+        quiet_gl(video=True)
+        import torch
+
+        torch.set_num_threads(threads)
+        self._threads = threads
+
+    def versions(self) -> dict[str, str]:
+        """Of what decides the numbers."""
+        return provenance.versions()
+
+    def pulse(self) -> bool:
+        """A sign of life."""
+        return True
+
+    def play(self, parcel: Any, sha256: str, episode: int, player: str, worker: int) -> Generator[Any, None, None]:
+        """A tick now and then, and at last the outcome."""
+        last = time.monotonic()
+        stream = play(Job(parcel, episode, player), sha256, worker, self._threads)
+        while True:
+            try:
+                tick = next(stream)
+            except StopIteration as end:
+                yield end.value.played
+                return
+            if time.monotonic() - last >= TICK:
+                last = time.monotonic()
+                yield tick
+
+
+class RayRollouts:
+    """See `agent.rollouts.Rollouts`. Outcomes come as they finish, in no order."""
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        threads: int | None = None,
+        address: str | None = None,
+        attempts: int = 5,
+        patience: float = 60.0,
+    ) -> None:
+        """
+        Args:
+            workers: processes; where None, as many as the CPUs allow.
+            threads: CPUs that each worker owns, and C threads that it uses; where None, one of a cluster's, or
+                as many as there are for `workers` on this machine.
+            address: of a cluster that runs; a cluster on this machine is started where None.
+            attempts: how often an episode may lose its worker before the run is given up.
+            patience: s without a sign of life, after which a worker is given up.
+
+        Raises:
+            TelosError: more workers than there are CPUs for, or no cluster at that address.
+        """
+        if workers is not None and workers < 1:
+            raise TelosError("--workers", workers, ">= 1")
+        if threads is None:
+            threads = 1 if address is not None or workers is None else max(1, cpus() // workers)
+        self.threads, self.attempts, self.patience = threads, attempts, patience
+        self._ray = _connected(address, workers, threads)
+        there = int(self._ray.cluster_resources().get("CPU", 0))
+        self.workers = workers or max(1, there // threads)
+        if self.workers * threads > there:
+            self._ray.shutdown()
+            raise TelosError("--workers", workers, f"1 to {there // threads}, with {threads} of {there} CPUs each")
+        options = {"num_cpus": threads, "max_restarts": 0, "max_task_retries": 0}
+        groups = self._ray.remote(concurrency_groups={"pulse": 1}, **options)
+        self._class = groups(_with_groups(self._ray, Player))
+        self._staff: list[_Worker] = []
+
+    def close(self) -> None:
+        """Stop all workers, and the cluster if it is ours."""
+        self._dismiss(self._staff)
+        self._ray.shutdown()
+
+    def run(self, jobs: Sequence[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
+        """See `Rollouts.run`.
+
+        Raises:
+            TelosError: what an episode raises, a worker that dies again and again over one episode, or no worker.
+        """
+        parcels = {job.parcel.sha256: job.parcel for job in jobs}
+        run = _Run(deque(jobs), watch, {sha256: self._ray.put(parcel) for sha256, parcel in parcels.items()})
+        try:
+            while True:
+                if run.waiting and not stop():
+                    self._hand_out(run)
+                pending = {w.stream: w for w in self._staff if w.job is not None}
+                if not pending and (not run.waiting or stop()):
+                    return
+                pending |= {w.versions: w for w in self._staff if w.versions is not None}
+                ready, _ = self._ray.wait(list(pending), num_returns=len(pending), timeout=POLL, fetch_local=False)
+                for reference in ready:
+                    outcome = self._heard(pending[reference], run)
+                    if outcome is not None:
+                        yield outcome
+                self._look_after(run)
+        finally:
+            self._dismiss([worker for worker in self._staff if worker.job is not None])
+
+    def _hand_out(self, run: _Run) -> None:
+        """Start the workers that are missing; give a job to each that waits for one."""
+        numbers = {worker.number for worker in self._staff}
+        wanted = sum(worker.job is not None for worker in self._staff) + len(run.waiting)
+        for number in range(min(self.workers, wanted)):
+            if number not in numbers and len(self._staff) < wanted:
+                actor = self._class.remote(self.threads)
+                self._staff.append(_Worker(number, actor, actor.versions.remote()))
+        for worker in self._staff:
+            if run.waiting and worker.versions is None and worker.job is None:
+                job = run.waiting.popleft()
+                sha256 = job.parcel.sha256
+                play = worker.actor.play.options(num_returns="streaming")
+                worker.stream = play.remote(run.parcels[sha256], sha256, job.episode, job.player, worker.number)
+                worker.job, worker.heard, worker.pulse = job, time.monotonic(), None
+
+    def _heard(self, worker: _Worker, run: _Run) -> Outcome | None:
+        """Take what a worker has to say; an outcome where an episode ended."""
+        try:
+            if worker.versions is not None:
+                _insist_on_versions(worker, self._ray.get(worker.versions, timeout=self.patience))
+                worker.versions, run.heard = None, time.monotonic()
+                return None
+            item = self._ray.get(next(worker.stream), timeout=self.patience)
+        except StopIteration:
+            self._bury(worker, "ended without an outcome", run)
+            return None
+        except self._ray.exceptions.RayTaskError as error:
+            raise _cause(error) from None
+        except self._ray.exceptions.RayError as error:
+            self._bury(worker, _reason(error), run)
+            return None
+        worker.heard, worker.pulse = time.monotonic(), None
+        if isinstance(item, Tick):
+            run.watch(item)
+            return None
+        job, worker.job, worker.stream = worker.job, None, None
+        assert job is not None
+        return Outcome(job, item)
+
+    def _look_after(self, run: _Run) -> None:
+        """Bury who stands still. Raises TelosError where nobody comes up at all."""
+        for worker in [worker for worker in self._staff if worker.job is not None]:
+            if self._stands_still(worker):
+                self._bury(worker, "stands still", run)
+            else:
+                run.heard = time.monotonic()
+        if time.monotonic() - run.heard > START:
+            free = self._ray.available_resources().get("CPU", 0)
+            given = f"none of {self.workers} came up within {START:.0f} s ({free:g} CPUs are free)"
+            raise TelosError("workers", given, f"a cluster with {self.threads} free CPUs per worker")
+
+    def _stands_still(self, worker: _Worker) -> bool:
+        """Whether a worker gives no sign of life, also when it is asked for one."""
+        silent = time.monotonic() - worker.heard
+        if silent < self.patience / 4:
+            return False
+        if worker.pulse is None:
+            worker.pulse = worker.actor.pulse.remote()
+        answered, _ = self._ray.wait([worker.pulse], timeout=0)
+        if answered:
+            worker.heard, worker.pulse = time.monotonic(), None  # a dead one shows in its stream
+            return False
+        return silent >= self.patience
+
+    def _bury(self, worker: _Worker, why: str, run: _Run) -> None:
+        """Give up a worker; its episode begins again."""
+        self._dismiss([worker])
+        job = worker.job
+        if job is None:
+            run.watch(f"worker {worker.number}: {why}; another one takes its place")
+            return
+        key = f"{job.parcel.sha256} {job.episode}"
+        run.lost[key] += 1
+        where, losses = f"worker {worker.number}, episode {job.episode}", run.lost[key]
+        if losses >= self.attempts:
+            allowed = f"fewer than {self.attempts} lost workers; memory, disk and logs of that machine may tell why"
+            raise TelosError(where, f"{why}, {losses} times", allowed)
+        run.watch(f"{where}: {why}; the episode begins again ({losses} of at most {self.attempts - 1} losses)")
+        run.waiting.appendleft(job)
+
+    def _dismiss(self, workers: Sequence[_Worker]) -> None:
+        for worker in workers:
+            self._kill(worker)
+        self._staff = [worker for worker in self._staff if worker not in workers]
+
+    def _kill(self, worker: _Worker) -> None:
+        with contextlib.suppress(Exception):  # it may be gone already
+            self._ray.kill(worker.actor)
+
+
+def _insist_on_versions(worker: _Worker, theirs: Mapping[str, str]) -> None:
+    """Raises TelosError for a worker with other code: its rows would mean something else."""
+    for name, ours in provenance.versions().items():
+        if theirs.get(name) != ours:
+            raise TelosError(f"worker {worker.number}", f"{name} {theirs.get(name)}", f"{name} {ours}, as here")
+
+
+def _with_groups(ray: Any, player: type[Player]) -> type[Any]:
+    """The class, with its sign of life in a thread of its own."""
+
+    class Remote(player):  # pyright: ignore[reportUntypedBaseClass]
+        pulse = ray.method(concurrency_group="pulse")(player.pulse)
+
+    Remote.__name__ = Remote.__qualname__ = "TelosWorker"
+    return Remote
+
+
+def _connected(address: str | None, workers: int | None, threads: int) -> Any:
+    """Ray, connected to a cluster; raises TelosError where there is none."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        return _initialised(ray, address, workers, threads)
+    finally:  # Ray takes SIGTERM for itself
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, terminate)
+
+
+def _initialised(ray: Any, address: str | None, workers: int | None, threads: int) -> Any:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    if address is None:
+        if workers is not None and workers * threads > cpus():
+            allowed = f"1 to {cpus() // threads} on this machine, with {threads} of {cpus()} CPUs each"
+            raise TelosError("--workers", workers, allowed)
+        ray.init(num_cpus=cpus(), include_dashboard=False, **quiet)
+        return ray
+    _insist_on_listener(address)
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        given = f"{address!r} ({str(error).strip().splitlines()[0]})"
+        raise TelosError("--ray", given, "the address of a Ray cluster that runs, HOST:PORT or auto") from None
+    return ray
+
+
+def _insist_on_listener(address: str) -> None:
+    """Raises TelosError where nobody listens: Ray itself would end this process."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return  # auto, ray://…: Ray knows better
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        given = f"{address!r} ({error.strerror or error})"
+        raise TelosError("--ray", given, "the address of a Ray cluster that runs, HOST:PORT or auto") from None
+
+
+def _cause(error: Any) -> BaseException:
+    """What an episode raised, as it was raised in the worker."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, TelosError | MemoryError) else error
+
+
+def _reason(error: Exception) -> str:
+    """Why a worker is gone, in a few words."""
+    kind, text = type(error).__name__, str(error).lower()
+    if "OutOfMemory" in kind or "memory pressure" in text:
+        return "was stopped, as its machine ran out of memory"
+    if "Node" in kind or "node died" in text:
+        return "is gone with its node"
+    return f"died ({kind})"

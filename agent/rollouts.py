@@ -1,0 +1,129 @@
+"""Running episodes: jobs go in, outcomes come out as they finish, wherever they ran.
+
+Whatever runs episodes goes through `Rollouts`. `Serial` runs them here, one after another; the other
+implementation is `agent.ray_rollouts.RayRollouts`. Both write the same rows: an episode's randomness derives
+from its configuration and index, never from who ran it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Protocol
+
+import numpy as np
+
+from agent.config import Config
+from agent.episode import Step
+from agent.parcel import Parcel, opened
+from agent.row import Row, Steps
+
+PLAYER = "agent.player:play"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One episode to run."""
+
+    parcel: Parcel
+    episode: int
+    player: str = PLAYER  # "module:function", a `Player`; benchmarks have others than the agent
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """What a player hands over at the end of an episode."""
+
+    row: Row
+    steps: Steps | None = None  # None where nobody wants to keep them
+    video: bytes | None = None  # MP4
+    notice: str = ""  # what the user should be told
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished job."""
+
+    job: Job
+    played: Played
+
+
+@dataclass(frozen=True, eq=False)
+class Tick:
+    """How far a running episode has come."""
+
+    worker: int  # from 0
+    episode: int
+    steps: int  # control steps so far
+    total: float  # return so far
+    worst: np.ndarray  # (G,), least margin so far of each guardrail
+
+
+Watch = Callable[[Tick | str], None]
+"""Called with the progress of running episodes, and with notices for the user."""
+
+
+class Player(Protocol):
+    """Plays one episode as the stream of its steps."""
+
+    def __call__(self, config: Config, episode: int) -> Generator[Step, None, Played]: ...
+
+
+class Rollouts(Protocol):
+    """Runs episodes."""
+
+    def run(self, jobs: Sequence[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
+        """Every job's outcome, once, as it finishes; closing the iterator abandons what is running.
+
+        Args:
+            watch: told about progress, and about what a user should know.
+            stop: when it says yes, no further job begins; those that run are finished.
+        """
+        ...
+
+
+class Serial:
+    """In this process, in order."""
+
+    def run(self, jobs: Sequence[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
+        """See `Rollouts.run`."""
+        for job in jobs:
+            if stop():
+                return
+            stream = play(job, job.parcel.sha256)
+            while True:
+                try:
+                    watch(next(stream))
+                except StopIteration as end:
+                    yield end.value
+                    break
+
+
+def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> Generator[Tick, None, Outcome]:
+    """One job as the stream of its progress, a tick per control step; returns its outcome.
+
+    Args:
+        sha256: the parcel's digest, as the sender says.
+        worker: who plays.
+        threads: C threads of this worker, over those of the configuration.
+
+    Raises:
+        GuardrailTampered: the rules that arrived are not those that were sent.
+    """
+    config = opened(job.parcel, sha256)
+    if threads is not None:
+        config = config.model_copy(update={"threads": threads})
+    module, _, name = job.player.partition(":")
+    player: Player = getattr(import_module(module), name)
+    stream = player(config, job.episode)
+    total, worst = 0.0, np.full(len(job.parcel.guardrails), np.inf)
+    while True:
+        try:
+            step = next(stream)
+        except StopIteration as end:
+            played: Played = end.value
+            return Outcome(job, replace(played, row=replace(played.row, task=job.parcel.config.task)))
+        total += step.reward
+        worst = np.fmin(worst, step.margin)
+        yield Tick(worker, job.episode, step.index + 1, total, worst)

@@ -1,0 +1,72 @@
+"""Players for the tests, which workers find on their PYTHONPATH: they report, or they fail in some way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+from agent.config import Config
+from agent.episode import Step
+from agent.rollouts import Played
+from benchmarks import trivial
+
+MARKS = "TELOS_TEST_MARKS"  # a folder in which a player leaves marks, so that it fails only so often
+
+
+def threads(config: Config, episode: int) -> Generator[Step, None, Played]:
+    """The margins of its row are the threads of this process."""
+    import torch
+
+    from agent import player
+
+    agent, env, _ = player.made(config)
+    env.close()
+    done = yield from trivial.play(config, episode)
+    found = {
+        "mujoco": float(agent.model.physics.threads),  # pyright: ignore[reportAttributeAccessIssue]
+        "torch": float(torch.get_num_threads()),
+        "omp": float(os.environ.get("OMP_NUM_THREADS", "nan")),
+    }
+    return replace(done, row=replace(done.row, min_margin=found))
+
+
+def dies(config: Config, episode: int) -> Generator[Step, None, Played]:
+    """Killed the first time it is played, in the middle."""
+    return (yield from _once(config, episode, signal.SIGKILL))
+
+
+def stands_still(config: Config, episode: int) -> Generator[Step, None, Played]:
+    """Stopped the first time it is played, in the middle."""
+    return (yield from _once(config, episode, signal.SIGSTOP))
+
+
+def always_dies(config: Config, episode: int) -> Generator[Step, None, Played]:
+    """Killed each time it is played."""
+    yield from ()
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+    raise AssertionError
+
+
+def out_of_memory(config: Config, episode: int) -> Generator[Step, None, Played]:
+    """Asks for more than there is."""
+    yield from ()
+    raise MemoryError("Unable to allocate 9.31 TiB for an array")
+
+
+def _once(config: Config, episode: int, number: int) -> Generator[Step, None, Played]:
+    mark = Path(os.environ[MARKS]) / f"{signal.Signals(number).name}-{config.seed}-{episode}"
+    stream = trivial.play(config, episode)
+    while True:
+        try:
+            step = next(stream)
+        except StopIteration as end:
+            return end.value
+        if step.index == 5 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), number)
+        yield step

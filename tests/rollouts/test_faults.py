@@ -1,0 +1,89 @@
+"""What may happen to a worker, a node or the clock; each time the rows come out as if nothing had."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.config import Config
+from agent.parcel import sealed
+from agent.ray_rollouts import RayRollouts
+from agent.rollouts import Job, Outcome, Serial
+from benchmarks.trivial import PLAYER
+from envs.errors import TelosError
+
+pytestmark = pytest.mark.xdist_group("ray")
+NEVER: Callable[[], bool] = lambda: False  # noqa: E731
+
+
+@pytest.fixture(scope="module")
+def ray(cluster: Any) -> Iterator[RayRollouts]:
+    rollouts = RayRollouts(2, 1, cluster.address, attempts=3, patience=4.0)
+    list(rollouts.run([], [].append, NEVER))
+    yield rollouts
+    rollouts.close()
+
+
+def rows(outcomes: list[Outcome]) -> list[str]:
+    return sorted(outcome.played.row.line() for outcome in outcomes)
+
+
+@pytest.mark.parametrize(("player", "told"), [("probes:dies", "died"), ("probes:stands_still", "stands still")])
+def test_a_worker_that_is_killed_or_stopped(
+    ray: RayRollouts, small: Callable[..., Config], player: str, told: str
+) -> None:
+    parcel = sealed(small(seed=random.randrange(2**30)))
+    events: list[Any] = []
+    found = list(ray.run([Job(parcel, episode, player) for episode in range(3)], events.append, NEVER))
+    assert rows(found) == rows(list(Serial().run([Job(parcel, e, PLAYER) for e in range(3)], [].append, NEVER)))
+    notices = [event for event in events if isinstance(event, str)]
+    assert len(notices) == 3, "each episode lost its worker once"
+    assert all(told in notice and "begins again" in notice for notice in notices)
+
+
+def test_an_episode_that_kills_every_worker_ends_the_run(ray: RayRollouts, small: Callable[..., Config]) -> None:
+    events: list[Any] = []
+    with pytest.raises(TelosError, match=r"episode 0: given died .* 3 times"):
+        list(ray.run([Job(sealed(small()), 0, "probes:always_dies")], events.append, NEVER))
+    assert len([event for event in events if isinstance(event, str)]) == 2
+
+
+def test_memory_that_is_not_there(ray: RayRollouts, small: Callable[..., Config]) -> None:
+    with pytest.raises(MemoryError, match="TiB"):
+        list(ray.run([Job(sealed(small()), 0, "probes:out_of_memory")], [].append, NEVER))
+
+
+def test_a_clock_that_jumps(small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the date in the manifest reads the wall clock."""
+    job = Job(sealed(small(episodes=1)), 0)
+    expected = [outcome.played.row for outcome in Serial().run([job], [].append, NEVER)]
+    jumps = np.random.default_rng(0)
+    monkeypatch.setattr(time, "time", lambda: float(jumps.uniform(-1e9, 4e9)))
+    monkeypatch.setattr(time, "time_ns", lambda: int(jumps.integers(0, 2**62)))
+    found = [outcome.played.row for outcome in Serial().run([job], [].append, NEVER)]
+    assert [row.return_ for row in found] == [row.return_ for row in expected]
+    assert all(0 < row.seconds < 60 and 0 < row.plan_ms_median < 60_000 for row in found)
+
+
+def test_a_node_that_is_lost(cluster: Any, small: Callable[..., Config]) -> None:
+    """The last test of this file: the cluster has one node more, and loses it."""
+    node = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    rollouts = RayRollouts(3, 1, cluster.address, patience=30.0)
+    parcel = sealed(small(frames=150))
+    jobs = [Job(parcel, episode) for episode in range(6)]
+    events: list[Any] = []
+    try:
+        found: list[Outcome] = []
+        for outcome in rollouts.run(jobs, events.append, NEVER):
+            found.append(outcome)
+            if len(found) == 1:
+                cluster.remove_node(node, allow_graceful=False)
+        assert sorted(outcome.job.episode for outcome in found) == list(range(6))
+    finally:
+        rollouts.close()

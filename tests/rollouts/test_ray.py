@@ -1,0 +1,37 @@
+"""What Ray alone has: its CPUs, and workers or clusters that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.config import Config
+from agent.parcel import sealed
+from agent.ray_rollouts import RayRollouts
+from agent.rollouts import Job
+from envs.errors import TelosError
+
+pytestmark = pytest.mark.xdist_group("ray")
+NEVER: Callable[[], bool] = lambda: False  # noqa: E731
+
+
+def test_a_worker_keeps_to_its_cpus(cluster: Any, small: Callable[..., Config]) -> None:
+    rollouts = RayRollouts(1, 1, cluster.address)
+    try:
+        (outcome,) = rollouts.run([Job(sealed(small(threads=None)), 0, "probes:threads")], [].append, NEVER)
+        assert outcome.played.row.min_margin == {"mujoco": 1.0, "torch": 1.0, "omp": 1.0}
+    finally:
+        rollouts.close()
+
+
+@pytest.mark.parametrize("workers", [0, 99])
+def test_workers_that_cannot_be_are_refused(cluster: Any, workers: int) -> None:
+    with pytest.raises(TelosError, match="--workers"):
+        RayRollouts(workers, 1, cluster.address)
+
+
+def test_no_cluster_there() -> None:
+    with pytest.raises(TelosError, match="--ray"):
+        RayRollouts(1, 1, "127.0.0.1:1")

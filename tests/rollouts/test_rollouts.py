@@ -1,0 +1,170 @@
+"""One conformance suite for whoever runs episodes: the same numbers, each episode once, rules under seal."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.config import Config
+from agent.parcel import Parcel, opened, sealed
+from agent.rollouts import Job, Outcome, Rollouts, Serial, Tick
+from agent.row import TIMES, Row, Steps
+from envs.errors import GuardrailTampered, TelosError
+from envs.guardrails import build as build_guardrails
+
+pytestmark = pytest.mark.xdist_group("ray")
+ARM = Path(__file__).parents[1] / "envs" / "data" / "arm.yaml"
+CLOCKED = ("plan_ms", "decision_ms")  # fields of the steps that the clock decides
+NEVER: Callable[[], bool] = lambda: False  # noqa: E731
+
+
+@pytest.fixture(scope="module", params=["serial", "ray with 1 worker", "ray with 2 workers on 2 nodes"])
+def rollouts(request: pytest.FixtureRequest) -> Iterator[Rollouts]:
+    if request.param == "serial":
+        yield Serial()
+        return
+    from agent.ray_rollouts import RayRollouts
+
+    cluster = request.getfixturevalue("cluster")
+    ray = RayRollouts(1 if "1 worker" in request.param else 2, 1, cluster.address)
+    yield ray
+    ray.close()
+
+
+@pytest.fixture(scope="module")
+def jobs(small: Callable[..., Config]) -> list[Job]:
+    """Two seeds, two planners, two episodes each."""
+    mppi = {"planner.kind": "mppi", "planner.params": {"iterations": 2}}
+    parcels = [sealed(small(seed=seed, **more)) for seed in (0, 3) for more in ({}, mppi)]
+    return [Job(parcel, episode) for parcel in parcels for episode in range(2)]
+
+
+@pytest.fixture(scope="module")
+def expected(jobs: list[Job]) -> dict[Any, Outcome]:
+    return played(Serial(), jobs)
+
+
+def key(outcome: Outcome) -> tuple[Any, ...]:
+    row = outcome.played.row
+    return row.task, row.planner, row.seed, row.episode
+
+
+def played(rollouts: Rollouts, jobs: list[Job], events: list[Any] | None = None) -> dict[Any, Outcome]:
+    """All outcomes by key, none of them twice."""
+    found: dict[Any, Outcome] = {}
+    with closing(rollouts.run(jobs, [].append if events is None else events.append, NEVER)) as outcomes:
+        for outcome in outcomes:
+            assert key(outcome) not in found
+            found[key(outcome)] = outcome
+    return found
+
+
+def untimed(row: Row) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(row.line()).items() if name not in TIMES}
+
+
+def same(one: Outcome, other: Outcome) -> bool:
+    assert one.played.steps is not None
+    assert other.played.steps is not None
+    arrays = [field.name for field in fields(Steps) if field.name not in CLOCKED]
+    pairs = [(getattr(one.played.steps, name), getattr(other.played.steps, name)) for name in arrays]
+    return untimed(one.played.row) == untimed(other.played.row) and all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_the_same_numbers_whoever_runs_them(rollouts: Rollouts, jobs: list[Job], expected: dict[Any, Outcome]) -> None:
+    events: list[Any] = []
+    found = played(rollouts, jobs, events)
+    assert found.keys() == expected.keys()
+    assert all(same(found[name], expected[name]) for name in expected)
+    assert not any(isinstance(event, str) for event in events), "nothing to tell"
+
+
+def test_every_job_once_and_in_this_order_where_one_runs_them(rollouts: Rollouts, jobs: list[Job]) -> None:
+    ran = [outcome.job.episode for outcome in rollouts.run(jobs[:3], [].append, NEVER)]
+    assert sorted(ran) == [0, 0, 1]
+    assert played(rollouts, []) == {}
+
+
+def test_no_further_job_begins_once_it_is_to_stop(rollouts: Rollouts, jobs: list[Job]) -> None:
+    found: list[Outcome] = []
+    for outcome in rollouts.run(jobs, [].append, lambda: bool(found)):
+        found.append(outcome)
+    assert 1 <= len(found) <= 3, "those that ran are finished, and no more"
+
+
+def test_abandoned_it_can_run_others(rollouts: Rollouts, jobs: list[Job], expected: dict[Any, Outcome]) -> None:
+    stream = rollouts.run(jobs, [].append, NEVER)
+    next(stream)
+    stream.close()
+    found = played(rollouts, jobs[:2])
+    assert all(same(outcome, expected[name]) for name, outcome in found.items())
+
+
+def test_progress_is_told(rollouts: Rollouts, small: Callable[..., Config]) -> None:
+    events: list[Any] = []
+    parcel = sealed(small(frames=100, episodes=1))
+    played(rollouts, [Job(parcel, 0)], events)
+    ticks = [event for event in events if isinstance(event, Tick)]
+    counts = [tick.steps for tick in ticks]
+    assert counts == sorted(counts)
+    assert all(tick.episode == 0 and 0 < tick.steps <= 100 for tick in ticks)
+    assert all(tick.worst.shape == (len(parcel.guardrails),) for tick in ticks)
+    if isinstance(rollouts, Serial):
+        assert counts == list(range(1, 101))
+
+
+def test_rules_that_changed_on_the_way_are_refused(rollouts: Rollouts, small: Callable[..., Config]) -> None:
+    """The configuration that arrives has a rail twice as long, the rules that came along are the old ones."""
+    parcel = sealed(small())
+    wide = [{**rule, "upper": 2.0} for rule in parcel.config.guardrails]
+    loose = parcel.config.model_copy(update={"guardrails": tuple(wide)})
+    with pytest.raises(GuardrailTampered):
+        list(rollouts.run([Job(replace(parcel, config=loose), 0)], [].append, NEVER))
+
+
+def test_what_an_episode_raises_is_raised_here(rollouts: Rollouts, small: Callable[..., Config]) -> None:
+    impossible = {"kind": "joint_position", "name": "far", "joint": "slider", "lower": 5.0, "unit": "m", "scale": 0.1}
+    with pytest.raises(TelosError, match="unsafe state"):
+        list(rollouts.run([Job(sealed(small(guardrails=[impossible])), 0)], [].append, NEVER))
+    assert len(played(rollouts, [Job(sealed(small()), 0)])) == 1, "and the next run goes"
+
+
+def test_a_parcel_brings_its_files(tmp_path: Path) -> None:
+    """On a machine that lacks them, a user's own task is the same task."""
+    import shutil
+
+    away = tmp_path / "away"
+    away.mkdir()
+    for name in ("arm.yaml", "arm.xml"):
+        shutil.copy(ARM.with_name(name), away)
+    from agent.load import load
+
+    config = load(task=str(away / "arm.yaml"), overrides={"frames": 3, "planner.horizon": 5, "video": False})
+    parcel = pickle.loads(pickle.dumps(sealed(config)))
+    assert sorted(Path(name).name for name in parcel.files) == ["arm.xml", "arm.yaml"]
+    here = list(Serial().run([Job(parcel, 0)], [].append, NEVER))
+    shutil.rmtree(away)
+    there = list(Serial().run([Job(parcel, 0)], [].append, NEVER))
+    assert same(here[0], there[0])
+    assert there[0].played.row.task == config.task, "its own name, not that of a copy"
+    assert opened(parcel, parcel.sha256).task != config.task
+
+
+def test_a_parcel_is_what_its_digest_says(small: Callable[..., Config]) -> None:
+    parcel = sealed(small())
+    assert sealed(small()).sha256 == parcel.sha256
+    assert sealed(small(seed=9)).sha256 != parcel.sha256
+    with pytest.raises(GuardrailTampered):
+        opened(sealed(small(seed=9)), parcel.sha256)
+    weaker = build_guardrails([{**rule, "upper": 2.0} for rule in parcel.config.guardrails])
+    changed = Parcel(parcel.config, parcel.files, weaker)
+    with pytest.raises(GuardrailTampered):
+        opened(changed, changed.sha256)
