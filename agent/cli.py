@@ -198,7 +198,8 @@ def main(argv: Sequence[str] | None = None) -> Status:
     except (Misuse, TelosError) as error:
         return _fail(str(error))
     except KeyboardInterrupt as stop:
-        print(f"telos: {stop or 'interrupted'}", file=sys.stderr)
+        with _undisturbed():
+            print(f"telos: {stop or 'interrupted'}", file=sys.stderr, flush=True)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not complain
@@ -207,6 +208,16 @@ def main(argv: Sequence[str] | None = None) -> Status:
         return _fail(f"memory: {error or 'given more than there is'}; allowed: a smaller horizon or budget")
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: given {(error.strerror or str(error)).lower()}")
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A further Ctrl-C waits until it is over."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextlib.contextmanager
@@ -264,5 +275,15 @@ def _fail(message: str) -> Status:
     return FAILED
 
 
+def entry() -> NoReturn:
+    """The command as a process: once it has said its last word, an impatient Ctrl-C must not add a traceback."""
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rich.console import Console
-
 
 @contextmanager
-def interrupts(console: Console) -> Iterator[Callable[[], bool]]:
+def interrupts() -> Iterator[Callable[[], bool]]:
     """Within it, the first SIGINT is only noted: what it yields says so. The next one raises KeyboardInterrupt.
 
     Outside the main thread, where Python delivers no signals, it never says so.
@@ -23,7 +22,8 @@ def interrupts(console: Console) -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        console.print("stopping when the running episodes are finished; Ctrl-C again to stop now", highlight=False)
+        # Straight to the terminal: whatever was interrupted may be in the middle of using the console.
+        os.write(2, b"\nstopping when the running episodes are finished; Ctrl-C again to stop now\n")
 
     try:
         before = signal.signal(signal.SIGINT, note)

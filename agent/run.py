@@ -181,7 +181,7 @@ def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
     config, path = rundir.config, rundir.path
     rows = list(rundir.rows())
     try:
-        with interrupts(console) as stop:
+        with interrupts() as stop:
             _episodes(rundir, rows, rollouts, stop, console)
         if len(rows) < config.episodes:
             raise KeyboardInterrupt

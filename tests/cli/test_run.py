@@ -215,7 +215,7 @@ def test_a_real_signal_at_a_random_moment(
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode in ((-signal.SIGKILL, 0) if number == signal.SIGKILL else (130, 0)), err
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     if process.returncode == 130:
         assert f"telos resume {out}" in err
     assert telos("resume", out).status == 0
@@ -253,3 +253,43 @@ def test_two_processes_do_not_write_one_directory(telos, copy: Path) -> None:
         second = telos("resume", copy)
     assert second.status == 2
     assert "still going" in second.err
+
+
+@pytest.mark.xdist_group("ray")
+def test_with_ray_the_rows_are_the_same(finished: Path, config_file: Path, tmp_path: Path) -> None:
+    """As a user would: a cluster of its own, which is gone afterwards."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "agent.cli", "run", str(config_file), "--workers", "2", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(rows(out), key=lambda row: row["episode"]) == rows(finished)
+    assert same_steps(out, finished, 3)
+    memories = [Memory.load(path / "memory.safetensors").episodes for path in (out, finished)]
+    for ours, theirs in zip(*memories, strict=True):
+        assert all(np.array_equal(value, getattr(theirs, name)) for name, value in vars(ours).items())
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_once_finishes_the_episode_twice_stops_now(
+    telos, config_file: Path, straight: Path, tmp_path: Path, fast, presses: int
+) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "agent.cli", "run", str(config_file), *LONGER, "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("steps/*.npz")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    before = len((out / "episodes.jsonl").read_text().splitlines())
+    for _ in range(presses):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err, err
+    if process.returncode == 130:  # it may have been through already
+        assert f"telos resume {out}" in err
+        assert "Ctrl-C again" in err
+        if presses == 1:
+            assert len(rows(out)) >= max(1, before), "what was running was finished"
+    assert telos("resume", out).status == 0
+    assert rows(out) == rows(straight)
+    assert same_steps(out, straight, 5)

@@ -68,22 +68,3 @@ def test_a_clock_that_jumps(small: Callable[..., Config], monkeypatch: pytest.Mo
     found = [outcome.played.row for outcome in Serial().run([job], [].append, NEVER)]
     assert [row.return_ for row in found] == [row.return_ for row in expected]
     assert all(0 < row.seconds < 60 and 0 < row.plan_ms_median < 60_000 for row in found)
-
-
-def test_a_node_that_is_lost(cluster: Any, small: Callable[..., Config]) -> None:
-    """The last test of this file: the cluster has one node more, and loses it."""
-    node = cluster.add_node(num_cpus=1)
-    cluster.wait_for_nodes()
-    rollouts = RayRollouts(3, 1, cluster.address, patience=30.0)
-    parcel = sealed(small(frames=150))
-    jobs = [Job(parcel, episode) for episode in range(6)]
-    events: list[Any] = []
-    try:
-        found: list[Outcome] = []
-        for outcome in rollouts.run(jobs, events.append, NEVER):
-            found.append(outcome)
-            if len(found) == 1:
-                cluster.remove_node(node, allow_graceful=False)
-        assert sorted(outcome.job.episode for outcome in found) == list(range(6))
-    finally:
-        rollouts.close()

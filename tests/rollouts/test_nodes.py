@@ -1,0 +1,38 @@
+"""A cluster that loses a node: its episodes begin again on those that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.config import Config
+from agent.parcel import sealed
+from agent.ray_rollouts import RayRollouts
+from agent.rollouts import Job, Outcome, Serial
+
+pytestmark = pytest.mark.xdist_group("ray")
+NEVER: Callable[[], bool] = lambda: False  # noqa: E731
+
+
+def test_a_node_that_is_lost(cluster: Any, small: Callable[..., Config]) -> None:
+    node = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    rollouts = RayRollouts(3, 1, cluster.address, patience=30.0)
+    jobs = [Job(sealed(small(frames=60, episodes=5)), episode) for episode in range(5)]
+    events: list[Any] = []
+    found: list[Outcome] = []
+    try:
+        for outcome in rollouts.run(jobs, events.append, NEVER):
+            found.append(outcome)
+            if len(found) == 1:
+                cluster.remove_node(node, allow_graceful=False)
+    finally:
+        rollouts.close()
+    returns = {outcome.job.episode: outcome.played.row.return_ for outcome in found}
+    assert len(found) == len(returns) == 5
+    (last,) = Serial().run(jobs[4:], [].append, NEVER)
+    assert returns[4] == last.played.row.return_
+    notices = [event for event in events if isinstance(event, str)]
+    assert all("takes its place" in text or "begins again" in text for text in notices), notices
