@@ -37,7 +37,9 @@ def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> li
 
 def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, Scores]:
     """The best `count` candidates, best first, (K,P,A) with K <= count: unsound ones are never among them."""
-    chosen = order(scores)[: min(count, int(scores.sound.sum()))]
+    chosen = order(scores)[:count]
+    if not np.isfinite(scores.cost[chosen[-1:]]).all():  # the last of them, if anyone, is not sound
+        chosen = chosen[np.isfinite(scores.cost[chosen])]
     return knots[chosen], scores.take(chosen)
 
 

@@ -54,12 +54,13 @@ class Evaluation:
     def judged(self) -> tuple[np.ndarray, np.ndarray]:
         """`violation` and `cost`, (N,) each, in numpy: a search reads them between simulations that left the caches
         cold, where every operation of torch is several times dearer."""
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is judged below
-            cost = np.add.reduce(self.step_cost.detach().numpy(), 1, dtype=np.float64)
-            cost += self.terminal_cost.detach().numpy()
-        unsound = ~(self.valid.numpy() & np.isfinite(cost))
+        cost = np.add.reduce(self.step_cost.detach().numpy(), 1, dtype=np.float64)
+        cost += self.terminal_cost.detach().numpy()
         violation = self.limits.violation(self.margin)
-        cost[unsound] = violation[unsound] = np.inf
+        sound = np.isfinite(cost)
+        sound &= self.valid.numpy()
+        if not sound.all():
+            cost[~sound] = violation[~sound] = np.inf
         return violation, cost
 
     @property

@@ -30,11 +30,6 @@ class Scores:
         """(N,) bool."""
         return self.violation == 0
 
-    @property
-    def sound(self) -> np.ndarray:
-        """(N,) bool: valid, with a finite cost; the only ones a distribution may learn from."""
-        return np.isfinite(self.cost)
-
     def key(self, index: int) -> tuple[float, float]:
         """The candidate's place in the order, comparable with `<` across evaluations of one problem."""
         return float(self.violation[index]), float(self.cost[index])
@@ -55,8 +50,7 @@ def order(values: Scores) -> np.ndarray:
 
 
 def first(values: Scores) -> int:
-    """`order(values)[0]` without sorting. Raises ValueError when there are no candidates."""
+    """`order(values)[0]`. Raises ValueError when there are no candidates."""
     if len(values) == 0:
         raise ValueError("planners.select: 0 candidates given, allowed: >= 1")
-    least = values.violation == values.violation.min()
-    return int(np.where(least, values.cost, np.inf).argmin())
+    return int(order(values)[0])
