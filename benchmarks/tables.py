@@ -27,6 +27,7 @@ def block() -> str:
         quickstart_twins.table(rows.read(quickstart_twins.OUT)),
         "How much of MuJoCo's own throughput is left, as ratios in one run (`make bench-throughput`):",
         throughput.table(rows.read(throughput.OUT)),
+        throughput.shortfall(rows.read(throughput.OUT)),
     ]
     return "\n\n".join(parts)
 

@@ -67,6 +67,22 @@ def table(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+GOAL_IN_C = 0.9  # share of `plan()`
+
+
+def shortfall(found: list[dict[str, Any]]) -> str:
+    """Which rows miss the goal, in words."""
+    short = [row for row in found if row["plan_fraction_in_c"] < GOAL_IN_C]
+    if not short:
+        return f"Every row reaches the goal of {GOAL_IN_C:.0%} of `plan()` inside C."
+    names = [
+        f"{row['task'].removeprefix('dm_control/').removesuffix('-v0')} with {row['threads']} "
+        f"thread{'s' if row['threads'] > 1 else ''} ({row['plan_fraction_in_c']:.1%})"
+        for row in short
+    ]
+    return f"Short of the goal of {GOAL_IN_C:.0%} of `plan()` inside C: {', '.join(names)}."
+
+
 def _bare(model: Simulator, start: Snapshot, batches: Sequence[Tensor], threads: int) -> Callable[[], None]:
     """The C call alone on candidates (N,H,A), batch after batch, recording nothing."""
     compiled = model.task.spec().compile()
