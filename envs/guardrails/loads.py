@@ -77,13 +77,9 @@ class ActuatorPower(GuardrailConfig, frozen=True):
         return new["limit"] <= old["limit"]
 
 
-class ContactForce(GuardrailConfig, frozen=True):
-    """Signal `contact_force/BODY`, the net force of all contacts on it: its length <= limit, in N.
+class _OnContacts(GuardrailConfig, frozen=True):
+    """The length of a force (N) on a body <= limit."""
 
-    Forces from two sides cancel out: where a body may be squeezed, `strongest_contact` sees it.
-    """
-
-    kind: Literal["contact_force"] = "contact_force"
     contact: Name  # the body
     limit: Positive  # N
     scale: Positive = 50.0
@@ -96,43 +92,10 @@ class ContactForce(GuardrailConfig, frozen=True):
 
     @classmethod
     def stricter_example(cls) -> Self:
-        return cls.example().model_copy(update={"limit": 90.0})
-
-    def reads(self) -> tuple[str, ...]:
-        return (f"contact_force/{self.contact}",)
-
-    def rule(self) -> dict[str, Value]:
-        return {"limit": self.limit}
-
-    @staticmethod
-    def margin(params: Params, *values: Tensor) -> Tensor:
-        return params["limit"] - values[0].norm(dim=-1, keepdim=True)
-
-    @staticmethod
-    def at_least_as_strict(new: Params, old: Params) -> bool:
-        return new["limit"] <= old["limit"]
-
-
-class StrongestContact(GuardrailConfig, frozen=True):
-    """Signal `strongest_contact/BODY`, the largest force of a single contact on it: its length <= limit, in N."""
-
-    kind: Literal["strongest_contact"] = "strongest_contact"
-    contact: Name  # the body
-    limit: Positive  # N
-    scale: Positive = 50.0
-    granularity: Literal["substep"] = "substep"
-    unit: Literal["N"] = "N"
-
-    @classmethod
-    def example(cls) -> Self:
-        return cls(name="no crushing", contact="hand", limit=60.0, tolerance=5.0)
-
-    @classmethod
-    def stricter_example(cls) -> Self:
         return cls.example().model_copy(update={"limit": 0.5})
 
     def reads(self) -> tuple[str, ...]:
-        return (f"strongest_contact/{self.contact}",)
+        return (f"{self.kind}/{self.contact}",)
 
     def rule(self) -> dict[str, Value]:
         return {"limit": self.limit}
@@ -144,3 +107,18 @@ class StrongestContact(GuardrailConfig, frozen=True):
     @staticmethod
     def at_least_as_strict(new: Params, old: Params) -> bool:
         return new["limit"] <= old["limit"]
+
+
+class ContactForce(_OnContacts, frozen=True):
+    """Signal `contact_force/BODY`, the net force of all contacts on it: its length <= limit, in N.
+
+    Forces from two sides cancel out: where a body may be squeezed, `strongest_contact` sees it.
+    """
+
+    kind: Literal["contact_force"] = "contact_force"
+
+
+class StrongestContact(_OnContacts, frozen=True):
+    """Signal `strongest_contact/BODY`, the largest force of a single contact on it: its length <= limit, in N."""
+
+    kind: Literal["strongest_contact"] = "strongest_contact"
