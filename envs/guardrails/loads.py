@@ -87,10 +87,6 @@ class _OnContacts(GuardrailConfig, frozen=True):
     unit: Literal["N"] = "N"
 
     @classmethod
-    def example(cls) -> Self:
-        return cls(name="soft landing", contact="foot", limit=900.0, tolerance=5.0)
-
-    @classmethod
     def stricter_example(cls) -> Self:
         return cls.example().model_copy(update={"limit": 0.5})
 
@@ -117,8 +113,16 @@ class ContactForce(_OnContacts, frozen=True):
 
     kind: Literal["contact_force"] = "contact_force"
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls(name="soft landing", contact="foot", limit=900.0, tolerance=5.0)
+
 
 class StrongestContact(_OnContacts, frozen=True):
     """Signal `strongest_contact/BODY`, the largest force of a single contact on it: its length <= limit, in N."""
 
     kind: Literal["strongest_contact"] = "strongest_contact"
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(name="no crushing", contact="hand", limit=60.0, tolerance=1.0)
