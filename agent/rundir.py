@@ -215,9 +215,7 @@ class RunDir:
         if torn:
             notices.append(f"dropped a torn last line ({len(torn)} bytes) of episodes.jsonl; its episode runs again")
         if lost:
-            copy = next(
-                path for n in range(len(lines) + 2**20) if not (path := self.path / f"damaged-{n}.jsonl").exists()
-            )
+            copy = self.path / f"damaged-{len(list(self.path.glob('damaged-*.jsonl')))}.jsonl"
             write(copy, b"".join(line + b"\n" for line in lines) + torn)
             notices.append(
                 f"set aside {len(lost)} damaged row(s) of episodes.jsonl, whose episodes run again: "
