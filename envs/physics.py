@@ -130,6 +130,7 @@ class BatchPhysics:
                 given=f"{self.model.opt.timestep} s",
                 allowed=f"1 to {MAX_SUBSTEPS} whole steps in the control period, {control_period} s",
             )
+        self.timestep = float(self.model.opt.timestep)  # s
         self.threads = threads or cpus()
         self.readings = signals.layout(self.model, requests)
         self.state_size = mujoco.mj_stateSize(self.model, INTEGRATION)
@@ -207,11 +208,10 @@ class BatchPhysics:
             except mujoco.batch.SimulationError as error:
                 failed.extend(error.ids)
             self.seconds += time.perf_counter() - clock
-        # A diverged simulation may have been put back to its default pose: its clock tells.
-        lag = batch.state[:, 0] - (start[..., 0] + horizon * steps * self.model.opt.timestep)
-        valid = np.abs(lag) < 0.5 * self.model.opt.timestep
-        valid &= (np.abs(batch.state) < mujoco.mjMAXVAL).all(1)  # MuJoCo's own bound; NaN fails it
-        if batch.warning.any():
+        # A diverged simulation may have stopped, or been put back to its default pose: its clock tells.
+        valid = batch.state[:, 0] > start[..., 0] + (horizon * steps - 0.5) * self.timestep
+        valid &= np.maximum.reduce(np.abs(batch.state), 1) < mujoco.mjMAXVAL  # MuJoCo's own bound; NaN fails it
+        if np.count_nonzero(batch.warning):
             valid &= ~batch.warning[:, :, 1].any(1)  # (last info, number)
         if pool.again is not None:
             clock = time.perf_counter()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,17 +20,17 @@ class Signals:
     state: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (N,H+1,D), at every state
     interval: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (N,H,K,D), inside steps
 
-    def before(self, name: str) -> Tensor:
-        """The signal at the state each step starts from, (N,H,D)."""
-        return self.state[name][:, :-1]
+    def before(self, name: str, component: int | slice = slice(None)) -> Tensor:
+        """The signal at the state each step starts from, (N,H,D); (N,H) where one component is asked for."""
+        return self.state[name][:, :-1, component]
 
-    def after(self, name: str) -> Tensor:
-        """The signal at the state each step leads to, (N,H,D)."""
-        return self.state[name][:, 1:]
+    def after(self, name: str, component: int | slice = slice(None)) -> Tensor:
+        """The signal at the state each step leads to, (N,H,D); (N,H) where one component is asked for."""
+        return self.state[name][:, 1:, component]
 
-    def last(self, name: str) -> Tensor:
-        """An interval signal at the last substep of each step, (N,H,D)."""
-        return self.interval[name][:, :, -1]
+    def last(self, name: str, component: int | slice = slice(None)) -> Tensor:
+        """An interval signal at the last substep of each step, (N,H,D); (N,H) where one component is asked for."""
+        return self.interval[name][:, :, -1, component]
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,10 @@ class Trajectory:
         return int(self.actions.shape[1])
 
 
+@lru_cache(maxsize=256)
 def zeros(*shape: int) -> Tensor:
-    """Float64 zeros. (Made by numpy: between simulations, that is several times quicker than torch's own.)"""
-    return torch.from_numpy(np.zeros(shape))
+    """Float64 zeros, made once and shared: one number seen everywhere, which torch refuses to write to."""
+    return torch.zeros((), dtype=torch.float64).expand(shape)
 
 
 def no_doubt(actions: Tensor) -> Tensor:

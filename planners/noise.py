@@ -19,9 +19,10 @@ def coloured(rng: np.random.Generator, beta: float, count: int, steps: int, size
         return rng.standard_normal((count, steps, size))
     scale = _scale(beta, steps)
     # Time is last while transforming, which is twice as fast; real and imaginary parts are drawn as pairs.
-    white = rng.standard_normal((count, size, len(scale)))
+    white = rng.standard_normal((count * size, len(scale)))
     series = white @ _matrix(beta, steps) if steps <= SHORT else _transform(white * scale, steps)
-    return np.ascontiguousarray(series.transpose(0, 2, 1))  # later passes are ten times slower over strides
+    series = series.reshape(count, size, steps).transpose(0, 2, 1)
+    return np.ascontiguousarray(series)  # later passes are ten times slower over strides
 
 
 def _transform(spectrum: np.ndarray, steps: int) -> np.ndarray:

@@ -168,14 +168,18 @@ def _room(search: Search, budget: Budget) -> bool:
 
 def _warm(state: SamplingState, curve: Spline, size: int) -> tuple[np.ndarray | None, Distribution]:
     """The previous plan (H,A) and the distribution to begin with, fitted to this problem's horizon."""
-    nothing = Distribution(*np.zeros((2, curve.knots, size)), elites=np.zeros((0, curve.knots, size)))
     previous, distribution = state.previous, state.distribution
     if previous is None or distribution is None:
-        return None, nothing
+        return None, _nothing(np.zeros((curve.knots, size)))
     if previous.shape[1] != size:
         raise ValueError(f"Problem.action_size: {size} given, the state knows {previous.shape[1]}; use `start`")
     if len(previous) == curve.horizon and len(distribution.mean) == curve.knots:
         return previous, replace(distribution, scores=None)
     # The horizon changed: cut the plan or hold its last action, and search around it.
     previous = previous[np.minimum(np.arange(curve.horizon), len(previous) - 1)]
-    return previous, replace(nothing, mean=curve.fit(previous))
+    return previous, _nothing(curve.fit(previous))
+
+
+def _nothing(mean: np.ndarray) -> Distribution:
+    """What is believed before a search: a mean (P,A) alone."""
+    return Distribution(mean, np.zeros_like(mean), elites=np.zeros((0, *mean.shape)))

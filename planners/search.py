@@ -12,7 +12,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from planners.knots import bounded
 from planners.problem import Batch, Plan, Population, Problem, SearchStatistics
 from planners.select import Scores, first, scores
 
@@ -32,6 +34,11 @@ class Candidate:
     def actions(self) -> np.ndarray:
         """A copy, (H,A)."""
         return self.batch.actions[self.index].numpy().copy()
+
+    @property
+    def margin(self) -> Tensor:
+        """A copy, (G,)."""
+        return self.batch.evaluation.margin[self.index].detach().clone()
 
 
 class Search(Generic[T]):
@@ -55,7 +62,8 @@ class Search(Generic[T]):
 
         Ties keep the earlier candidate. Raises ValueError when the problem answers for another number.
         """
-        batch = Batch(self.iterations, torch.from_numpy(actions), self.problem.evaluate(torch.from_numpy(actions)))
+        candidates = torch.from_numpy(actions)
+        batch = Batch(self.iterations, candidates, self.problem.evaluate(candidates))
         values = scores(batch.evaluation)
         if len(values) != len(actions):
             raise ValueError(f"Problem.evaluate: {len(actions)} candidates given, {len(values)} answered")
@@ -79,7 +87,7 @@ class Search(Generic[T]):
             actions=torch.from_numpy(candidate.actions),
             dt=self.problem.dt,
             cost=cost,
-            margin=candidate.batch.evaluation.margin[candidate.index].detach().clone(),
+            margin=candidate.margin,
             feasible=violation == 0,
             trajectory=None,
             statistics=statistics,
@@ -110,4 +118,4 @@ def references(problem: Problem, previous: np.ndarray | None) -> tuple[list[str]
     if not np.isfinite(out).all():
         bad = [name for row, (name, _) in zip(out, named, strict=True) if not np.isfinite(row).all()]
         raise ValueError(f"Problem.proposals: {bad} are not finite")
-    return [name for name, _ in named], np.clip(out, -1.0, 1.0, out=out)
+    return [name for name, _ in named], bounded(out)

@@ -17,7 +17,7 @@ _ID = "Humanoid-v5"
 
 
 def _healthy(trajectory: Trajectory) -> Tensor:
-    height = trajectory.signals.after("qpos")[..., 2]
+    height = trajectory.signals.after("qpos", 2)
     return (height > 1.0) & (height < 2.0)
 
 

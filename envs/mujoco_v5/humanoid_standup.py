@@ -17,7 +17,7 @@ _TIMESTEP = 0.003  # s; the real model's, whichever a planning model uses
 
 def _reward(trajectory: Trajectory, _: TaskParams) -> Tensor:
     signals = trajectory.signals
-    up = signals.after("qpos")[..., 2] / _TIMESTEP
+    up = signals.after("qpos", 2) / _TIMESTEP
     return up - 0.1 * signals.last("ctrl").square().sum(-1) - contact_cost(trajectory) + 1
 
 

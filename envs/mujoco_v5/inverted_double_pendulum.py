@@ -14,13 +14,13 @@ from envs.trajectory import Trajectory
 
 
 def _tip(trajectory: Trajectory) -> tuple[Tensor, Tensor]:
-    x, _, z = trajectory.signals.after("raw/site_xpos")[..., :3].unbind(-1)
+    x, _, z = trajectory.signals.after("raw/site_xpos", slice(3)).unbind(-1)
     return x, z
 
 
 def _reward(trajectory: Trajectory, params: TaskParams) -> Tensor:
     x, z = _tip(trajectory)
-    upper, lower = trajectory.signals.after("qvel")[..., 1:3].unbind(-1)
+    upper, lower = trajectory.signals.after("qvel", slice(1, 3)).unbind(-1)
     distance = 0.01 * x.square() + (z - 2).square()
     velocity = 1e-3 * upper.square() + 5e-3 * lower.square()
     return 10.0 * ~_termination(trajectory, params) - distance - velocity

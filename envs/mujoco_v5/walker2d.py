@@ -10,7 +10,7 @@ from envs.trajectory import Trajectory
 
 
 def _healthy(trajectory: Trajectory) -> Tensor:
-    height, angle = trajectory.signals.after("qpos")[..., 1:3].unbind(-1)
+    height, angle = trajectory.signals.after("qpos", slice(1, 3)).unbind(-1)
     return (height > 0.8) & (height < 2.0) & (angle.abs() < 1.0)
 
 

@@ -18,17 +18,17 @@ def _spec():
 
 def _smooth(trajectory: Trajectory, _: TaskParams) -> Tensor:
     signals = trajectory.signals
-    upright = (signals.after("body_z_axis/pole_1")[..., 2] + 1) / 2
-    centered = (1 + tolerance(signals.after("joint_position/slider")[..., 0], margin=2)) / 2
-    control = tolerance(signals.last("ctrl")[..., 0], margin=1, value_at_margin=0, sigmoid="quadratic")
-    slow = (1 + tolerance(signals.after("joint_velocity/hinge_1")[..., 0], margin=5)) / 2
-    return upright * slow * ((4 + control) / 5) * centered
+    upright = 1 + signals.after("body_z_axis/pole_1", 2)
+    centered = 1 + tolerance(signals.after("joint_position/slider", 0), margin=2)
+    control = 4 + tolerance(signals.last("ctrl", 0), margin=1, value_at_margin=0, sigmoid="quadratic")
+    slow = 1 + tolerance(signals.after("joint_velocity/hinge_1", 0), margin=5)
+    return upright * slow * control * centered / (2 * 2 * 5 * 2)
 
 
 def _sparse(trajectory: Trajectory, _: TaskParams) -> Tensor:
     signals = trajectory.signals
-    in_bounds = tolerance(signals.after("joint_position/slider")[..., 0], -0.25, 0.25)
-    return in_bounds * tolerance(signals.after("body_z_axis/pole_1")[..., 2], 0.995, 1)
+    in_bounds = tolerance(signals.after("joint_position/slider", 0), -0.25, 0.25)
+    return in_bounds * tolerance(signals.after("body_z_axis/pole_1", 2), 0.995, 1)
 
 
 _POSITIONS = at_states("body_z_axis/pole_1", "joint_position/slider")

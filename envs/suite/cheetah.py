@@ -18,7 +18,7 @@ def _spec():
 
 
 def _run(trajectory: Trajectory, _: TaskParams) -> Tensor:
-    forward = trajectory.signals.after("center_of_mass_velocity/torso")[..., 0]
+    forward = trajectory.signals.after("center_of_mass_velocity/torso", 0)
     return tolerance(forward, _RUN_SPEED, float("inf"), _RUN_SPEED, "linear", value_at_margin=0)
 
 

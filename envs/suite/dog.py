@@ -40,9 +40,9 @@ def _standing(trajectory: Trajectory, params: TaskParams) -> Tensor:
     signals = trajectory.signals
     torso, pelvis = (float(height) for height in params.attributes["_stand_height"])
     weight = float(params.attributes["_body_weight"])
-    high = tolerance(signals.after("body_position/torso")[..., 2], torso, _INF, margin=torso)
-    high = high * tolerance(signals.after("body_position/pelvis")[..., 2], pelvis, _INF, margin=pelvis)
-    axes = torch.stack([signals.after(f"body_z_axis/{body}")[..., 2] for body in _UPRIGHT_BODIES], -1)
+    high = tolerance(signals.after("body_position/torso", 2), torso, _INF, margin=torso)
+    high = high * tolerance(signals.after("body_position/pelvis", 2), pelvis, _INF, margin=pelvis)
+    axes = torch.stack([signals.after(f"body_z_axis/{body}", 2) for body in _UPRIGHT_BODIES], -1)
     upright = tolerance(axes, _UPRIGHT, _INF, margin=_UPRIGHT + 1, value_at_margin=0, sigmoid="linear")
     force = torch.cat([signals.last(touch) for touch in _TOUCHES], -1).sum(-1)
     touch = tolerance(force, weight, _INF, margin=weight, value_at_margin=0.9, sigmoid="linear")

@@ -23,7 +23,7 @@ def _spec():
 
 
 def _spin(trajectory: Trajectory, _: TaskParams) -> Tensor:
-    speed = trajectory.signals.after("joint_velocity/hinge")[..., 0]
+    speed = trajectory.signals.after("joint_velocity/hinge", 0)
     return (speed <= -_SPIN_SPEED).to(speed.dtype)
 
 

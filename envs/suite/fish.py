@@ -21,7 +21,7 @@ def _spec():
 
 
 def _upright(trajectory: Trajectory, _: TaskParams) -> Tensor:
-    return tolerance(trajectory.signals.after("body_z_axis/torso")[..., 2], 1, 1, margin=1)
+    return tolerance(trajectory.signals.after("body_z_axis/torso", 2), 1, 1, margin=1)
 
 
 def _swim(trajectory: Trajectory, _: TaskParams) -> Tensor:
@@ -29,7 +29,7 @@ def _swim(trajectory: Trajectory, _: TaskParams) -> Tensor:
     to_target = signals.after("geom_position/target") - signals.after("geom_position/mouth")
     radii = _TARGET + _MOUTH
     in_target = tolerance(to_target.norm(dim=-1), 0, radii, margin=2 * radii)
-    upright = (signals.after("body_z_axis/torso")[..., 2] + 1) / 2
+    upright = (signals.after("body_z_axis/torso", 2) + 1) / 2
     return (7 * in_target + upright) / 8
 
 

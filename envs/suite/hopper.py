@@ -31,7 +31,7 @@ def _stand(trajectory: Trajectory, _: TaskParams) -> Tensor:
 
 
 def _hop(trajectory: Trajectory, _: TaskParams) -> Tensor:
-    forward = trajectory.signals.after("center_of_mass_velocity/torso")[..., 0]
+    forward = trajectory.signals.after("center_of_mass_velocity/torso", 0)
     hopping = tolerance(forward, _HOP_SPEED, float("inf"), _HOP_SPEED / 2, "linear", value_at_margin=0.5)
     return _standing(trajectory) * hopping
 

@@ -25,22 +25,22 @@ def _spec():
 def _posture(trajectory: Trajectory) -> Tensor:
     """Head up, torso upright, small controls, (N,H)."""
     signals = trajectory.signals
-    head = signals.after("body_position/head")[..., 2]
+    head = signals.after("body_position/head", 2)
     standing = tolerance(head, _STAND_HEIGHT, _INF, margin=_STAND_HEIGHT / 4)
-    axis = signals.after("body_z_axis/torso")[..., 2]
+    axis = signals.after("body_z_axis/torso", 2)
     upright = tolerance(axis, 0.9, _INF, margin=1.9, value_at_margin=0, sigmoid="linear")
     control = tolerance(signals.last("ctrl"), margin=1, value_at_margin=0, sigmoid="quadratic").mean(-1)
     return standing * upright * ((4 + control) / 5)
 
 
 def _still(trajectory: Trajectory, _: TaskParams) -> Tensor:
-    horizontal = trajectory.signals.after("center_of_mass_velocity/torso")[..., :2]
+    horizontal = trajectory.signals.after("center_of_mass_velocity/torso", slice(2))
     return _posture(trajectory) * tolerance(horizontal, margin=2).mean(-1)
 
 
 def _moving(speed: float) -> RewardFunction:
     def reward(trajectory: Trajectory, _: TaskParams) -> Tensor:
-        horizontal = trajectory.signals.after("center_of_mass_velocity/torso")[..., :2]
+        horizontal = trajectory.signals.after("center_of_mass_velocity/torso", slice(2))
         move = tolerance(horizontal.norm(dim=-1), speed, _INF, margin=speed, value_at_margin=0, sigmoid="linear")
         return _posture(trajectory) * ((5 * move + 1) / 6)
 

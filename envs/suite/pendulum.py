@@ -19,7 +19,7 @@ def _spec():
 
 
 def _swingup(trajectory: Trajectory, _: TaskParams) -> Tensor:
-    vertical = trajectory.signals.after("body_z_axis/pole")[..., 2]
+    vertical = trajectory.signals.after("body_z_axis/pole", 2)
     return ((vertical >= _UPRIGHT) & (vertical <= 1)).to(vertical.dtype)
 
 

@@ -24,9 +24,9 @@ def _spec(speed: float):
 def _forward(speed: float) -> RewardFunction:
     def reward(trajectory: Trajectory, _: TaskParams) -> Tensor:
         signals = trajectory.signals
-        axis = signals.after("body_z_axis/torso")[..., 2]
+        axis = signals.after("body_z_axis/torso", 2)
         upright = tolerance(axis, 1.0, _INF, margin=2.0, value_at_margin=0, sigmoid="linear")
-        forward = signals.after("sensor/velocimeter")[..., 0]
+        forward = signals.after("sensor/velocimeter", 0)
         move = tolerance(forward, speed, _INF, margin=speed, value_at_margin=0.5, sigmoid="linear")
         return upright * move
 

@@ -23,14 +23,14 @@ def _spec():
 
 def _stand(trajectory: Trajectory, _: TaskParams) -> Tensor:
     signals = trajectory.signals
-    height = signals.after("body_position/torso")[..., 2]
+    height = signals.after("body_position/torso", 2)
     standing = tolerance(height, _HEIGHT, float("inf"), margin=_HEIGHT / 2)
-    upright = (1 + signals.after("body_z_axis/torso")[..., 2]) / 2
+    upright = (1 + signals.after("body_z_axis/torso", 2)) / 2
     return (3 * standing + upright) / 4
 
 
 def _move(trajectory: Trajectory, params: TaskParams, speed: float) -> Tensor:
-    forward = trajectory.signals.after("center_of_mass_velocity/torso")[..., 0]
+    forward = trajectory.signals.after("center_of_mass_velocity/torso", 0)
     moving = tolerance(forward, speed, float("inf"), speed / 2, "linear", value_at_margin=0.5)
     return _stand(trajectory, params) * (5 * moving + 1) / 6
 
