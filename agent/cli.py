@@ -276,13 +276,23 @@ def _fail(message: str) -> Status:
 
 
 def entry() -> NoReturn:
-    """The command as a process: once it has said its last word, an impatient Ctrl-C must not add a traceback."""
+    """The command as a process: once it has said its last word, nothing may add to it.
+
+    Neither a traceback after an impatient Ctrl-C, nor the farewells of libraries: Ray's would wait for a cluster
+    that has died, and then crash.
+    """
+    status = INTERRUPTED
     try:
         status = main()
     except KeyboardInterrupt:
-        status = INTERRUPTED
+        pass
+    except SystemExit as stop:  # --help
+        status = stop.code if isinstance(stop.code, int) else 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

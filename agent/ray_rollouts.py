@@ -8,8 +8,10 @@ index, it becomes what it would have been.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import time
@@ -25,10 +27,8 @@ from envs.physics import cpus
 
 TICK = 0.5  # s between two ticks of a running episode
 POLL = 0.25  # s
+PROBE = 2.0  # s between two looks whether Ray itself is still there
 START = 180.0  # s without any worker, after which the run is given up
-ENVIRONMENT = {  # of Ray, unless the user says otherwise
-    "RAY_AUTH_MODE": "disabled",  # a local cluster listens on loopback alone
-}
 
 
 @dataclass
@@ -128,9 +128,15 @@ class RayRollouts:
         groups = self._ray.remote(concurrency_groups={"pulse": 1}, **options)
         self._class = groups(_with_groups(self._ray, Player))
         self._staff: list[_Worker] = []
+        self._doors = _doors(self._ray)
+        self._probed = time.monotonic()
+        self._gone = False  # whether Ray itself died: then nothing may be asked of it any more
 
     def close(self) -> None:
         """Stop all workers, and the cluster if it is ours."""
+        if self._gone:  # what is left of a cluster of ours ends with this process
+            atexit.unregister(self._ray.shutdown)
+            return
         self._dismiss(self._staff)
         self._ray.shutdown()
 
@@ -144,6 +150,7 @@ class RayRollouts:
         run = _Run(deque(jobs), watch, {sha256: self._ray.put(parcel) for sha256, parcel in parcels.items()})
         try:
             while True:
+                self._insist_on_ray()
                 if run.waiting and not stop():
                     self._hand_out(run)
                 pending = {w.stream: w for w in self._staff if w.job is not None}
@@ -199,6 +206,21 @@ class RayRollouts:
         assert job is not None
         return Outcome(job, item)
 
+    def _insist_on_ray(self) -> None:
+        """Raises TelosError where Ray's own processes have died: left alone, it would end this process, unexplained."""
+        if time.monotonic() - self._probed < PROBE:
+            return
+        for name, (host, port) in self._doors.items():
+            try:
+                socket.create_connection((host, port), timeout=PROBE).close()
+            except ConnectionRefusedError:
+                self._gone = True
+                given = f"its {name} at {host}:{port} is gone"
+                raise TelosError("Ray", given, "a cluster that runs; `telos resume DIR` finishes the run") from None
+            except OSError:  # slow, or a network that comes and goes: Ray waits longer than we should
+                continue
+        self._probed = time.monotonic()
+
     def _look_after(self, run: _Run) -> None:
         """Bury who stands still. Raises TelosError where nobody comes up at all."""
         for worker in [worker for worker in self._staff if worker.job is not None]:
@@ -246,8 +268,9 @@ class RayRollouts:
         self._staff = [worker for worker in self._staff if worker not in workers]
 
     def _kill(self, worker: _Worker) -> None:
-        with contextlib.suppress(Exception):  # it may be gone already
-            self._ray.kill(worker.actor)
+        if not self._gone:
+            with contextlib.suppress(Exception):  # it may be gone already
+                self._ray.kill(worker.actor)
 
 
 def _insist_on_versions(worker: _Worker, theirs: Mapping[str, str]) -> None:
@@ -269,8 +292,9 @@ def _with_groups(ray: Any, player: type[Player]) -> type[Any]:
 
 def _connected(address: str | None, workers: int | None, threads: int) -> Any:
     """Ray, connected to a cluster; raises TelosError where there is none."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    if address is None and "RAY_AUTH_MODE" not in os.environ:
+        # A cluster of ours listens on the network too: nobody but its own processes shall be heard there.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
 
     terminate = signal.getsignal(signal.SIGTERM)
@@ -296,6 +320,17 @@ def _initialised(ray: Any, address: str | None, workers: int | None, threads: in
         given = f"{address!r} ({str(error).strip().splitlines()[0]})"
         raise TelosError("--ray", given, "the address of a Ray cluster that runs, HOST:PORT or auto") from None
     return ray
+
+
+def _doors(ray: Any) -> dict[str, tuple[str, int]]:
+    """Where Ray's own processes listen, by what they are: the cluster's head, and this machine's node."""
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    doors = {"head process (GCS)": (host, int(port))}
+    for node in ray.nodes():
+        if node["NodeID"] == context.get_node_id():
+            doors["node process (raylet)"] = (node["NodeManagerAddress"], node["NodeManagerPort"])
+    return doors
 
 
 def _insist_on_listener(address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,8 @@ def _small(**overrides: Any) -> Config:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Two Ray nodes; their workers find the players of these tests, and a folder for their marks."""
-    from agent import ray_rollouts
-
     marks = tmp_path_factory.mktemp("marks")
-    os.environ.update(ray_rollouts.ENVIRONMENT)
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     os.environ.update(PYTHONPATH=str(Path(__file__).parent / "players"), TELOS_TEST_MARKS=str(marks))
     from ray.cluster_utils import Cluster
 
