@@ -59,6 +59,8 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     if arguments[:1] != ["run"]:
         for word in arguments:
             _once(f"telos {arguments[0]}", word.partition("=")[0], given)
+        if arguments[:1] == ["bench"] and len(arguments) > 2:
+            arguments = [*arguments[:2], "--", *arguments[2:]]  # a benchmark reads its own
         return arguments, {}
     own = ("--task", "--out", "--workers", "--ray", "--help")
     rest, overrides, words = ["run"], {}, iter(arguments[1:])

@@ -22,8 +22,6 @@ from envs.errors import TelosError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from agent.rollouts import Rollouts
-
 Status = int
 FAILED, INTERRUPTED = 2, 130
 MAX_MESSAGE = 1_500  # characters of one message
@@ -63,9 +61,10 @@ class Run:
         quiet_gl(video=overrides.get("video") is not False)
         from agent import run
         from agent.load import load
+        from agent.rollouts import rollouts_for
 
         config = load(self.preset, self.task, overrides)
-        with _rollouts(self.workers, self.ray, config.threads) as rollouts:
+        with rollouts_for(self.workers, self.ray, config.threads) as rollouts:
             return _told(run.run(config, self.out, _console(), rollouts).path)
 
 
@@ -83,9 +82,10 @@ class Resume:
     def execute(self, overrides: dict[str, Any]) -> Status:
         quiet_gl(video=True)
         from agent import run
+        from agent.rollouts import rollouts_for
         from agent.rundir import RunDir
 
-        with _rollouts(self.workers, self.ray, RunDir.open(self.dir).config.threads) as rollouts:
+        with rollouts_for(self.workers, self.ray, RunDir.open(self.dir).config.threads) as rollouts:
             return _told(run.resume(self.dir, _console(), rollouts).path)
 
 
@@ -172,6 +172,26 @@ class Doctor:
         return doctor.show(doctor.examine(), _console(stderr=False))
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Measure: the numbers in the README, and those that a machine of your own would have.
+
+    Rows are appended as they come, and a benchmark that is called again goes on where it stopped. What else one
+    takes is told by `telos bench NAME --help`.
+    """
+
+    name: Positional[Literal["returns", "quickstart_twins", "throughput", "parallel", "faults", "scaling"]]
+    """Which one."""
+    arguments: Annotated[Positional[tuple[str, ...]], Arg(metavar="…", help_behavior_hint="")] = ()
+    """Its own arguments."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=False)
+        from importlib import import_module
+
+        return import_module(f"benchmarks.{self.name}").main(self.arguments)
+
+
 COMMANDS: dict[str, type[Any]] = {
     "run": Run,
     "resume": Resume,
@@ -179,6 +199,7 @@ COMMANDS: dict[str, type[Any]] = {
     "compare": Compare,
     "explain": Explain,
     "list": List,
+    "bench": Bench,
     "doctor": Doctor,
 }
 
@@ -235,23 +256,6 @@ def _terminable() -> Any:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _rollouts(workers: int | None, address: str | None, threads: int | None) -> Iterator[Rollouts]:
-    """Who runs the episodes: this process, or Ray where workers or a cluster are asked for."""
-    from agent.rollouts import Serial
-
-    if workers is None and address is None:
-        yield Serial()
-        return
-    from agent.ray_rollouts import RayRollouts
-
-    ray = RayRollouts(workers, threads, address)
-    try:
-        yield ray
-    finally:
-        ray.close()
 
 
 def _console(stderr: bool = True) -> Console:

@@ -30,7 +30,13 @@ def made(config: Config) -> tuple[Agent, Environment, Monitor]:
 
 def play(config: Config, index: int) -> Generator[Step, None, Played]:
     """One episode; see `agent.rollouts.Player`. The first one is recorded where a GL library works."""
-    agent, env, monitor = made(config)
+    return (yield from played(*made(config), config, index))
+
+
+def played(
+    agent: Agent, env: Environment, monitor: Monitor, config: Config, index: int
+) -> Generator[Step, None, Played]:
+    """One episode with this agent, in this world, which is closed at its end."""
     with closing(env):
         limit = frame_limit(config, env.interface)
         every, rate = _frame_rate(limit, env.interface.control_period)
@@ -39,7 +45,7 @@ def play(config: Config, index: int) -> Generator[Step, None, Played]:
         every = every if wanted and not notice else 0
         result = yield from episode.play(agent, env, monitor, config.seed, index, limit, every)
         steps = Steps.of(result, agent.memory.episodes[-1].states, env.interface.control_period)
-        row = row_of(config, agent, result, steps, index)
+        row = row_of(config, agent, monitor.guardrails, result, steps, index)
         video = None
         if result.frames:
             try:

@@ -64,13 +64,13 @@ class RunProgress:
         self._running[event.worker] = event
         self._show()
 
-    def end(self, row: Row) -> None:
-        """The episode is on disk."""
+    def end(self, row: Row, name: str = "") -> None:
+        """The episode is on disk; it is told by its index where it has no name."""
         self._done += 1
         self._running = {worker: tick for worker, tick in self._running.items() if tick.episode != row.episode}
-        verdict = f"violating steps {row.violation_steps}" if len(self._rules) else "no guardrails"
+        verdict = f"violating steps {row.violation_steps}" if row.min_margin else "no guardrails"
         self._console.print(
-            f"episode {row.episode}: return {row.return_:.1f}, {row.decisions} decisions, {verdict}, "
+            f"{name or f'episode {row.episode}'}: return {row.return_:.1f}, {row.decisions} decisions, {verdict}, "
             f"interventions {row.interventions}, plan {row.plan_ms_median:.1f} ms, {row.seconds:.1f} s",
             highlight=False,
             soft_wrap=True,

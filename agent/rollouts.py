@@ -7,7 +7,8 @@ from its configuration and index, never from who ran it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Protocol
@@ -98,6 +99,22 @@ class Serial:
                 except StopIteration as end:
                     yield end.value
                     break
+
+
+@contextmanager
+def rollouts_for(workers: int | None, address: str | None, threads: int | None) -> Iterator[Rollouts]:
+    """Who runs the episodes: this process, or Ray where workers or a cluster are asked for.
+
+    Raises:
+        TelosError: more workers than CPUs, or no cluster at that address.
+    """
+    if workers is None and address is None:
+        yield Serial()
+        return
+    from agent.ray_rollouts import RayRollouts
+
+    with closing(RayRollouts(workers, threads, address)) as ray:
+        yield ray
 
 
 def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> Generator[Tick, None, Outcome]:

@@ -22,6 +22,7 @@ from envs.errors import TelosError
 if TYPE_CHECKING:
     from agent.agent import Agent
     from agent.config import Config
+    from envs.guardrails.ruleset import Guardrails
 
 TIMES = ("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "seconds")
 """Fields that depend on the clock; all others are the same, bit for bit, each time a config is run."""
@@ -163,8 +164,8 @@ class Steps:
         return len(self.reward)
 
 
-def row_of(config: Config, agent: Agent, result: EpisodeResult, steps: Steps, index: int) -> Row:
-    """The row of a finished episode."""
+def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResult, steps: Steps, index: int) -> Row:
+    """The row of a finished episode, in which the monitor judged by `rules`."""
     planning = float(steps.plan_ms.sum()) / 1e3
     worst = steps.margin.min(0) if steps.margin.shape[1] else np.zeros(0)
     return Row(
@@ -178,7 +179,7 @@ def row_of(config: Config, agent: Agent, result: EpisodeResult, steps: Steps, in
         decisions=len(steps),
         return_=result.total,
         violation_steps=int(steps.violated.sum()),
-        min_margin={name: float(margin) for name, margin in zip(agent.guardrails.names, worst, strict=True)},
+        min_margin={name: float(margin) for name, margin in zip(rules.names, worst, strict=True)},
         interventions=int(steps.intervened.sum()),
         fallbacks=int(steps.fallback.sum()),
         infeasible_plans=int((~steps.plan_feasible).sum()),
@@ -191,8 +192,8 @@ def row_of(config: Config, agent: Agent, result: EpisodeResult, steps: Steps, in
         physics_steps_per_decision=result.physics_steps / len(steps),
         gate_steps_per_decision=result.gate_steps / len(steps),
         simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
-        guardrails_sha256=agent.digest,
-        rules_sha256=build.rules_sha256(agent.digest, agent.gate.back_up),
+        guardrails_sha256=rules.digest,
+        rules_sha256=build.rules_sha256(rules.digest, agent.gate.back_up),
         seconds=result.seconds,
     )
 

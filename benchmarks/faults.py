@@ -37,7 +37,7 @@ from benchmarks import rows
 
 OUT = rows.RESULTS / "faults.jsonl"
 TOKEN = "TELOS_FAULTS"  # in the environment of every process that a driver has started
-WAIT = 6.0  # s between two kills, at most
+WAIT = 16.0  # s between two kills, at most
 PATIENCE = 240.0  # s without a new row, a kill or an exit, after which a driver counts as hung
 FAREWELL = 150.0  # s after a run, within which its last process must have ended
 KINDS = {  # in the command line -> what it is
@@ -228,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="telos bench faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--episodes", type=int, default=100, help="of each round")
+    parser.add_argument("--episodes", type=int, default=60, help="of each round")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args(argv)

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 
 from agent import build, episode
-from agent.agent import Agent
 from agent.config import Config
 from agent.load import load
-from benchmarks.quickstart_twins import build_product
+from agent.player import made
 from benchmarks.unguarded import unguarded_agent
 from envs.guardrails.ruleset import Guardrails
 
@@ -28,9 +27,9 @@ def paths(config: Config, twin: str, episodes: int) -> list[tuple[np.ndarray, np
     """For each episode, positions (T,2) in m and the worst margin (T,) in m."""
     found = []
     for index in range(episodes):
-        env = build.environment(config)
-        judge = build.monitor(config, env)
-        agent: Agent = (unguarded_agent if twin == "unguarded" else build_product)(config, env)
+        agent, env, judge = made(config)
+        if twin == "unguarded":
+            agent = unguarded_agent(config, env)
         result = episode.run(agent, env, judge, config.seed, index, FRAMES)
         states = np.stack([agent.memory.episodes[-1].states[0], *(step.state for step in result.steps)])
         found.append((states[:, 1:3], np.array([step.margin.min() for step in result.steps])))

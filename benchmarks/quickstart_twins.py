@@ -1,7 +1,7 @@
 """Does the quickstart's guardrail matter? The product and its unguarded twin, from the same starts.
 
-    python -m benchmarks.quickstart_twins          20 episodes each, then the table
-    python -m benchmarks.quickstart_twins --table
+    telos bench quickstart_twins          20 episodes each, then the table
+    telos bench quickstart_twins --table
 
 Rows go to `benchmarks/results/quickstart_twins.jsonl`. Solved: at the last step the point mass lies in
 the target, which is where the task's reward is at least 0.8, and at the first step it did not.
@@ -9,50 +9,37 @@ the target, which is where the task's reward is at least 0.8, and at the first s
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+import sys
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from scipy.stats import binomtest
 
-from agent import build, episode, statistics
+from agent import statistics
 from agent.load import load
-from benchmarks import rows
-from benchmarks.unguarded import unguarded_agent
+from agent.rollouts import PLAYER, Played
+from benchmarks import experiment, rows, unguarded
 
 OUT = rows.RESULTS / "quickstart_twins.jsonl"
-TWINS = ("product", "unguarded")
+TWINS = {"product": PLAYER, "unguarded": unguarded.PLAYER}
 SOLVED = 0.8  # reward at the last step
 
 
-def measure(twin: str, index: int) -> dict[str, Any]:
-    """One episode of one twin, scored by the same monitor."""
-    config = load("quickstart")
-    env = build.environment(config)
-    try:
-        make = unguarded_agent if twin == "unguarded" else build_product
-        judge = build.monitor(config, env)
-        result = episode.run(make(config, env), env, judge, config.seed, index, config.frames)
-    finally:
-        env.close()
-    return {
-        "twin": twin,
-        "episode": index,
-        "reset_seed": result.seed,
-        "return": result.total,
-        "violation_steps": sum(step.violated for step in result.steps),
-        "min_margin": min(float(step.margin.min()) for step in result.steps),
-        "interventions": sum(step.intervened for step in result.steps),
-        "solved": result.steps[-1].reward >= SOLVED and result.steps[0].reward < SOLVED,
-        "frames": len(result.steps),
-        "guardrails_sha256": judge.digest,
-    }
+def cases(episodes: int) -> list[experiment.Case]:
+    """Each twin from the same starts, scored by the same monitor."""
+    config = load("quickstart", overrides={"video": False})
+    return [
+        experiment.Case({"twin": twin, "episode": index}, config, player, index)
+        for index in range(episodes)
+        for twin, player in TWINS.items()
+    ]
 
 
-def build_product(config: Any, env: Any) -> Any:
-    """The agent as shipped."""
-    return build.agent(config, env.task, env.interface)
+def solved(played: Played) -> dict[str, Any]:
+    """Whether the last step lies in the target, and the first one did not."""
+    assert played.steps is not None
+    reward = played.steps.reward
+    return {"solved": bool(reward[-1] >= SOLVED > reward[0])}
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -66,34 +53,27 @@ def table(found: list[dict[str, Any]]) -> str:
         if not mine:
             continue
         bad = sum(row["violation_steps"] > 0 for row in mine)
+        worst = min(margin for row in mine for margin in row["min_margin"].values())
         interval = binomtest(bad, len(mine)).proportion_ci(0.95, "wilson")
         estimate = statistics.mean([row["return"] for row in mine])
         lines.append(
             f"| {twin} | {len(mine)} | {sum(row['violation_steps'] for row in mine)} "
-            f"| {bad} [{interval.low:.0%}, {interval.high:.0%}] | {min(row['min_margin'] for row in mine):.4f} "
+            f"| {bad} [{interval.low:.0%}, {interval.high:.0%}] | {worst:.4f} "
             f"| {sum(row['solved'] for row in mine)} | {estimate.mean:.1f} [{estimate.low:.1f}, {estimate.high:.1f}] |"
         )
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = experiment.parser("quickstart_twins", __doc__, OUT)
     parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = parser.parse_args(argv)
     if not options.table:
-        for index in range(options.episodes):
-            for twin in TWINS:
-                if (twin, index) in rows.done(rows.read(options.out), ("twin", "episode")):
-                    continue
-                row = measure(twin, index)
-                rows.append(options.out, row)
-                steps, total = row["violation_steps"], row["return"]
-                print(f"{twin} {index}: {steps} violating steps, return {total:.1f}", flush=True)
+        with experiment.rollouts(options) as rollouts:
+            experiment.measure(cases(options.episodes), options.out, rollouts, solved)
     print(table(rows.read(options.out)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

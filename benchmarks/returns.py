@@ -1,30 +1,25 @@
 """Returns of the default presets on real dm_control episodes, beside random, do-nothing and published rows.
 
-    python -m benchmarks.returns                 measure what is missing, then print the table
-    python -m benchmarks.returns --table         print the table alone
+    telos bench returns                 measure what is missing, then print the table
+    telos bench returns --table         print the table alone
 
 Rows go to `benchmarks/results/returns.jsonl` as they come; an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
-import time
-from pathlib import Path
+import sys
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from agent import build, episode, statistics
+from agent import statistics
 from agent.load import load
-from agent.row import Steps, row_of
-from benchmarks import rows, scripted
-from envs.physics import cpus
+from agent.rollouts import PLAYER, Played
+from benchmarks import experiment, rows, scripted
 
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk", "reacher-easy", "ball_in_cup-catch", "finger-spin")
-AGENTS = ("telos", "random", "do_nothing")
+AGENTS = {"telos": PLAYER, "random": scripted.RANDOM, "do_nothing": scripted.DO_NOTHING}
 TARGETS = {
     "cartpole-swingup": 850.0,
     "cheetah-run": 800.0,
@@ -36,33 +31,18 @@ TARGETS = {
 OUT = rows.RESULTS / "returns.jsonl"
 
 
-def measure(name: str, agent_name: str, seed: int, threads: int) -> dict[str, Any]:
-    """One episode of 1,000 frames (the environment's own limit) as a row; threads change its times alone."""
-    config = load(task=f"dm_control/{name}-v0", overrides={"seed": seed, "threads": threads})
-    env = build.environment(config)
-    try:
-        judge = build.monitor(config, env)
-        if agent_name == "telos":
-            agent = build.agent(config, env.task, env.interface)
-            clock = time.perf_counter()
-            result = episode.run(agent, env, judge, seed, 0)
-            steps = Steps.of(result, agent.memory.episodes[-1].states[0], env.interface.control_period)
-            row = json.loads(row_of(config, agent, result, steps, 0).line())
-            seconds = (time.perf_counter() - clock) / len(steps)
-            return {"agent": "telos", "threads": threads, "seconds_per_decision": round(seconds, 5), **row}
-        script: scripted.Script = "random" if agent_name == "random" else "do_nothing"
-        played = scripted.run(script, env, judge, seed, 0, env.interface.frame_limit)
-        return {
-            "agent": agent_name,
-            "task": config.task,
-            "seed": seed,
-            "reset_seed": played.reset_seed,
-            "env_frames": played.frames,
-            "return": played.total,
-            "violation_steps": played.violation_steps,
-        }
-    finally:
-        env.close()
+def cases(tasks: Sequence[str], agents: Sequence[str], seeds: int, threads: int) -> list[experiment.Case]:
+    """Episodes of 1,000 frames (the environment's own limit); threads change their times alone."""
+    return [
+        experiment.Case(
+            {"agent": agent, "task": f"dm_control/{name}-v0", "seed": seed},
+            load(task=f"dm_control/{name}-v0", overrides={"seed": seed, "threads": threads, "video": False}),
+            AGENTS[agent],
+        )
+        for seed in range(seeds)
+        for name in tasks
+        for agent in agents
+    ]
 
 
 def published(name: str) -> str:
@@ -103,28 +83,25 @@ def table(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = experiment.parser("returns", __doc__, OUT)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS)
-    parser.add_argument("--agents", nargs="*", default=list(AGENTS), choices=AGENTS)
+    parser.add_argument("--agents", nargs="*", default=list(AGENTS), choices=list(AGENTS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=cpus())
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    keys = ("task", "agent", "seed")
+    options = parser.parse_args(argv)
     if not options.table:
-        for seed in range(options.seeds):
-            for name in options.tasks:
-                for agent in options.agents:
-                    if (f"dm_control/{name}-v0", agent, seed) in rows.done(rows.read(options.out), keys):
-                        continue
-                    row = measure(name, agent, seed, options.threads)
-                    rows.append(options.out, row)
-                    print(f"{name} {agent} seed {seed}: {row['return']:.1f}", flush=True)
+        threads = experiment.threads(options)
+        with experiment.rollouts(options) as rollouts:
+            todo = cases(options.tasks, options.agents, options.seeds, threads)
+            experiment.measure(todo, options.out, rollouts, lambda played: times(played, threads))
     print(table(rows.read(options.out)))
+    return 0
+
+
+def times(played: Played, threads: int) -> dict[str, Any]:
+    """What the clock said."""
+    return {"threads": threads, "seconds_per_decision": round(played.row.seconds / played.row.decisions, 5)}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,42 +1,103 @@
-"""Agents that do not think: the rows that every comparison stands beside."""
+"""Players that do not think: the rows that every comparison stands beside."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 
-from agent import episode
-from envs.environment import Environment
-from envs.monitor import Monitor
+from agent import build, episode
+from agent.config import Config
+from agent.episode import Step
+from agent.player import frame_limit
+from agent.rollouts import Played
+from agent.row import Row
+from envs.guardrails.ruleset import Guardrails
+from envs.task import Interface
 
-Script = Literal["random", "do_nothing"]
-
-
-@dataclass(frozen=True)
-class ScriptedResult:
-    """One episode of a scripted agent."""
-
-    reset_seed: int
-    total: float  # the environment's own return
-    frames: int
-    violation_steps: int  # as the monitor judged them
+RANDOM = "benchmarks.scripted:random"
+DO_NOTHING = "benchmarks.scripted:do_nothing"
 
 
-def run(script: Script, env: Environment, monitor: Monitor, seed: int, index: int, frames: int) -> ScriptedResult:
-    """One episode from the same start that `agent.episode.run` takes for this seed and index."""
-    seeds = episode.seeds_of(seed, index)
-    _, accepted, _ = episode.start(env, monitor, seeds)
-    rng = np.random.default_rng(seeds[-1])
-    total, violations, done, count = 0.0, 0, False, 0
-    low, high = env.interface.action_low, env.interface.action_high
-    neutral = (np.clip(0.0, low, high) - (high + low) / 2) / ((high - low) / 2)
-    before = env.snapshot()
-    while not done and count < frames:
-        action = rng.uniform(-1, 1, env.interface.action_size) if script == "random" else neutral
-        _, reward, terminated, truncated, _ = env.step(action)
-        after = env.snapshot()
-        violations += not monitor.judge(before, env.control(), after).safe
-        total, count, before, done = total + reward, count + 1, after, terminated or truncated
-    return ScriptedResult(accepted, total, count, violations)
+def random(config: Config, index: int) -> Generator[Step, None, Played]:
+    """Uniform actions; see `agent.rollouts.Player`."""
+    return (yield from _play("random", config, index, lambda interface, rng: rng.uniform(-1, 1, interface.action_size)))
+
+
+def do_nothing(config: Config, index: int) -> Generator[Step, None, Played]:
+    """The neutral control, which is zero where the actuators allow it; see `agent.rollouts.Player`."""
+    return (yield from _play("do_nothing", config, index, lambda interface, _: _neutral(interface)))
+
+
+def _neutral(interface: Interface) -> np.ndarray:
+    low, high = interface.action_low, interface.action_high
+    return (np.clip(0.0, low, high) - (high + low) / 2) / ((high - low) / 2)
+
+
+def _play(
+    name: str, config: Config, index: int, choose: Callable[[Interface, np.random.Generator], np.ndarray]
+) -> Generator[Step, None, Played]:
+    """One episode from the start that the agent would have, judged by the same monitor."""
+    clock = time.perf_counter()
+    env = build.environment(config)
+    with closing(env):
+        monitor = build.monitor(config, env)
+        seeds = episode.seeds_of(config.seed, index)
+        _, accepted, rejected = episode.start(env, monitor, seeds)
+        rng = np.random.default_rng(seeds[-1])
+        steps: list[Step] = []
+        before, ended, terminated = env.snapshot(), False, False
+        while not ended and len(steps) < frame_limit(config, env.interface):
+            action = choose(env.interface, rng)
+            _, reward, terminated, truncated, _ = env.step(action)
+            after = env.snapshot()
+            judged = monitor.judge(before, env.control(), after)
+            step = bare_step(len(steps), reward, judged.margin.numpy(), not judged.safe, action, after.state)
+            steps.append(step)
+            yield step
+            before, ended = after, terminated or truncated
+        row = bare_row(name, config, index, monitor.guardrails, steps, time.perf_counter() - clock)
+        return Played(replace(row, reset_seed=accepted, resets_rejected=rejected, terminated=terminated))
+
+
+def bare_step(
+    index: int, reward: float, margin: np.ndarray, violated: bool, action: np.ndarray, state: np.ndarray
+) -> Step:
+    """A step that nobody planned."""
+    return Step(index, reward, margin, violated, 0.0, True, 0.0, 0.0, False, False, "", action, state)
+
+
+def bare_row(name: str, config: Config, index: int, rules: Guardrails, steps: Sequence[Step], seconds: float) -> Row:
+    """The row of an episode that nobody planned."""
+    worst = np.min([step.margin for step in steps], axis=0)
+    return Row(
+        task=config.task,
+        planner=name,
+        world_model="none",
+        seed=config.seed,
+        episode=index,
+        reset_seed=0,
+        env_frames=len(steps),
+        decisions=len(steps),
+        return_=float(sum(step.reward for step in steps)),
+        violation_steps=sum(step.violated for step in steps),
+        min_margin=dict(zip(rules.names, worst.tolist(), strict=True)),
+        interventions=0,
+        fallbacks=0,
+        infeasible_plans=0,
+        resets_rejected=0,
+        terminated=False,
+        privileged=False,
+        plan_ms_median=0.0,
+        plan_ms_p95=0.0,
+        decision_ms_median=0.0,
+        physics_steps_per_decision=0.0,
+        gate_steps_per_decision=0.0,
+        simulator_fraction=0.0,
+        guardrails_sha256=rules.digest,
+        rules_sha256=build.rules_sha256(rules.digest, None),
+        seconds=seconds,
+    )

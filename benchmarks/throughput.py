@@ -1,7 +1,7 @@
 """Speed as ratios inside one run: how much of MuJoCo's own throughput reaches `imagine()` and `plan()`.
 
-    python -m benchmarks.throughput            measure all tasks, then print the table
-    python -m benchmarks.throughput --table
+    telos bench throughput            measure all tasks, then print the table
+    telos bench throughput --table
 
 For every task, at N candidates and H control steps, clocks around the same rollouts from the same state:
 the bare C call (`Batch.rollout` alone, recording nothing), `imagine()`, and the problem's `evaluate()`; then
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -158,8 +159,10 @@ def measure(task_id: str, number: int, horizon: int, repeats: int, threads: int)
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="telos bench throughput", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--candidates", type=int, default=64)
     parser.add_argument("--horizon", type=int, default=40)
@@ -167,7 +170,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=sorted({1, cpus()}))
     parser.add_argument("--out", type=Path, default=OUT, help="where the rows go, in place of those there")
     parser.add_argument("--table", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     torch.set_num_threads(1)
     if not options.table:
         found = []
@@ -179,7 +182,8 @@ def main() -> None:
         for row in found:
             rows.append(options.out, row)
     print(table(rows.read(options.out)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import fields
 
 import numpy as np
 
@@ -11,7 +10,8 @@ from agent import build
 from agent.config import Config
 from agent.episode import Step
 from agent.rollouts import Played
-from agent.row import Row, Steps
+from agent.row import Steps
+from benchmarks.scripted import bare_row, bare_step
 
 PLAYER = "benchmarks.trivial:play"
 STATE = 20  # numbers in a state, as many as cartpole's integration state and a few
@@ -23,42 +23,25 @@ def play(config: Config, episode: int) -> Generator[Step, None, Played]:
     rng = np.random.default_rng([config.seed, episode])
     rewards, margins = rng.random(frames), rng.random((frames, len(rules)))
     actions, states = rng.uniform(-1, 1, (frames, 1)), rng.standard_normal((frames, STATE))
+    walked: list[Step] = []
     for t in range(frames):
-        yield Step(t, rewards[t], margins[t], False, 0.0, True, 0.0, 0.0, False, False, "", actions[t], states[t])
-    nothing, yes = np.zeros(frames), np.ones(frames, bool)
+        walked.append(bare_step(t, float(rewards[t]), margins[t], False, actions[t], states[t]))
+        yield walked[-1]
+    nothing, no = np.zeros(frames), np.zeros(frames, bool)
     steps = Steps(
         reward=rewards,
         margin=margins,
-        violated=~yes,
+        violated=no,
         plan_cost=nothing,
-        plan_feasible=yes,
+        plan_feasible=~no,
         plan_ms=nothing,
         decision_ms=nothing,
-        intervened=~yes,
-        fallback=~yes,
+        intervened=no,
+        fallback=no,
         action=actions,
         state=states,
         belief=states[:1],
         reasons=np.full(frames, ""),
         control_period=np.array(0.01),
     )
-    blank = {
-        field.name: {"str": "", "int": 0, "float": 0.0, "bool": False}.get(str(field.type)) for field in fields(Row)
-    }
-    row = Row(
-        **{
-            **blank,
-            "task": config.task,
-            "planner": "none",
-            "world_model": "none",
-            "seed": config.seed,
-            "episode": episode,
-            "env_frames": frames,
-            "decisions": frames,
-            "return_": float(rewards.sum()),
-            "min_margin": dict(zip(rules.names, margins.min(0).tolist(), strict=True)),
-            "guardrails_sha256": rules.digest,
-            "rules_sha256": build.rules_sha256(rules.digest, None),
-        }
-    )
-    return Played(row, steps)
+    return Played(bare_row("none", config, episode, rules, walked, 0.0), steps)

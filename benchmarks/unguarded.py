@@ -5,13 +5,25 @@ It exists here alone, to show what a guardrail is for. The monitor still scores 
 
 from __future__ import annotations
 
-from agent import build
+from collections.abc import Generator
+
+from agent import build, player
 from agent.agent import Agent
 from agent.config import Config
+from agent.episode import Step
+from agent.rollouts import Played
 from envs.environment import Environment
+
+PLAYER = "benchmarks.unguarded:play"
 
 
 def unguarded_agent(config: Config, env: Environment) -> Agent:
     """What `agent.build.agent` makes of this config, had nobody set any rule."""
     bare = config.model_copy(update={"guardrails": (), "back_up": None})
     return build.agent(bare, env.task, env.interface)
+
+
+def play(config: Config, index: int) -> Generator[Step, None, Played]:
+    """One episode; see `agent.rollouts.Player`."""
+    env = build.environment(config)
+    return (yield from player.played(unguarded_agent(config, env), env, build.monitor(config, env), config, index))

@@ -1,0 +1,94 @@
+"""Episodes of a benchmark: many configurations and players through `Rollouts`, a row for each, resumable."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from agent.config import Config
+from agent.interrupts import interrupts
+from agent.parcel import sealed
+from agent.progress import RunProgress
+from agent.rollouts import Job, Played, Rollouts, rollouts_for
+from benchmarks import rows
+from envs.guardrails.ruleset import Guardrails
+from envs.physics import cpus
+
+
+@dataclass(frozen=True)
+class Case:
+    """One episode to measure."""
+
+    labels: Mapping[str, Any]  # what tells its row from the others; stands in it
+    config: Config
+    player: str
+    episode: int = 0
+
+
+def measure(
+    cases: Sequence[Case],
+    out: Path,
+    rollouts: Rollouts,
+    more: Callable[[Played], Mapping[str, Any]] = lambda played: {},
+) -> None:
+    """Run the cases that have no row in `out` yet; append a row of labels, `more` and the episode's own for each.
+
+    Raises:
+        TelosError: what an episode raises.
+        KeyboardInterrupt: Ctrl-C before all have a row.
+    """
+    torch.set_num_threads(1)  # planning has its own C threads
+    there = rows.read(out)
+    missing = [case for case in cases if not any(case.labels.items() <= row.items() for row in there)]
+    waiting = {_key(job): (case, job) for case in missing for job in [_job(case)]}
+    frames = max((case.config.frames or 1_000 for case in cases), default=1)
+    console = Console(stderr=True)
+    progress = RunProgress(console, Guardrails(), len(cases), frames, len(cases) - len(missing))
+    jobs = [job for _, job in waiting.values()]
+    with interrupts() as stop, progress, closing(rollouts.run(jobs, progress.watch, stop)) as outcomes:
+        for outcome in outcomes:
+            case, _ = waiting.pop(_key(outcome.job))
+            row = json.loads(outcome.played.row.line())
+            rows.append(out, {**row, **more(outcome.played), **case.labels})
+            progress.end(outcome.played.row, " ".join(str(value) for value in case.labels.values()))
+    if waiting:
+        raise KeyboardInterrupt(f"{len(waiting)} of {len(cases)} episodes are left; the same command goes on")
+
+
+def _job(case: Case) -> Job:
+    return Job(sealed(case.config), case.episode, case.player)
+
+
+def _key(job: Job) -> tuple[str, int, str]:
+    return job.parcel.sha256, job.episode, job.player
+
+
+def parser(name: str, description: str | None, out: Path) -> argparse.ArgumentParser:
+    """What every benchmark of episodes takes."""
+    made = argparse.ArgumentParser(
+        prog=f"telos bench {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--workers", type=int, help="run episodes in so many processes (Ray); in this one by default")
+    made.add_argument("--ray", metavar="ADDRESS", help="run them on a Ray cluster that runs: HOST:PORT, or auto")
+    made.add_argument("--threads", type=int, help="C threads of each process; all CPUs by default, one on Ray")
+    made.add_argument("--out", type=Path, default=out, help="where the rows are, and go")
+    made.add_argument("--table", action="store_true", help="print the table of what there is, and measure nothing")
+    return made
+
+
+def threads(options: argparse.Namespace) -> int:
+    """C threads of each process."""
+    return options.threads or (1 if options.ray else max(1, cpus() // (options.workers or 1)))
+
+
+def rollouts(options: argparse.Namespace) -> AbstractContextManager[Rollouts]:
+    """Who runs the episodes."""
+    return rollouts_for(options.workers, options.ray, threads(options))
