@@ -25,7 +25,8 @@ from agent.rollouts import Job, Outcome, Tick, Watch, play
 from envs.errors import TelosError
 from envs.physics import cpus
 
-TICK = 0.5  # s between two ticks of a running episode
+TICK = 0.5  # s between two ticks of a running episode, at least
+TICKS = 100  # a second from all workers together, at most: the driver has other things to do
 POLL = 0.25  # s
 PROBE = 2.0  # s between two looks whether Ray itself is still there
 START = 180.0  # s without any worker, after which the run is given up
@@ -58,14 +59,14 @@ class _Run:
 class Player:
     """Runs in a worker process: plays one job at a time, and gives a sign of life beside it."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, tick: float) -> None:
         from agent.arguments import quiet_gl
 
         quiet_gl(video=True)
         import torch
 
         torch.set_num_threads(threads)
-        self._threads = threads
+        self._threads, self._tick = threads, tick
 
     def versions(self) -> dict[str, str]:
         """Of what decides the numbers."""
@@ -85,7 +86,7 @@ class Player:
             except StopIteration as end:
                 yield end.value.played
                 return
-            if time.monotonic() - last >= TICK:
+            if time.monotonic() - last >= self._tick:
                 last = time.monotonic()
                 yield tick
 
@@ -157,8 +158,7 @@ class RayRollouts:
                 if not pending and (not run.waiting or stop()):
                     return
                 pending |= {w.versions: w for w in self._staff if w.versions is not None}
-                ready, _ = self._ray.wait(list(pending), num_returns=len(pending), timeout=POLL, fetch_local=False)
-                for reference in ready:
+                for reference in self._ready(list(pending)):
                     outcome = self._heard(pending[reference], run)
                     if outcome is not None:
                         yield outcome
@@ -166,13 +166,21 @@ class RayRollouts:
         finally:
             self._dismiss([worker for worker in self._staff if worker.job is not None])
 
+    def _ready(self, pending: list[Any]) -> list[Any]:
+        """All that have something to say, as soon as one has, or after a while none."""
+        first, _ = self._ray.wait(pending, timeout=POLL, fetch_local=False)
+        if not first:
+            return []
+        ready, _ = self._ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=False)
+        return ready
+
     def _hand_out(self, run: _Run) -> None:
         """Start the workers that are missing; give a job to each that waits for one."""
         numbers = {worker.number for worker in self._staff}
         wanted = sum(worker.job is not None for worker in self._staff) + len(run.waiting)
         for number in range(min(self.workers, wanted)):
             if number not in numbers and len(self._staff) < wanted:
-                actor = self._class.remote(self.threads)
+                actor = self._class.remote(self.threads, max(TICK, self.workers / TICKS))
                 self._staff.append(_Worker(number, actor, actor.versions.remote()))
         for worker in self._staff:
             if run.waiting and worker.versions is None and worker.job is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -59,26 +60,33 @@ class Row:
     rules_sha256: str  # of guardrails and back-up
     seconds: float  # wall clock of the episode
 
+    def values(self) -> dict[str, Any]:
+        """As JSON has them."""
+        return _plain({field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)})
+
     def line(self) -> str:
-        """As one line of JSON."""
-        values = {field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)}
-        return to_json(values) + "\n"
+        """As one line of JSON, with a checksum, so that a digit that a disk has changed does not count."""
+        text = to_json(self.values())
+        return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode())}}}\n'
 
     @classmethod
     def parse(cls, line: str | bytes, where: str) -> Row:
         """What `line` wrote.
 
         Raises:
-            TelosError: not a row.
+            TelosError: not a row, or a changed one.
         """
         try:
             data = json.loads(line)
         except (ValueError, RecursionError):
             raise TelosError(where, repr(line[:40]), "a row of JSON") from None
         wanted = {field.name.rstrip("_"): field.name for field in fields(cls)}
+        checksum = data.pop("crc32", None) if isinstance(data, dict) else None
         if not isinstance(data, dict) or data.keys() != wanted.keys():
             missing = [name for name in wanted if not isinstance(data, dict) or name not in data]
             raise TelosError(where, f"not an episode's row (without {', '.join(missing[:3]) or 'nothing'})", "a row")
+        if checksum != zlib.crc32(to_json(data).encode()):
+            raise TelosError(where, "a row that has changed since it was written", "the row as `telos run` wrote it")
         kinds = get_type_hints(cls)
         return cls(**{field: _as(kinds[field], data[name], f"{where}.{name}") for name, field in wanted.items()})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -56,8 +55,7 @@ def measure(
     with interrupts() as stop, progress, closing(rollouts.run(jobs, progress.watch, stop)) as outcomes:
         for outcome in outcomes:
             case, _ = waiting.pop(_key(outcome.job))
-            row = json.loads(outcome.played.row.line())
-            rows.append(out, {**row, **more(outcome.played), **case.labels})
+            rows.append(out, {**outcome.played.row.values(), **more(outcome.played), **case.labels})
             progress.end(outcome.played.row, " ".join(str(value) for value in case.labels.values()))
     if waiting:
         raise KeyboardInterrupt(f"{len(waiting)} of {len(cases)} episodes are left; the same command goes on")

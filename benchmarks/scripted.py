@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
 
@@ -59,7 +59,16 @@ def _play(
             steps.append(step)
             yield step
             before, ended = after, terminated or truncated
-        row = bare_row(name, config, index, monitor.guardrails, steps, time.perf_counter() - clock)
+        row = bare_row(
+            name,
+            config,
+            index,
+            monitor.guardrails,
+            np.array([step.reward for step in steps]),
+            np.stack([step.margin for step in steps]),
+            sum(step.violated for step in steps),
+            time.perf_counter() - clock,
+        )
         return Played(replace(row, reset_seed=accepted, resets_rejected=rejected, terminated=terminated))
 
 
@@ -70,9 +79,17 @@ def bare_step(
     return Step(index, reward, margin, violated, 0.0, True, 0.0, 0.0, False, False, "", action, state)
 
 
-def bare_row(name: str, config: Config, index: int, rules: Guardrails, steps: Sequence[Step], seconds: float) -> Row:
-    """The row of an episode that nobody planned."""
-    worst = np.min([step.margin for step in steps], axis=0)
+def bare_row(
+    name: str,
+    config: Config,
+    index: int,
+    rules: Guardrails,
+    rewards: np.ndarray,
+    margins: np.ndarray,
+    violated: int,
+    seconds: float,
+) -> Row:
+    """The row of an episode that nobody planned: rewards (T,), margins (T,G), and how many steps violated a rule."""
     return Row(
         task=config.task,
         planner=name,
@@ -80,11 +97,11 @@ def bare_row(name: str, config: Config, index: int, rules: Guardrails, steps: Se
         seed=config.seed,
         episode=index,
         reset_seed=0,
-        env_frames=len(steps),
-        decisions=len(steps),
-        return_=float(sum(step.reward for step in steps)),
-        violation_steps=sum(step.violated for step in steps),
-        min_margin=dict(zip(rules.names, worst.tolist(), strict=True)),
+        env_frames=len(rewards),
+        decisions=len(rewards),
+        return_=float(sum(rewards)),
+        violation_steps=violated,
+        min_margin=dict(zip(rules.names, margins.min(0).tolist(), strict=True)),
         interventions=0,
         fallbacks=0,
         infeasible_plans=0,

@@ -1,17 +1,122 @@
-"""Every test process: one torch thread, no deadlines, and a GL backend that is known to work, or none."""
+"""Every test process: one torch thread, no deadlines, and a GL backend that is known to work, or none.
+
+One Ray for all that needs one: a cluster of two nodes on loopback, one CPU each.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
 from hypothesis import settings
 
 from agent.arguments import quiet_gl
+from agent.cli import main
+from agent.config import Config
 
 settings.register_profile("telos", deadline=None)  # a busy machine is no fault of the code
+FAST = {
+    "task": "dm_control/cartpole-swingup-v0",
+    "episodes": 4,
+    "frames": 25,
+    "video": False,
+    "planner": {
+        "kind": "icem",
+        "horizon": 10,
+        "budget": {"evaluations": 16},
+        "params": {"iterations": 2, "knots": 5, "elites": 4},
+    },
+    "guardrails": [
+        {
+            "kind": "joint_position",
+            "name": "short_rail",
+            "joint": "slider",
+            "lower": -1.0,
+            "upper": 1.0,
+            "unit": "m",
+            "scale": 0.1,
+        }
+    ],
+}
 
 
 def pytest_configure() -> None:
     settings.load_profile("telos")
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))  # read once, when Ray is imported
     quiet_gl(video=True)  # before anything imports mujoco or dm_control, which read it once
     import torch
 
     torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start a Ray of their own come before those that share one, so that there is one at a time."""
+    items.sort(key=lambda item: "cluster" in getattr(item, "fixturenames", ()))
+
+
+@dataclass(frozen=True)
+class Called:
+    """What one call of the command did."""
+
+    status: int
+    out: str
+    err: str
+
+
+def call(*argv: object) -> Called:
+    """`telos ARGV` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main([str(word) for word in argv])
+        except SystemExit as stop:  # --help
+            status = int(stop.code or 0)
+    return Called(status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def telos() -> Callable[..., Called]:
+    return call
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No report and no video, for tests that run often."""
+    from agent import render, report
+
+    monkeypatch.setattr(report, "write_report", lambda rundir: rundir.path)
+    monkeypatch.setattr(render, "ffmpeg", lambda: None)
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[..., Config]:
+    """Makes a configuration whose episodes take a fraction of a second."""
+    from agent.load import load
+
+    def made(**overrides: Any) -> Config:
+        flat = {f"planner.{name}": value for name, value in FAST["planner"].items()}
+        rest = {name: value for name, value in FAST.items() if name not in ("task", "planner")}
+        return load(task=FAST["task"], overrides={**rest, **flat, **overrides})
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two Ray nodes; their workers find the players of these tests, and a folder for their marks."""
+    marks = tmp_path_factory.mktemp("marks")
+    os.environ.update(PYTHONPATH=str(Path(__file__).parent / "players"), TELOS_TEST_MARKS=str(marks))
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    nodes.wait_for_nodes()
+    yield nodes
+    nodes.shutdown()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent import render
-from agent.cli import main
 
 render.prepare(video=True)  # before any test imports mujoco
 
@@ -28,31 +25,6 @@ guardrails:
 """
 
 
-@dataclass(frozen=True)
-class Called:
-    """What one call of the command did."""
-
-    status: int
-    out: str
-    err: str
-
-
-def call(*argv: object) -> Called:
-    """`telos ARGV` in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            status = main([str(word) for word in argv])
-        except SystemExit as stop:  # --help
-            status = int(stop.code or 0)
-    return Called(status, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture(scope="session")
-def telos() -> Callable[..., Called]:
-    return call
-
-
 @pytest.fixture(scope="session")
 def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "short.yaml"
@@ -61,10 +33,10 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(config_file: Path) -> Path:
+def finished(telos: Callable[..., Any], config_file: Path) -> Path:
     """A finished run; to be read, not written."""
     path = config_file.parent / "finished"
-    done = call("run", config_file, "--out", path)
+    done = telos("run", config_file, "--out", path)
     assert done.status == 0, done.err
     assert done.out.strip() == str(path / "report.html")
     return path
@@ -74,12 +46,3 @@ def finished(config_file: Path) -> Path:
 def copy(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be damaged."""
     return shutil.copytree(finished, tmp_path / "copy")
-
-
-@pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No report and no video, for tests that run often."""
-    from agent import render, report
-
-    monkeypatch.setattr(report, "write_report", lambda rundir: rundir.path)
-    monkeypatch.setattr(render, "ffmpeg", lambda: None)

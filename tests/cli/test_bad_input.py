@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 
 from agent import provenance, rundir
 from agent.load import load
-from agent.row import TIMES
+from agent.row import TIMES, Row
 from agent.rundir import RunDir
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
@@ -181,7 +182,7 @@ DAMAGE: dict[str, tuple[str, bytes | None, str]] = {
     "manifest is garbage": ("manifest.json", b"{", "not JSON"),
     "manifest is a list": ("manifest.json", b"[]", "list"),
     "manifest of another schema": ("manifest.json", b'{"schema": 99}', "schema"),
-    "manifest without keys": ("manifest.json", b'{"schema": 2}', "manifest.json"),
+    "manifest without keys": ("manifest.json", b'{"schema": 3}', "manifest.json"),
     "manifest of wrong types": ("manifest.json", b"", "guardrails_sha256"),
     "margins of other rules": ("episodes.jsonl", b"", "min_margin"),
     "config is missing": ("config.yaml", None, "no such file"),
@@ -192,6 +193,7 @@ WORN: dict[str, tuple[str, bytes | None, str]] = {
     "rows are garbage": ("episodes.jsonl", b"what\n", "episodes.jsonl:1"),
     "rows are binary": ("episodes.jsonl", b"\xff\n", "episodes.jsonl:1"),
     "a row without keys": ("episodes.jsonl", b'{"task": "a"}\n', "episodes.jsonl:1"),
+    "a digit has changed": ("episodes.jsonl", b"", "changed since it was written"),
     "steps of unequal length": ("steps/episode-0001.npz", b"", "do not fit together"),
     "steps are missing": ("steps/episode-0001.npz", None, "episode-0001.npz"),
     "steps are garbage": ("steps/episode-0001.npz", b"PK\x03\x04 no", "episode-0001.npz"),
@@ -204,7 +206,13 @@ def damage(run: Path, name: str) -> str:
     if name == "manifest of wrong types":
         (run / file).write_text(json.dumps({**json.loads((run / file).read_text()), "guardrails_sha256": 5}))
     elif name == "margins of other rules":
-        (run / file).write_text((run / file).read_text().replace('"rail":', '"rial":', 1))
+        first, *rest = (run / file).read_text().splitlines(keepends=True)
+        row = Row.parse(first, "row")
+        worst = {name.replace("rail", "rial"): value for name, value in row.min_margin.items()}
+        (run / file).write_text("".join([replace(row, min_margin=worst).line(), *rest]))
+    elif name == "a digit has changed":
+        text_there = (run / file).read_text()
+        (run / file).write_text(text_there.replace('"interventions": ', '"interventions": 1', 1))
     elif name == "steps of unequal length":
         with np.load(run / file) as arrays:
             np.savez(run / file, **{**arrays, "reward": arrays["reward"][:-1]})

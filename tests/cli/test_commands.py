@@ -7,12 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from agent import doctor, provenance, render
+from agent.row import Row
 from agent.rundir import RunDir
 from envs.errors import TelosError
 
@@ -63,17 +65,15 @@ def test_compare_refuses_other_tasks_and_other_seeds(telos, finished: Path, copy
 def test_compare_leaves_out_episodes_with_other_starts(telos, finished: Path, copy: Path) -> None:
     """A start that one run's rules reject is another start: what follows is no pair."""
     file = copy / "episodes.jsonl"
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    lines[1]["reset_seed"] += 1
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = [Row.parse(line, "row") for line in file.read_text().splitlines()]
+    found[1] = replace(found[1], reset_seed=found[1].reset_seed + 1)
+    file.write_text("".join(row.line() for row in found))
     done = telos("compare", finished, copy)
     assert done.status == 0
     assert "2 episodes paired" in done.out
     assert "1 with another start" in done.out
     assert "partner" not in done.out
-    for line in lines:
-        line["reset_seed"] = -1
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    file.write_text("".join(replace(row, reset_seed=-1).line() for row in found))
     assert "the same starts" in telos("compare", finished, copy).err
 
 

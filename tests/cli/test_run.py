@@ -32,8 +32,8 @@ ASKED = (
 
 
 def rows(path: Path, times: bool = False) -> list[dict[str, Any]]:
-    lines = (path / "episodes.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if times or k not in TIMES} for line in lines]
+    found = [Row.parse(line, "row").values() for line in (path / "episodes.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if times or k not in TIMES} for row in found]
 
 
 def same_steps(a: Path, b: Path, episodes: int) -> bool:

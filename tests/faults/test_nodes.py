@@ -36,3 +36,22 @@ def test_a_node_that_is_lost(cluster: Any, small: Callable[..., Config]) -> None
     assert returns[4] == last.played.row.return_
     notices = [event for event in events if isinstance(event, str)]
     assert all("takes its place" in text or "begins again" in text for text in notices), notices
+
+
+def test_a_node_that_runs_out_of_memory(cluster: Any, small: Callable[..., Config]) -> None:
+    """Ray's own watch over memory kills its workers again and again; the other nodes play on."""
+    crowded = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
+    node = cluster.add_node(num_cpus=1, env_vars=crowded)
+    cluster.wait_for_nodes()
+    rollouts = RayRollouts(3, 1, cluster.address, attempts=100)
+    jobs = [Job(sealed(small(frames=200, episodes=6)), episode) for episode in range(6)]
+    events: list[Any] = []
+    try:
+        found = list(rollouts.run(jobs, events.append, NEVER))
+    finally:
+        rollouts.close()
+        cluster.remove_node(node)
+    assert sorted(outcome.job.episode for outcome in found) == list(range(6))
+    assert any("ran out of memory" in event for event in events if isinstance(event, str)), events[-3:]
+    (last,) = Serial().run(jobs[5:], [].append, NEVER)
+    assert next(o for o in found if o.job.episode == 5).played.row.return_ == last.played.row.return_

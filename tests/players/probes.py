@@ -9,6 +9,8 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from agent.config import Config
 from agent.episode import Step
 from agent.rollouts import Played
@@ -55,7 +57,8 @@ def always_dies(config: Config, episode: int) -> Generator[Step, None, Played]:
 def out_of_memory(config: Config, episode: int) -> Generator[Step, None, Played]:
     """Asks for more than there is."""
     yield from ()
-    raise MemoryError("Unable to allocate 9.31 TiB for an array")
+    np.ones(10**14)
+    raise AssertionError
 
 
 def _once(config: Config, episode: int, number: int) -> Generator[Step, None, Played]:
@@ -66,7 +69,7 @@ def _once(config: Config, episode: int, number: int) -> Generator[Step, None, Pl
             step = next(stream)
         except StopIteration as end:
             return end.value
-        if step.index == 5 and not mark.exists():
+        if not mark.exists():
             mark.touch()
             os.kill(os.getpid(), number)
         yield step

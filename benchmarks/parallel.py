@@ -1,0 +1,158 @@
+"""What workers bring: the same episodes serially, and on one and two Ray workers, in blocks that take turns.
+
+    telos bench parallel                     measure what is missing, then print the table
+    telos bench parallel --table
+
+A block is so many episodes of the task's default preset, cut after `--frames` control steps; what an episode costs
+besides planning (making agent and world, handing over its rows) thus weighs more than in a whole one. Its clock
+starts when the workers are up and have played. Rows go to `benchmarks/results/parallel.jsonl`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agent.interrupts import interrupts
+from agent.load import load
+from agent.parcel import sealed
+from agent.rollouts import Job, Outcome, Rollouts, rollouts_for
+from agent.row import TIMES
+from benchmarks import rows
+from envs.errors import TelosError
+
+OUT = rows.RESULTS / "parallel.jsonl"
+TASKS = ("cartpole-swingup", "walker-walk")
+ARRANGEMENTS = {  # name -> workers, threads of each process
+    "serial, 1 thread": (None, 1),
+    "serial, 2 threads": (None, 2),
+    "1 worker": (1, 1),
+    "2 workers": (2, 1),
+}
+EPISODES = 40  # of each task and arrangement
+
+
+def measure(name: str, arrangement: str, block: int, size: int, frames: int) -> dict[str, Any]:
+    """One block as a row."""
+    workers, threads = ARRANGEMENTS[arrangement]
+    config = load(
+        task=f"dm_control/{name}-v0",
+        overrides={"episodes": EPISODES, "frames": frames, "threads": threads, "video": False},
+    )
+    parcel = sealed(config)
+    with rollouts_for(workers, None, threads) as rollouts, interrupts() as stop:
+        everyone = workers or 1
+        _play(rollouts, [Job(parcel, EPISODES + index) for index in range(everyone)], stop)
+        began = time.perf_counter()
+        found = _play(rollouts, [Job(parcel, block * size + index) for index in range(size)], stop)
+        seconds = time.perf_counter() - began
+    return {
+        "task": config.task,
+        "arrangement": arrangement,
+        "block": block,
+        "episodes": size,
+        "frames": frames,
+        "seconds": round(seconds, 4),
+        "rows_sha256": _digest(found),
+    }
+
+
+def _play(rollouts: Rollouts, jobs: Sequence[Job], stop: Callable[[], bool]) -> list[Outcome]:
+    notices: list[str] = []
+    with closing(
+        rollouts.run(jobs, lambda event: notices.append(str(event)) if isinstance(event, str) else None, stop)
+    ) as all_:
+        found = list(all_)
+    if len(found) < len(jobs):
+        raise KeyboardInterrupt("the same command goes on with this block")
+    if notices:
+        raise TelosError("benchmark", f"a disturbed run ({notices[0]})", "one in which no worker is lost")
+    return found
+
+
+def _digest(outcomes: Sequence[Outcome]) -> str:
+    """Of all in the rows that does not depend on the clock."""
+    digest = hashlib.sha256()
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.job.episode):
+        row = outcome.played.row.values()
+        digest.update(json.dumps({name: value for name, value in row.items() if name not in TIMES}).encode())
+    return digest.hexdigest()
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table; ratios are of whole sums, their range is over blocks."""
+    lines = [
+        "| task | episodes × frames | "
+        + " | ".join(f"{name}, s" for name in ARRANGEMENTS)
+        + " | 2 workers, speed-up over 1 thread [blocks] | over 2 threads [blocks] | 1 worker, overhead [blocks] "
+        "| rows the same |",
+        "|---|---|" + "---|" * (len(ARRANGEMENTS) + 4),
+    ]
+    for name in TASKS:
+        mine = [row for row in found if row["task"] == f"dm_control/{name}-v0"]
+        times = {a: {row["block"]: row["seconds"] for row in mine if row["arrangement"] == a} for a in ARRANGEMENTS}
+        blocks = sorted(set.intersection(*(set(by.keys()) for by in times.values())))
+        if not blocks:
+            continue
+        sums = {a: sum(times[a][block] for block in blocks) for a in ARRANGEMENTS}
+        first = next(row for row in mine if row["block"] in blocks)
+        digests = {block: {row["rows_sha256"] for row in mine if row["block"] == block} for block in blocks}
+        ratios = [
+            _ratio(times, blocks, "serial, 1 thread", "2 workers", "{:.2f}"),
+            _ratio(times, blocks, "serial, 2 threads", "2 workers", "{:.2f}"),
+            _ratio(times, blocks, "1 worker", "serial, 1 thread", "{:+.1%}", less=1.0),
+        ]
+        lines.append(
+            f"| {name} | {len(blocks) * first['episodes']} × {first['frames']} | "
+            + " | ".join(f"{sums[a]:.1f}" for a in ARRANGEMENTS)
+            + f" | {' | '.join(ratios)} | {'yes' if all(len(d) == 1 for d in digests.values()) else 'NO'} |"
+        )
+    return "\n".join(lines)
+
+
+def _ratio(
+    times: dict[str, dict[int, float]], blocks: Sequence[int], above: str, below: str, shape: str, less: float = 0.0
+) -> str:
+    """One arrangement's seconds over another's, less so much; of the sums, and least and most of a block."""
+    each = [times[above][block] / times[below][block] - less for block in blocks]
+    whole = sum(times[above][b] for b in blocks) / sum(times[below][b] for b in blocks) - less
+    return f"{shape.format(whole)} [{shape.format(min(each))}, {shape.format(max(each))}]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="telos bench parallel", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--block", type=int, default=10, help="episodes of a block; they divide 40")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    keys = ("task", "arrangement", "block", "episodes", "frames")
+    if not options.table:
+        for block in range(EPISODES // options.block):
+            for name in options.tasks:
+                for arrangement in ARRANGEMENTS:
+                    key = (f"dm_control/{name}-v0", arrangement, block, options.block, options.frames)
+                    if key in rows.done(rows.read(options.out), keys):
+                        continue
+                    row = measure(name, arrangement, block, options.block, options.frames)
+                    rows.append(options.out, row)
+                    print(f"{name}, {arrangement}, block {block}: {row['seconds']:.1f} s", file=sys.stderr, flush=True)
+    print(table(rows.read(options.out)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

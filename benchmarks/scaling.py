@@ -1,0 +1,299 @@
+"""How many workers one driver feeds: its cost per episode, measured, and a simulation of larger clusters from that.
+
+    telos bench scaling                 measure here, then simulate and print the tables
+    telos bench scaling --simulate      simulate from the rows that are there
+
+Measured with trivial episodes (`benchmarks.trivial`), which cost their worker next to nothing, while the driver does
+for each what it does for real ones: hand it out, take ticks and outcome, write steps and row with fsync. First as
+fast as they come, to where the driver saturates; then paced, with more and more workers than this machine has CPUs,
+which is what the simulation is held against, and with ticks; at last, how long it takes to look through many workers
+of which none has anything to say.
+
+The model: W workers play episodes of T seconds each. The driver looks through all of them (`scan` seconds each), and
+serves one after another of those that ended: `service` seconds for an outcome, `tick` seconds for each tick that came
+meanwhile. A worker waits until its outcome was served, and `latency` seconds more, for its next episode. Left out: the
+network's latency, the driver's other load, Ray's own head, whose work per episode (one call of an actor) is small
+beside the driver's, and the start. Efficiency is the share of time in which workers play.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import pickle
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.config import Config
+from agent.load import load
+from agent.parcel import sealed
+from agent.ray_rollouts import TICK, TICKS, RayRollouts
+from agent.rollouts import Job, Tick
+from agent.run import manifest_of
+from agent.rundir import RunDir
+from benchmarks import rows, trivial
+
+OUT = rows.RESULTS / "scaling.jsonl"
+FRAMES = (100, 1_000)  # of saturating episodes
+PACED_FRAMES = 500  # half a second at trivial.PACE
+PACED_WORKERS = (1, 2, 4, 8, 16)
+EPISODE_SECONDS = (1.0, 10.0, 60.0, 150.0)  # 150: a whole cartpole-swingup episode on one thread
+SILENT = 1_024  # workers that have nothing to say
+EFFICIENCY = 0.95
+PLAYERS = {  # what they are called, s of a step
+    "play": ("as fast as they come", 0.0),
+    "paced": ("paced", trivial.PACE),
+    "slow": ("slow, with ticks", trivial.SLOW_PACE),
+}
+
+
+def config_of(frames: int) -> Config:
+    """A configuration with one guardrail; who plays it is another matter."""
+    rail = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "unit": "m"}
+    return load(
+        task="dm_control/cartpole-swingup-v0",
+        overrides={"frames": frames, "episodes": 100_000, "video": False, "guardrails": [{**rail, "scale": 0.1}]},
+    )
+
+
+def measure(rollouts: RayRollouts, player: str, frames: int, count: int, folder: Path) -> dict[str, Any]:
+    """`count` episodes into a run directory, as a row; the workers have played before the clock starts."""
+    config = config_of(frames)
+    parcel = sealed(config)
+    rundir = RunDir.create(
+        folder / f"{player.rpartition(':')[2]}-{frames}-{rollouts.workers}", config, manifest_of(config)
+    )
+    warm = [Job(parcel, index, player) for index in range(4 * rollouts.workers)]
+    list(rollouts.run(warm, lambda event: None, lambda: False))
+    ticks: list[Tick] = []
+    writing = outcome_bytes = 0.0
+    jobs = [Job(parcel, len(warm) + index, player) for index in range(count)]
+    wall, main, process = time.perf_counter(), time.thread_time(), time.process_time()
+    with closing(
+        rollouts.run(jobs, lambda event: ticks.append(event) if isinstance(event, Tick) else None, lambda: False)
+    ) as all_:
+        for outcome in all_:
+            assert outcome.played.steps is not None
+            clock, spent = time.perf_counter(), time.thread_time()
+            rundir.save_steps(outcome.job.episode, outcome.played.steps)
+            rundir.append(outcome.played.row)
+            writing += (time.perf_counter() - clock) - (time.thread_time() - spent)  # waiting for the disk
+            outcome_bytes = len(pickle.dumps(outcome.played))
+    seconds = time.perf_counter() - wall
+    busy = time.thread_time() - main + writing
+    steps_bytes = rundir.steps_file(jobs[-1].episode).stat().st_size
+    return {
+        "player": player.rpartition(":")[2],
+        "workers": rollouts.workers,
+        "frames": frames,
+        "episodes": count,
+        "seconds": round(seconds, 4),
+        "driver_busy_seconds": round(busy, 4),  # its main thread: computing, or waiting for the disk
+        "driver_process_seconds": round(time.process_time() - process, 4),  # with Ray's threads in it
+        "disk_wait_seconds": round(writing, 4),
+        "ticks": len(ticks),
+        "outcome_bytes": int(outcome_bytes),
+        "parcel_bytes": len(pickle.dumps(parcel)),
+        "row_bytes": (rundir.path / "episodes.jsonl").stat().st_size // count,
+        "steps_bytes": steps_bytes,
+    }
+
+
+def scanned() -> dict[str, Any]:
+    """How long the driver looks through streams of which none has anything to say, as a row."""
+    ray: Any = import_module("ray")
+
+    class Silent:
+        def play(self) -> Any:
+            time.sleep(3_600)
+            yield None
+
+    actor = ray.remote(num_cpus=1)(Silent).remote()
+    streams = [actor.play.options(num_returns="streaming").remote() for _ in range(SILENT)]  # one plays, all wait
+    ray.wait(streams, timeout=2, fetch_local=False)
+    clock, repeats = time.thread_time(), 20
+    for _ in range(repeats):  # as RayRollouts does
+        ray.wait(streams, timeout=1e-3, fetch_local=False)
+        ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
+    seconds = (time.thread_time() - clock) / repeats
+    ray.kill(actor)
+    return {"player": "none", "workers": SILENT, "scan_seconds": seconds}
+
+
+def measured() -> list[dict[str, Any]]:
+    """All rows of this machine, on a cluster of one node with more CPUs than there are: paced workers need none."""
+    import os
+
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    from ray.cluster_utils import Cluster
+
+    found = []
+    head = {"num_cpus": max(PACED_WORKERS), "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        with tempfile.TemporaryDirectory(prefix="telos-scaling-") as folder:
+            for workers in PACED_WORKERS:
+                with closing(RayRollouts(workers, 1, cluster.address)) as rollouts:
+                    if workers == 1:
+                        found.append(scanned())
+                        print(found[-1], file=sys.stderr, flush=True)
+                    if workers <= 2:
+                        for frames in FRAMES:
+                            found.append(measure(rollouts, trivial.PLAYER, frames, 200, Path(folder)))
+                            print(found[-1], file=sys.stderr, flush=True)
+                    found.append(measure(rollouts, trivial.PACED, PACED_FRAMES, 40 * workers, Path(folder)))
+                    print(found[-1], file=sys.stderr, flush=True)
+                    if workers == max(PACED_WORKERS):
+                        found.append(measure(rollouts, trivial.SLOW, max(FRAMES), 2 * workers, Path(folder)))
+                        print(found[-1], file=sys.stderr, flush=True)
+    finally:
+        cluster.shutdown()
+    return found
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the model is made of, s."""
+
+    service: float  # of the driver, for an outcome of 1,000 frames: its steps and row written with fsync
+    tick: float  # of the driver, for a tick
+    scan: float  # of the driver, each time it looks whether a worker has something to say
+    latency: float  # from an outcome that was served to the next episode, as the worker sees it
+
+
+def costs(found: Sequence[dict[str, Any]]) -> Costs:
+    """From the measured rows: the saturating ones, the one with ticks, and the paced one with one worker."""
+
+    def busy(row: dict[str, Any]) -> float:
+        return row["driver_busy_seconds"] / row["episodes"]
+
+    service = min(busy(row) for row in found if row["player"] == "play" and row["frames"] == max(FRAMES))
+    (ticking,) = (row for row in found if row["player"] == "slow")
+    tick = max(0.0, ticking["driver_busy_seconds"] - ticking["episodes"] * service) / ticking["ticks"]
+    (alone,) = (row for row in found if row["player"] == "paced" and row["workers"] == 1)
+    latency = alone["seconds"] / alone["episodes"] - alone["frames"] * trivial.PACE - busy(alone)
+    (silent,) = (row for row in found if row["player"] == "none")
+    return Costs(service, tick, silent["scan_seconds"] / silent["workers"], max(0.0, latency))
+
+
+def simulated(workers: int, episode: float, cost: Costs) -> dict[str, float]:
+    """Discrete events: episodes per second, the driver's utilisation, and the workers' efficiency.
+
+    Args:
+        workers: W, which begin at random moments of an episode.
+        episode: T, s; each one lasts up to 10 % more or less.
+        cost: what the driver and the way between them cost.
+    """
+    rng = np.random.default_rng(workers)
+    ends = rng.uniform(0, episode, workers).tolist()  # when each worker's episode ends
+    heapq.heapify(ends)
+    # Ticks are many and small: they slow the driver down by the share of its time that they take.
+    ticking = min(workers / TICK, TICKS) * cost.tick
+    service, scan = cost.service / (1 - ticking), workers * cost.scan / (1 - ticking)
+    now = began = busy = 0.0
+    served, first, warm, total = 0, 0, 5 * workers, 25 * workers
+    while served < total:
+        if served < warm:
+            began, first, busy = now, served, 0.0
+        looked = now = max(now, ends[0]) + scan
+        busy += scan
+        while ends[0] <= looked and served < total:
+            heapq.heappop(ends)
+            now, busy, served = now + service, busy + service, served + 1
+            heapq.heappush(ends, now + cost.latency + episode * rng.uniform(0.9, 1.1))
+    rate = (served - first) / (now - began)
+    return {
+        "episodes_per_second": rate,
+        "utilisation": min(1.0, busy * (1 - ticking) / (now - began) + ticking),
+        "efficiency": min(1.0, rate * episode / workers),
+    }
+
+
+def largest(episode: float, cost: Costs) -> int:
+    """The most workers that one driver feeds at `EFFICIENCY`, by bisection."""
+    good, bad = 1, 2
+    while simulated(bad, episode, cost)["efficiency"] >= EFFICIENCY and bad < 1 << 16:
+        good, bad = bad, 2 * bad
+    while bad - good > max(1, good // 50):
+        middle = (good + bad) // 2
+        if simulated(middle, episode, cost)["efficiency"] >= EFFICIENCY:
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """What was measured, how the simulation compares, and what it says of larger clusters."""
+    cost = costs(found)
+    lines = [
+        "| episodes | workers | frames | episodes/s = rows/s | driver busy | driver, ms per episode "
+        "| object store, kB/s | log and steps, kB/s | simulated episodes/s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    played = [row for row in found if row["player"] != "none"]
+    for row in played:
+        rate, each = row["episodes"] / row["seconds"], row["driver_busy_seconds"] / row["episodes"]
+        name, pace = PLAYERS[row["player"]]
+        own = Costs(each, 0.0, cost.scan, cost.latency)
+        expected = simulated(row["workers"], row["frames"] * pace, own)["episodes_per_second"] if pace else None
+        lines.append(
+            f"| {name} | {row['workers']} | {row['frames']} | {rate:.1f} "
+            f"| {row['driver_busy_seconds'] / row['seconds']:.0%} | {1e3 * each:.1f} "
+            f"| {rate * row['outcome_bytes'] / 1e3:,.0f} "
+            f"| {rate * (row['row_bytes'] + row['steps_bytes']) / 1e3:,.0f} "
+            f"| {'' if expected is None else f'{expected:.1f}'} |"
+        )
+    whole = max(played, key=lambda row: (row["frames"], -row["workers"]))
+    lines += [
+        "",
+        f"One driver needs {1e3 * cost.service:.1f} ms for an episode of 1,000 frames, so it saturates at "
+        f"{1 / cost.service:.0f} episodes/s; {1e3 * cost.tick:.2f} ms for a tick; {1e6 * cost.scan:.1f} µs to look at "
+        f"a worker. A worker waits {1e3 * cost.latency:.0f} ms more for its next episode. Simulated from that, at "
+        f"{EFFICIENCY:.0%} efficiency:",
+        "",
+        "| an episode takes | largest cluster of one driver, workers | its episodes/s | driver busy "
+        "| object store, MB/s | log and steps, MB/s | ten times as many workers: efficiency with one driver |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for episode in EPISODE_SECONDS:
+        most = largest(episode, cost)
+        there = simulated(most, episode, cost)
+        rate = there["episodes_per_second"]
+        lines.append(
+            f"| {episode:g} s | {most:,} | {rate:.1f} | {there['utilisation']:.0%} "
+            f"| {rate * whole['outcome_bytes'] / 1e6:.2f} "
+            f"| {rate * (whole['row_bytes'] + whole['steps_bytes']) / 1e6:.2f} "
+            f"| {simulated(10 * most, episode, cost)['efficiency']:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="telos bench scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--simulate", action="store_true", help="from the rows that are there, measuring nothing")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the rows go, in place of those there")
+    options = parser.parse_args(argv)
+    if not options.simulate:
+        found = measured()
+        options.out.unlink(missing_ok=True)
+        for row in found:
+            rows.append(options.out, row)
+    print(table(rows.read(options.out)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""A disk that refuses while workers play, and files that were damaged when nobody looked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent import rundir
+from agent.memory import Memory
+
+REAL_FSYNC = os.fsync
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_refuses_while_workers_play(
+    cluster: Any, telos: Callable[..., Any], undisturbed: Any, tmp_path: Path, fast: None, monkeypatch, code: int
+) -> None:
+    calls = 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 9:
+            raise OSError(code, os.strerror(code))
+        REAL_FSYNC(descriptor)
+
+    out, on_ray = tmp_path / "run", ("--ray", cluster.address, "--workers", 2)
+    monkeypatch.setattr(rundir.os, "fsync", fsync)
+    done = telos("run", undisturbed.file, "--out", out, *on_ray)
+    monkeypatch.setattr(rundir.os, "fsync", REAL_FSYNC)
+    assert done.status == 2
+    assert os.strerror(code).lower() in done.err.splitlines()[-1]
+    assert "Traceback" not in done.err
+    assert not list(tmp_path.rglob(".*.part*"))
+    assert 0 < (out / "episodes.jsonl").read_bytes().count(b"\n") < 10
+    assert telos("resume", out, *on_ray).status == 0, "and its workers' CPUs are free again"
+    assert undisturbed.equals(out)
+
+
+def damage(file: Path, rng: random.Random) -> str:
+    """Do something to a file; what it was."""
+    data = bytearray(file.read_bytes())
+    kind = rng.choice(["deleted", "cut short", "a bit has changed", "overwritten", "a hole", "twice as long"])
+    if kind == "deleted":
+        file.unlink()
+        return kind
+    if kind == "cut short":
+        data = data[: rng.randrange(len(data))]
+    elif kind == "a bit has changed":
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    elif kind == "overwritten":
+        data = bytearray(rng.randbytes(rng.randrange(1, 200)))
+    elif kind == "a hole":
+        at = rng.randrange(len(data))
+        data[at : at + 64] = bytes(len(data[at : at + 64]))
+    else:
+        data *= 2
+    file.write_bytes(data)
+    return kind
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_resume_makes_whole_what_was_damaged(
+    telos: Callable[..., Any], undisturbed: Any, tmp_path: Path, fast: None, seed: int
+) -> None:
+    """Rows, steps, memory and summary can be made again; the configuration and its digests cannot."""
+    rng = random.Random(seed)
+    out = shutil.copytree(undisturbed.rundir.path, tmp_path / "run")
+    names = ["episodes.jsonl", "memory.safetensors", "summary.json", "report.html"]
+    files = [out / name for name in names] + sorted((out / "steps").iterdir())
+    weights = [6, 3, 1, 1] + [1] * (len(files) - 4)
+    done_to = {file.name: damage(file, rng) for file in set(rng.choices(files, weights, k=3))}
+    done = telos("resume", out)
+    assert done.status == 0, (done_to, done.err)
+    assert undisturbed.equals(out), done_to
+    ours, theirs = (Memory.load(path / "memory.safetensors").episodes for path in (out, undisturbed.rundir.path))
+    for one, other in zip(ours, theirs, strict=True):
+        assert all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items()), done_to
