@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Planning has C threads of its own, so numerical libraries get one each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run setup dev test test-all lint bench-returns bench-throughput bench-guardrails lock clean
+.PHONY: run setup dev test test-all lint lock clean
 
 run: setup
 	@$(BIN)/telos run quickstart
@@ -38,15 +38,6 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow or not slow"
-
-bench-returns: setup
-	$(BIN)/python -m benchmarks.returns
-
-bench-throughput: setup
-	$(BIN)/python -m benchmarks.throughput
-
-bench-guardrails: setup
-	$(BIN)/python -m benchmarks.quickstart_twins
 
 # Resolve the ranges of pyproject.toml anew, in clean environments.
 lock:

@@ -5,7 +5,8 @@
 
 A round is one run of short episodes on two Ray workers. While it lasts, a random process of it (driver, Ray's own,
 workers) gets SIGKILL after a random wait; where the driver is gone, `telos resume` goes on. When the run is
-finished, its rows and steps are compared with those of the same run without Ray and without kills. Rounds follow
+finished, its rows and steps are compared with those of the same run without Ray and without kills, and every row that
+was on disk before some kill must be there still. Rounds follow
 each other until there were enough kills; each leaves a row in `benchmarks/results/faults.jsonl`.
 """
 
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,13 @@ import numpy as np
 from agent import run
 from agent.config import Config
 from agent.load import load
-from agent.row import TIMES, Steps
+from agent.row import TIMES, Row, Steps
 from agent.rundir import RunDir
 from benchmarks import rows
 
 OUT = rows.RESULTS / "faults.jsonl"
 TOKEN = "TELOS_FAULTS"  # in the environment of every process that a driver has started
-WAIT = 16.0  # s between two kills, at most
+WAIT = 12.0  # s between two kills, at most
 PATIENCE = 240.0  # s without a new row, a kill or an exit, after which a driver counts as hung
 FAREWELL = 150.0  # s after a run, within which its last process must have ended
 KINDS = {  # in the command line -> what it is
@@ -112,17 +113,29 @@ def living(token: str) -> dict[int, str]:
     return found
 
 
-def compared(found: RunDir, expected: RunDir) -> dict[str, int]:
-    """Episodes lost, counted twice, or other than they should be."""
-    lines = (found.path / "episodes.jsonl").read_bytes().splitlines()
-    there = {row.episode: row for row in found.rows()}  # refuses an episode twice
+def compared(found: RunDir, expected: RunDir, seen: Collection[bytes] = ()) -> dict[str, int]:
+    """Episodes lost, counted twice, or other than they should be.
+
+    Args:
+        seen: lines that were in its episodes.jsonl at some moment: each must be there still, to the last bit.
+    """
+    lines = _lines(found.path)
+    there = [Row.parse(line, "row") for line in lines]
     wanted = {row.episode: row for row in expected.rows()}
-    differing = [i for i in there if _facts(found, there[i]) != _facts(expected, wanted[i])]
+    once = {row.episode: row for row in there}
     return {
-        "lost": len(wanted.keys() - there.keys()),
-        "duplicated": len(lines) - len(there),
-        "differing": len(differing),
+        "lost": len(wanted.keys() - once.keys()) + len(set(seen) - set(lines)),
+        "duplicated": len(there) - len(once),
+        "differing": sum(_facts(found, once[i]) != _facts(expected, wanted[i]) for i in once),
     }
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The whole lines of episodes.jsonl, as far as there are any."""
+    try:
+        return (path / "episodes.jsonl").read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
 
 
 def _facts(rundir: RunDir, row: Any) -> tuple[Any, ...]:
@@ -143,6 +156,7 @@ def play(number: int, episodes: int, most: int) -> dict[str, Any]:
         shutil.copy(expected.path / "config.yaml", file)
         kills: list[Kill] = []
         drivers: list[Driver] = []
+        seen: set[bytes] = set()
         hung = 0
         while True:
             words = (
@@ -150,7 +164,7 @@ def play(number: int, episodes: int, most: int) -> dict[str, Any]:
             )
             driver = Driver([*words, "--workers", "2"], folder)
             drivers.append(driver)
-            hung += _torment(driver, path, rng, kills, most)
+            hung += _torment(driver, path, rng, kills, most, seen)
             if driver.process.returncode == 0:
                 break
         left = _farewell([driver.token for driver in drivers])
@@ -162,15 +176,18 @@ def play(number: int, episodes: int, most: int) -> dict[str, Any]:
             "drivers": len(drivers),
             "hung": hung,
             "orphans": len(left),
-            **compared(RunDir.open(path), expected),
+            "rows_seen_before_kills": len(seen),
+            **compared(RunDir.open(path), expected, seen),
             "each": [asdict(kill) for kill in kills],
         }
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _torment(driver: Driver, path: Path, rng: np.random.Generator, kills: list[Kill], most: int) -> int:
-    """Kill processes of a driver until it has ended; whether it hung."""
+def _torment(
+    driver: Driver, path: Path, rng: np.random.Generator, kills: list[Kill], most: int, seen: set[bytes]
+) -> int:
+    """Kill processes of a driver until it has ended; whether it hung. Rows on disk before each kill go to `seen`."""
     size, heard = -1, time.monotonic()
     while driver.process.poll() is None:
         pause = rng.uniform(0, WAIT)
@@ -186,6 +203,7 @@ def _torment(driver: Driver, path: Path, rng: np.random.Generator, kills: list[K
         there = driver.processes()
         if driver.process.poll() is None and there and len(kills) < most:
             pid = int(rng.choice(sorted(there)))
+            seen.update(_lines(path))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 if there[pid] == "driver":

@@ -1,53 +1,70 @@
-"""Writes the measured tables into README.md, from the rows in `benchmarks/results/`.
+"""Writes the measured tables into README.md and docs/cluster.md, from the rows in `benchmarks/results/`.
 
-python -m benchmarks.tables            rewrite the block between the markers
-python -m benchmarks.tables --check    exit 1 where it is out of date
+python -m benchmarks.tables            rewrite the blocks between the markers
+python -m benchmarks.tables --check    exit 1 where one is out of date
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from benchmarks import quickstart_twins, returns, rows, throughput
+from benchmarks import faults, parallel, quickstart_twins, returns, rows, scaling, throughput
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
-def block() -> str:
-    """The measured section as Markdown."""
+def readme() -> str:
+    """The README's measured section as Markdown."""
     parts = [
-        "Default presets on real dm_control episodes of 1,000 frames (`make bench-returns`); the return is the "
+        "Default presets on real dm_control episodes of 1,000 frames (`telos bench returns`); the return is the "
         "environment's own, the interval a 95 % bootstrap over seeds, CEM (PlaNet) that paper's true-simulator row:",
         returns.table(rows.read(returns.OUT)),
         "The quickstart and its unguarded twin, which exists in `benchmarks/` alone, from the same starts "
-        "(`make bench-guardrails`):",
+        "(`telos bench quickstart_twins`):",
         quickstart_twins.table(rows.read(quickstart_twins.OUT)),
-        "How much of MuJoCo's own throughput is left, as ratios in one run (`make bench-throughput`):",
+        "How much of MuJoCo's own throughput is left, as ratios in one run (`telos bench throughput`):",
         throughput.table(rows.read(throughput.OUT)),
         throughput.shortfall(rows.read(throughput.OUT)),
+        "What Ray workers bring on two CPUs (`telos bench parallel`):",
+        parallel.table(rows.read(parallel.OUT)),
+        "What is left of runs on two workers when random processes of theirs get SIGKILL at random moments, and "
+        "`telos resume` goes on (`telos bench faults`):",
+        faults.table(rows.read(faults.OUT)),
     ]
     return "\n\n".join(parts)
 
 
-def written(text: str) -> str:
-    """The README with its block made anew."""
-    head, rest = text.split(BEGIN)
+def cluster() -> str:
+    """The measured section of docs/cluster.md as Markdown."""
+    return scaling.table(rows.read(scaling.OUT))
+
+
+BLOCKS: Mapping[Path, Callable[[], str]] = MappingProxyType(
+    {ROOT / "README.md": readme, ROOT / "docs" / "cluster.md": cluster}
+)
+
+
+def written(file: Path) -> str:
+    """The file's text with its block made anew."""
+    head, rest = file.read_text(encoding="utf-8").split(BEGIN)
     _, tail = rest.split(END)
-    return f"{head}{BEGIN}\n\n{block()}\n\n{END}{tail}"
+    return f"{head}{BEGIN}\n\n{BLOCKS[file]()}\n\n{END}{tail}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    old = README.read_text(encoding="utf-8")
-    new = written(old)
+    stale = [file for file in BLOCKS if written(file) != file.read_text(encoding="utf-8")]
     if options.check:
-        return int(new != old)
-    README.write_text(new, encoding="utf-8")
+        return int(bool(stale))
+    for file in stale:
+        file.write_text(written(file), encoding="utf-8")
     return 0
 
 

@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import ast
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from agent import build, episode
+from agent.cli import Bench
+from agent.config import Config
 from agent.load import load
-from benchmarks import quickstart_twins, returns, rows, scripted, tables, throughput
-from benchmarks.unguarded import unguarded_agent
+from agent.parcel import sealed
+from agent.rollouts import Job, Outcome, Serial
+from agent.row import Row
+from agent.rundir import RunDir
+from benchmarks import (
+    experiment,
+    faults,
+    parallel,
+    quickstart_twins,
+    returns,
+    rows,
+    scaling,
+    scripted,
+    tables,
+    throughput,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 VIOLATED = 2  # an episode whose straight way to the centre leads through a post
 
 
+def played(config: Config, episode: int, player: str) -> Outcome:
+    (outcome,) = Serial().run([Job(sealed(config), episode, player)], [].append, lambda: False)
+    return outcome
+
+
 def test_the_unguarded_twin_violates_where_the_product_does_not() -> None:
-    small = {"planner.budget.evaluations": 96, "frames": 150}
-    config = load("quickstart", overrides=small)
-    violations, rewards = {}, {}
-    for twin, make in (("product", quickstart_twins.build_product), ("unguarded", unguarded_agent)):
-        env = build.environment(config)
-        result = episode.run(make(config, env), env, build.monitor(config, env), 0, VIOLATED, 150)
-        violations[twin] = sum(step.violated for step in result.steps)
-        rewards[twin] = result.steps[-1].reward
-        env.close()
-    assert violations["product"] == 0
-    assert violations["unguarded"] > 0
-    assert rewards["product"] >= quickstart_twins.SOLVED, "and it still solves the task"
+    config = load("quickstart", overrides={"planner.budget.evaluations": 96, "frames": 150, "video": False})
+    twins = {twin: played(config, VIOLATED, player).played for twin, player in quickstart_twins.TWINS.items()}
+    assert twins["product"].row.violation_steps == 0
+    assert twins["unguarded"].row.violation_steps > 0
+    assert twins["product"].row.guardrails_sha256 == twins["unguarded"].row.guardrails_sha256, "one judge for both"
+    assert quickstart_twins.solved(twins["product"])["solved"], "and it still solves the task"
 
 
 @pytest.mark.slow
-def test_twenty_episodes_without_a_violation() -> None:
-    found = [quickstart_twins.measure("product", index) for index in range(20)]
+def test_twenty_episodes_without_a_violation(tmp_path: Path) -> None:
+    cases = [case for case in quickstart_twins.cases(20) if case.labels["twin"] == "product"]
+    experiment.measure(cases, tmp_path / "rows.jsonl", Serial(), quickstart_twins.solved)
+    found = rows.read(tmp_path / "rows.jsonl")
+    assert len(found) == 20
     assert sum(row["violation_steps"] for row in found) == 0
     assert all(row["solved"] for row in found)
 
@@ -57,16 +77,96 @@ def test_rows_survive_a_kill(tmp_path: Path) -> None:
     assert rows.done(rows.read(file), ("a",)) == {(1,), (3,)}
 
 
-@pytest.mark.parametrize("script", ["random", "do_nothing"])
-def test_scripted_agents_start_where_ours_do(script: scripted.Script) -> None:
-    config = load("quickstart")
-    env = build.environment(config)
-    judge = build.monitor(config, env)
-    result = scripted.run(script, env, judge, 0, 0, 5)
-    _, seed, _ = episode.start(env, judge, episode.seeds_of(0, 0))
-    assert result.reset_seed == seed
-    assert result.frames == 5
-    env.close()
+@pytest.mark.parametrize("player", [scripted.RANDOM, scripted.DO_NOTHING])
+def test_scripted_players_start_where_ours_do(small: Callable[..., Config], player: str) -> None:
+    config = small(seed=5, frames=6)
+    row, ours = played(config, 1, player).played.row, played(config, 1, returns.AGENTS["telos"]).played.row
+    assert (row.reset_seed, row.env_frames, row.guardrails_sha256) == (ours.reset_seed, 6, ours.guardrails_sha256)
+    assert played(config, 1, player).played.row.return_ == row.return_
+
+
+def test_an_experiment_goes_on_where_it_stopped(small: Callable[..., Config], tmp_path: Path) -> None:
+    out, config = tmp_path / "rows.jsonl", small(frames=3)
+    cases = [experiment.Case({"agent": "random", "at": index}, config, scripted.RANDOM, index) for index in range(3)]
+    experiment.measure(cases[:2], out, Serial())
+    before = out.read_bytes()
+    experiment.measure(cases, out, Serial(), lambda played: {"steps": played.row.decisions})
+    assert out.read_bytes().startswith(before)
+    assert [(row["at"], row["episode"], row.get("steps")) for row in rows.read(out)] == [
+        (0, 0, None),
+        (1, 1, None),
+        (2, 2, 3),
+    ]
+
+
+@pytest.mark.parametrize("name", get_args(get_type_hints(Bench)["name"]))
+def test_every_benchmark_has_help(telos: Callable[..., Any], name: str) -> None:
+    done = telos("bench", name, "--help")
+    assert done.status == 0
+    assert f"telos bench {name}" in done.out
+
+
+def test_a_benchmark_that_is_not_there(telos: Callable[..., Any]) -> None:
+    assert "returns" in telos("bench", "retruns").err
+
+
+def test_a_comparison_finds_what_was_lost_doubled_or_changed(small: Callable[..., Config], tmp_path: Path) -> None:
+    from agent import run
+
+    good = run.run(small(episodes=3, frames=3), tmp_path / "good")
+    bad = RunDir.open(shutil.copytree(good.path, tmp_path / "bad"))
+    assert faults.compared(bad, good) == {"lost": 0, "duplicated": 0, "differing": 0}
+    file = bad.path / "episodes.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[0] + lines[2])
+    assert faults.compared(bad, good) == {"lost": 1, "duplicated": 0, "differing": 0}
+    file.write_bytes(lines[0] + lines[1] + lines[0])
+    assert faults.compared(bad, good) == {"lost": 1, "duplicated": 1, "differing": 0}
+    row = Row.parse(lines[1], "row")
+    file.write_bytes(lines[0] + Row(**{**vars(row), "reset_seed": 1}).line().encode() + lines[2])
+    assert faults.compared(bad, good) == {"lost": 0, "duplicated": 0, "differing": 1}
+    once_there = [line.rstrip() for line in lines]
+    assert faults.compared(bad, good, once_there)["lost"] == 1, "it is there no more"
+    shutil.copy(bad.steps_file(0), bad.steps_file(2))
+    assert faults.compared(bad, good) == {"lost": 0, "duplicated": 0, "differing": 2}
+
+
+def test_a_simulated_driver_obeys_its_bounds() -> None:
+    cost = scaling.Costs(service=0.01, tick=0.0, scan=0.0, latency=0.02)
+    alone = scaling.simulated(1, 2.0, cost)["episodes_per_second"]
+    assert alone == pytest.approx(1 / (2.0 + 0.01 + 0.02), rel=0.03)
+    few, many = scaling.simulated(20, 2.0, cost), scaling.simulated(2_000, 2.0, cost)
+    assert few["episodes_per_second"] == pytest.approx(20 * alone, rel=0.05)
+    assert many["episodes_per_second"] == pytest.approx(1 / 0.01, rel=0.02), "it saturates"
+    assert many["utilisation"] == pytest.approx(1, abs=0.01)
+    most = scaling.largest(2.0, cost)
+    assert scaling.simulated(most, 2.0, cost)["efficiency"] >= scaling.EFFICIENCY
+    assert scaling.simulated(2 * most, 2.0, cost)["efficiency"] < scaling.EFFICIENCY
+    slow = scaling.Costs(service=0.01, tick=1e-3, scan=1e-5, latency=0.02)
+    assert scaling.largest(60.0, slow) < scaling.largest(60.0, cost)
+
+
+def test_speed_ups_are_ratios_of_the_same_blocks() -> None:
+    seconds = {"serial, 1 thread": 20.0, "serial, 2 threads": 12.0, "1 worker": 21.0, "2 workers": 10.0}
+    found = [
+        {
+            "task": "dm_control/walker-walk-v0",
+            "arrangement": name,
+            "block": block,
+            "episodes": 10,
+            "frames": 60,
+            "seconds": value * (1 + block),
+            "rows_sha256": "same",
+        }
+        for block in range(2)
+        for name, value in seconds.items()
+    ]
+    found.append({**found[0], "block": 2})  # a block that not all have played does not count
+    (line,) = [line for line in parallel.table(found).splitlines() if line.startswith("| walker")]
+    assert "| 20 × 60 | 60.0 | 36.0 | 63.0 | 30.0 |" in line
+    assert "| 2.00 [2.00, 2.00] | 1.20 [1.20, 1.20] | +5.0% [+5.0%, +5.0%] | yes |" in line
+    found[1]["rows_sha256"] = "other"
+    assert "| NO |" in parallel.table(found)
 
 
 def test_throughput_rows_are_ratios_of_one_run() -> None:
@@ -80,5 +180,6 @@ def test_published_rows_are_quoted_from_the_anchors() -> None:
     assert [returns.published(name) for name in returns.TASKS] == ["850", "656", "994", "964", "993", "825"]
 
 
-def test_the_readme_shows_what_the_rows_say() -> None:
-    assert tables.written(tables.README.read_text(encoding="utf-8")) == tables.README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", tables.BLOCKS, ids=lambda file: file.name)
+def test_documents_show_what_the_rows_say(file: Path) -> None:
+    assert tables.written(file) == file.read_text(encoding="utf-8")
