@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from pathlib import Path
 from agent import build
 from agent.config import Config
 from envs import mjcf, registry
-from envs.errors import GuardrailTampered
+from envs.errors import GuardrailTampered, TelosError
 from envs.guardrails.ruleset import Guardrails
 
 
@@ -85,9 +87,19 @@ def _is_here(path: Path, content: bytes) -> bool:
         return False
 
 
+def _private() -> Path:
+    """A folder of this user alone. Raises TelosError where somebody else has put something in its place."""
+    path = Path(tempfile.gettempdir()) / f"telos-{os.getuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    about = path.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
+        raise TelosError(str(path), "not a folder of this user alone", "one with mode 700, or another TMPDIR")
+    return path
+
+
 def _laid_down(parcel: Parcel) -> Path:
     """The task file among its files, in a folder of this machine that is made once per parcel."""
-    root = Path(tempfile.gettempdir()) / f"telos-{parcel.sha256[:16]}"
+    root = _private() / parcel.sha256[:16]
     for name, content in parcel.files.items():
         path = root / Path(name).relative_to("/")
         if not _is_here(path, content):

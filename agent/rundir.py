@@ -2,7 +2,7 @@
 
     config.yaml            the resolved configuration; `telos run DIR/config.yaml` runs it again
     manifest.json          schema version, versions, commit, seed, digests of rules, config and task files
-    episodes.jsonl         one row per finished episode (agent.row), in the order in which they finished
+    episodes.jsonl         one row per finished episode (agent.row) with its checksum, as they finished
     steps/episode-0000.npz its steps; written before its row, so a row implies its steps
     video/episode-0000.mp4 where a GL library works
     memory.safetensors, summary.json, report.html: made when the run ends

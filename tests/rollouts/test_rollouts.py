@@ -157,6 +157,31 @@ def test_a_parcel_brings_its_files(tmp_path: Path) -> None:
     assert opened(parcel, parcel.sha256).task != config.task
 
 
+def test_a_parcel_is_opened_in_a_folder_of_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else on the machine can put files in the way."""
+    import os
+    import shutil
+    import tempfile
+
+    from agent.load import load
+
+    away = shutil.copytree(ARM.parent, tmp_path / "away")
+    parcel = sealed(load(task=str(away / "arm.yaml"), overrides={"video": False}))
+    shutil.rmtree(away)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    task = Path(opened(parcel, parcel.sha256).task)
+    private = tmp_path / f"telos-{os.getuid()}"
+    assert task.is_relative_to(private)
+    assert private.stat().st_mode & 0o777 == 0o700
+    private.chmod(0o777)
+    with pytest.raises(TelosError, match="this user alone"):
+        opened(parcel, parcel.sha256)
+    shutil.rmtree(private)
+    private.symlink_to(tmp_path)
+    with pytest.raises(TelosError, match="this user alone"):
+        opened(parcel, parcel.sha256)
+
+
 def test_a_parcel_is_what_its_digest_says(small: Callable[..., Config]) -> None:
     parcel = sealed(small())
     assert sealed(small()).sha256 == parcel.sha256
