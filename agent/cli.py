@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,10 +175,10 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure: the numbers in the README, and those that a machine of your own would have.
+    """Measure on this machine what the README shows of another.
 
-    Rows are appended as they come, and a benchmark that is called again goes on where it stopped. What else one
-    takes is told by `telos bench NAME --help`.
+    Rows go to runs/bench/NAME.jsonl. A benchmark of episodes that is called again goes on where it stopped. What
+    else one takes is told by `telos bench NAME --help`.
     """
 
     name: Positional[Literal["returns", "quickstart_twins", "throughput", "parallel", "faults", "scaling"]]
@@ -280,22 +281,38 @@ def _fail(message: str) -> Status:
 
 
 def entry() -> NoReturn:
-    """The command as a process: once it has said its last word, nothing may add to it.
+    """The command as a process; one that drives Ray has a supervisor."""
+    if any(word.partition("=")[0] in ("--workers", "--ray") for word in sys.argv[1:]):
+        from agent.supervisor import supervised
+
+        supervised(_work, frozenset({0, FAILED, INTERRUPTED}), FAILED)
+    _work()
+
+
+def _work() -> NoReturn:
+    """Run the command and end the process: once it has said its last word, nothing may add to it.
 
     Neither a traceback after an impatient Ctrl-C, nor the farewells of libraries: Ray's would wait for a cluster
     that has died, and then crash.
     """
     status = INTERRUPTED
-    try:
-        status = main()
-    except KeyboardInterrupt:
-        pass
-    except SystemExit as stop:  # --help
-        status = stop.code if isinstance(stop.code, int) else 0
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            status = main()
+        except SystemExit as stop:  # --help
+            status = stop.code if isinstance(stop.code, int) else 0
+        except Exception:  # a defect of ours
+            traceback.print_exc()
+            status = FAILED
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+        try:
             stream.flush()
+        except BrokenPipeError:
+            pass
+        except (OSError, ValueError) as error:
+            os.write(2, f"telos: output: given {error}\n".encode())
+            status = status or FAILED
     os._exit(status)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -90,7 +91,8 @@ def _is_here(path: Path, content: bytes) -> bool:
 def _private() -> Path:
     """A folder of this user alone. Raises TelosError where somebody else has put something in its place."""
     path = Path(tempfile.gettempdir()) / f"telos-{os.getuid()}"
-    path.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
     about = path.lstat()
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
         raise TelosError(str(path), "not a folder of this user alone", "one with mode 700, or another TMPDIR")
@@ -104,7 +106,8 @@ def _laid_down(parcel: Parcel) -> Path:
         path = root / Path(name).relative_to("/")
         if not _is_here(path, content):
             path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkstemp(dir=path.parent)[1])
-            scratch.write_bytes(content)
-            scratch.replace(path)
+            descriptor, scratch = tempfile.mkstemp(dir=path.parent)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(scratch).replace(path)
     return root / Path(parcel.config.task).resolve().relative_to("/")

@@ -51,7 +51,7 @@ class _Run:
 
     waiting: deque[Job]
     watch: Watch
-    parcels: Mapping[str, Any]  # digest -> where it lies in the object store
+    parcels: dict[str, Any]  # digest -> where it lies in the object store
     lost: Counter[str] = field(default_factory=Counter)  # how often an episode lost its worker
     heard: float = field(default_factory=time.monotonic)  # when any worker last came up or gave a sign
 
@@ -120,7 +120,11 @@ class RayRollouts:
             threads = 1 if address is not None or workers is None else max(1, cpus() // workers)
         self.threads, self.attempts, self.patience = threads, attempts, patience
         self._ray = _connected(address, workers, threads)
-        there = int(self._ray.cluster_resources().get("CPU", 0))
+        try:
+            there = int(self._ray.cluster_resources().get("CPU", 0))
+            self._doors = _doors(self._ray)
+        except Exception as error:  # Ray has many kinds of its own
+            raise _broken(error) from None
         self.workers = workers or max(1, there // threads)
         if self.workers * threads > there:
             self._ray.shutdown()
@@ -129,7 +133,6 @@ class RayRollouts:
         groups = self._ray.remote(concurrency_groups={"pulse": 1}, **options)
         self._class = groups(_with_groups(self._ray, Player))
         self._staff: list[_Worker] = []
-        self._doors = _doors(self._ray)
         self._probed = time.monotonic()
         self._gone = False  # whether Ray itself died: then nothing may be asked of it any more
 
@@ -148,23 +151,33 @@ class RayRollouts:
             TelosError: what an episode raises, a worker that dies again and again over one episode, or no worker.
         """
         parcels = {job.parcel.sha256: job.parcel for job in jobs}
-        run = _Run(deque(jobs), watch, {sha256: self._ray.put(parcel) for sha256, parcel in parcels.items()})
+        run = _Run(deque(jobs), watch, {})
         try:
+            run.parcels.update({sha256: self._ray.put(parcel) for sha256, parcel in parcels.items()})
             while True:
                 self._insist_on_ray()
                 if run.waiting and not stop():
                     self._hand_out(run)
-                pending = {w.stream: w for w in self._staff if w.job is not None}
-                if not pending and (not run.waiting or stop()):
+                if all(worker.job is None for worker in self._staff) and (not run.waiting or stop()):
                     return
-                pending |= {w.versions: w for w in self._staff if w.versions is not None}
+                pending = self._pending()
                 for reference in self._ready(list(pending)):
                     outcome = self._heard(pending[reference], run)
                     if outcome is not None:
                         yield outcome
                 self._look_after(run)
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError as error:
+            self._gone = True
+            raise _broken(error) from None
         finally:
             self._dismiss([worker for worker in self._staff if worker.job is not None])
+
+    def _pending(self) -> dict[Any, _Worker]:
+        """Whose words are awaited: of those that play, and of those that come up."""
+        playing = {worker.stream: worker for worker in self._staff if worker.job is not None}
+        return playing | {worker.versions: worker for worker in self._staff if worker.versions is not None}
 
     def _ready(self, pending: list[Any]) -> list[Any]:
         """All that have something to say, as soon as one has, or after a while none."""
@@ -174,14 +187,31 @@ class RayRollouts:
         ready, _ = self._ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=False)
         return ready
 
-    def _hand_out(self, run: _Run) -> None:
-        """Start the workers that are missing; give a job to each that waits for one."""
+    def muster(self) -> None:
+        """Start all workers and wait until they are up: who measures has no time for it later.
+
+        Raises:
+            TelosError: one has other code, or none comes up.
+        """
+        run = _Run(deque(), lambda event: None, {})
+        self._start(self.workers)
+        while coming := {worker.versions: worker for worker in self._staff if worker.versions is not None}:
+            self._insist_on_ray()
+            for reference in self._ready(list(coming)):
+                self._heard(coming[reference], run)
+            self._look_after(run)
+
+    def _start(self, wanted: int) -> None:
+        """Start the workers that are missing."""
         numbers = {worker.number for worker in self._staff}
-        wanted = sum(worker.job is not None for worker in self._staff) + len(run.waiting)
         for number in range(min(self.workers, wanted)):
             if number not in numbers and len(self._staff) < wanted:
                 actor = self._class.remote(self.threads, max(TICK, self.workers / TICKS))
                 self._staff.append(_Worker(number, actor, actor.versions.remote()))
+
+    def _hand_out(self, run: _Run) -> None:
+        """Start the workers that are missing; give a job to each that waits for one."""
+        self._start(sum(worker.job is not None for worker in self._staff) + len(run.waiting))
         for worker in self._staff:
             if run.waiting and worker.versions is None and worker.job is None:
                 job = run.waiting.popleft()
@@ -224,7 +254,7 @@ class RayRollouts:
             except ConnectionRefusedError:
                 self._gone = True
                 given = f"its {name} at {host}:{port} is gone"
-                raise TelosError("Ray", given, "a cluster that runs; `telos resume DIR` finishes the run") from None
+                raise TelosError("Ray", given, "a cluster that runs; `telos resume DIR` finishes a run") from None
             except OSError:  # slow, or a network that comes and goes: Ray waits longer than we should
                 continue
         self._probed = time.monotonic()
@@ -302,6 +332,7 @@ def _connected(address: str | None, workers: int | None, threads: int) -> Any:
     """Ray, connected to a cluster; raises TelosError where there is none."""
     if address is None and "RAY_AUTH_MODE" not in os.environ:
         # A cluster of ours listens on the network too: nobody but its own processes shall be heard there.
+        # Ray reads this when it is imported, and its processes when they start.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
 
@@ -319,11 +350,16 @@ def _initialised(ray: Any, address: str | None, workers: int | None, threads: in
         if workers is not None and workers * threads > cpus():
             allowed = f"1 to {cpus() // threads} on this machine, with {threads} of {cpus()} CPUs each"
             raise TelosError("--workers", workers, allowed)
-        ray.init(num_cpus=cpus(), include_dashboard=False, **quiet)
+        try:
+            ray.init(num_cpus=cpus(), include_dashboard=False, **quiet)
+        except Exception as error:  # Ray has many kinds of its own
+            raise _broken(error) from None
         return ray
     _insist_on_listener(address)
+    # Workers run the driver's own code, whatever is installed where they are.
+    code = {"py_modules": [str(provenance.ROOT / name) for name in provenance.PACKAGES], "excludes": ["__pycache__"]}
     try:
-        ray.init(address=address, **quiet)
+        ray.init(address=address, runtime_env=code, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         given = f"{address!r} ({str(error).strip().splitlines()[0]})"
         raise TelosError("--ray", given, "the address of a Ray cluster that runs, HOST:PORT or auto") from None
@@ -353,10 +389,16 @@ def _insist_on_listener(address: str) -> None:
         raise TelosError("--ray", given, "the address of a Ray cluster that runs, HOST:PORT or auto") from None
 
 
+def _broken(error: Exception) -> TelosError:
+    """Ray itself failed, where no episode or worker did."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return TelosError("Ray", f"a failure ({line})", "a cluster that runs; `telos resume DIR` finishes a run")
+
+
 def _cause(error: Any) -> BaseException:
     """What an episode raised, as it was raised in the worker."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, TelosError | MemoryError) else error
+    return cause if isinstance(cause, TelosError | MemoryError | OSError) else error
 
 
 def _reason(error: Exception) -> str:

@@ -18,6 +18,7 @@ from agent.parcel import sealed
 from agent.progress import RunProgress
 from agent.rollouts import Job, Played, Rollouts, rollouts_for
 from benchmarks import rows
+from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails
 from envs.physics import cpus
 
@@ -69,7 +70,7 @@ def _key(job: Job) -> tuple[str, int, str]:
     return job.parcel.sha256, job.episode, job.player
 
 
-def parser(name: str, description: str | None, out: Path) -> argparse.ArgumentParser:
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """What every benchmark of episodes takes."""
     made = argparse.ArgumentParser(
         prog=f"telos bench {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -77,13 +78,15 @@ def parser(name: str, description: str | None, out: Path) -> argparse.ArgumentPa
     made.add_argument("--workers", type=int, help="run episodes in so many processes (Ray); in this one by default")
     made.add_argument("--ray", metavar="ADDRESS", help="run them on a Ray cluster that runs: HOST:PORT, or auto")
     made.add_argument("--threads", type=int, help="C threads of each process; all CPUs by default, one on Ray")
-    made.add_argument("--out", type=Path, default=out, help="where the rows are, and go")
+    made.add_argument("--out", type=Path, default=rows.HERE / f"{name}.jsonl", help="where the rows are, and go")
     made.add_argument("--table", action="store_true", help="print the table of what there is, and measure nothing")
     return made
 
 
 def threads(options: argparse.Namespace) -> int:
     """C threads of each process."""
+    if options.threads is not None and options.threads < 1:
+        raise TelosError("--threads", options.threads, ">= 1")
     return options.threads or (1 if options.ray else max(1, cpus() // (options.workers or 1)))
 
 

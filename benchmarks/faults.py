@@ -7,7 +7,7 @@ A round is one run of short episodes on two Ray workers. While it lasts, a rando
 workers) gets SIGKILL after a random wait; where the driver is gone, `telos resume` goes on. When the run is
 finished, its rows and steps are compared with those of the same run without Ray and without kills, and every row that
 was on disk before some kill must be there still. Rounds follow
-each other until there were enough kills; each leaves a row in `benchmarks/results/faults.jsonl`.
+each other until there were enough kills; each leaves a row in `runs/bench/faults.jsonl`.
 """
 
 from __future__ import annotations
@@ -35,19 +35,21 @@ from agent.load import load
 from agent.row import TIMES, Row, Steps
 from agent.rundir import RunDir
 from benchmarks import rows
+from envs.errors import TelosError
 
 OUT = rows.RESULTS / "faults.jsonl"
 TOKEN = "TELOS_FAULTS"  # in the environment of every process that a driver has started
 WAIT = 12.0  # s between two kills, at most
-PATIENCE = 240.0  # s without a new row, a kill or an exit, after which a driver counts as hung
+PATIENCE = 240.0  # s without a new row or an exit, after which a driver counts as hung
 FAREWELL = 150.0  # s after a run, within which its last process must have ended
 KINDS = {  # in the command line -> what it is
     "gcs_server": "head (GCS)",
     "raylet/raylet": "node (raylet)",
     "ray::TelosWorker": "worker",
     "ray::IDLE": "idle worker",
-    "agent.cli": "driver",
+    "agent.cli": "driver or its supervisor",
 }
+ATTEMPTS = 40  # drivers, one after another, that neither add a row nor are killed
 
 
 def config_of(seed: int, episodes: int) -> Config:
@@ -109,7 +111,7 @@ def living(token: str) -> dict[int, str]:
             if entry.name.isdigit() and f"{TOKEN}={token}".encode() in (entry / "environ").read_bytes().split(b"\0"):
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 kinds = [kind for part, kind in KINDS.items() if part in line]
-                found[int(entry.name)] = kinds[0] if kinds else "agent of Ray"
+                found[int(entry.name)] = kinds[0] if kinds else "other of Ray's"
     return found
 
 
@@ -157,14 +159,18 @@ def play(number: int, episodes: int, most: int) -> dict[str, Any]:
         kills: list[Kill] = []
         drivers: list[Driver] = []
         seen: set[bytes] = set()
-        hung = 0
+        hung = idle = 0
         while True:
             words = (
                 ["resume", str(path)] if (path / "manifest.json").is_file() else ["run", str(file), "--out", str(path)]
             )
             driver = Driver([*words, "--workers", "2"], folder)
             drivers.append(driver)
+            before = len(kills), len(_lines(path))
             hung += _torment(driver, path, rng, kills, most, seen)
+            idle = idle + 1 if (len(kills), len(_lines(path))) == before else 0
+            if idle > ATTEMPTS:
+                raise TelosError(f"round {number}", f"no way on; its log: {driver.log.read_text()[-500:]}", "progress")
             if driver.process.returncode == 0:
                 break
         left = _farewell([driver.token for driver in drivers])
@@ -175,6 +181,8 @@ def play(number: int, episodes: int, most: int) -> dict[str, Any]:
             "killed": dict(Counter(kill.process for kill in kills)),
             "drivers": len(drivers),
             "hung": hung,
+            "unexplained": sum("Traceback" in line for line in driver.log.read_text(errors="replace").splitlines()),
+            "statuses": dict(Counter(str(driver.process.returncode) for driver in drivers)),
             "orphans": len(left),
             "rows_seen_before_kills": len(seen),
             **compared(RunDir.open(path), expected, seen),
@@ -206,7 +214,7 @@ def _torment(
             seen.update(_lines(path))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                if there[pid] == "driver":
+                if there[pid] == KINDS["agent.cli"]:
                     driver.process.wait()
                 kills.append(Kill(there[pid], round(driver.seconds, 2), "went on"))
         if driver.process.poll() is not None and kills and driver.process.returncode != 0:
@@ -226,17 +234,25 @@ def _farewell(tokens: Sequence[str]) -> dict[int, str]:
 
 def table(found: list[dict[str, Any]]) -> str:
     """All rounds together as a Markdown table."""
-    total = {name: sum(row[name] for row in found) for name in ("kills", "episodes", "drivers")}
-    bad = {name: sum(row[name] for row in found) for name in ("lost", "duplicated", "differing", "hung", "orphans")}
+    total = {
+        name: sum(row[name] for row in found) for name in ("kills", "episodes", "drivers", "rows_seen_before_kills")
+    }
+    bad = {
+        name: sum(row[name] for row in found)
+        for name in ("lost", "duplicated", "differing", "hung", "unexplained", "orphans")
+    }
     killed: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
     for row in found:
         killed.update(row["killed"])
+        statuses.update(row["statuses"])
     lines = [
-        "| kills | of them | rounds | drivers started | episodes | lost | duplicated | differing | drivers hung "
-        "| processes left |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| kills | of them | rounds | commands started | exit statuses | episodes | rows on disk before kills | lost "
+        "| duplicated | differing | hung | tracebacks | processes left |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         f"| {total['kills']} | {', '.join(f'{count} {kind}' for kind, count in killed.most_common())} | {len(found)} "
-        f"| {total['drivers']} | {total['episodes']} | {' | '.join(str(value) for value in bad.values())} |",
+        f"| {total['drivers']} | {', '.join(f'{count}x {status}' for status, count in statuses.most_common())} "
+        f"| {total['episodes']} | {total['rows_seen_before_kills']} | {' | '.join(str(v) for v in bad.values())} |",
     ]
     return "\n".join(lines)
 
@@ -247,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--episodes", type=int, default=60, help="of each round")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=rows.HERE / OUT.name)
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args(argv)
     while not options.table:

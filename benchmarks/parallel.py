@@ -5,7 +5,7 @@
 
 A block is so many episodes of the task's default preset, cut after `--frames` control steps; what an episode costs
 besides planning (making agent and world, handing over its rows) thus weighs more than in a whole one. Its clock
-starts when the workers are up and have played. Rows go to `benchmarks/results/parallel.jsonl`.
+starts when the workers are up and have played. Rows go to `runs/bench/parallel.jsonl`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 from agent.interrupts import interrupts
 from agent.load import load
 from agent.parcel import sealed
+from agent.ray_rollouts import RayRollouts
 from agent.rollouts import Job, Outcome, Rollouts, rollouts_for
 from agent.row import TIMES
 from benchmarks import rows
@@ -50,8 +51,9 @@ def measure(name: str, arrangement: str, block: int, size: int, frames: int) -> 
     )
     parcel = sealed(config)
     with rollouts_for(workers, None, threads) as rollouts, interrupts() as stop:
-        everyone = workers or 1
-        _play(rollouts, [Job(parcel, EPISODES + index) for index in range(everyone)], stop)
+        if isinstance(rollouts, RayRollouts):
+            rollouts.muster()
+        _play(rollouts, [Job(parcel, EPISODES + index) for index in range(workers or 1)], stop)
         began = time.perf_counter()
         found = _play(rollouts, [Job(parcel, block * size + index) for index in range(size)], stop)
         seconds = time.perf_counter() - began
@@ -99,6 +101,7 @@ def table(found: list[dict[str, Any]]) -> str:
     ]
     for name in TASKS:
         mine = [row for row in found if row["task"] == f"dm_control/{name}-v0"]
+        mine = [row for row in mine if (row["episodes"], row["frames"]) == (mine[-1]["episodes"], mine[-1]["frames"])]
         times = {a: {row["block"]: row["seconds"] for row in mine if row["arrangement"] == a} for a in ARRANGEMENTS}
         blocks = sorted(set.intersection(*(set(by.keys()) for by in times.values())))
         if not blocks:
@@ -133,11 +136,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="telos bench parallel", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS)
-    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--block", type=int, default=10, help="episodes of a block; they divide 40")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=rows.HERE / OUT.name)
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args(argv)
+    if options.block < 1 or EPISODES % options.block:
+        raise TelosError("--block", options.block, f"a divisor of {EPISODES}")
     torch.set_num_threads(1)
     keys = ("task", "arrangement", "block", "episodes", "frames")
     if not options.table:

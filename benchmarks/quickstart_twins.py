@@ -3,7 +3,7 @@
     telos bench quickstart_twins          20 episodes each, then the table
     telos bench quickstart_twins --table
 
-Rows go to `benchmarks/results/quickstart_twins.jsonl`. Solved: at the last step the point mass lies in
+Rows go to `runs/bench/quickstart_twins.jsonl`. Solved: at the last step the point mass lies in
 the target, which is where the task's reward is at least 0.8, and at the first step it did not.
 """
 
@@ -25,9 +25,9 @@ TWINS = {"product": PLAYER, "unguarded": unguarded.PLAYER}
 SOLVED = 0.8  # reward at the last step
 
 
-def cases(episodes: int) -> list[experiment.Case]:
+def cases(episodes: int, threads: int) -> list[experiment.Case]:
     """Each twin from the same starts, scored by the same monitor."""
-    config = load("quickstart", overrides={"video": False})
+    config = load("quickstart", overrides={"video": False, "threads": threads})
     return [
         experiment.Case({"twin": twin, "episode": index}, config, player, index)
         for index in range(episodes)
@@ -65,12 +65,12 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = experiment.parser("quickstart_twins", __doc__, OUT)
+    parser = experiment.parser("quickstart_twins", __doc__)
     parser.add_argument("--episodes", type=int, default=20)
     options = parser.parse_args(argv)
     if not options.table:
         with experiment.rollouts(options) as rollouts:
-            experiment.measure(cases(options.episodes), options.out, rollouts, solved)
+            experiment.measure(cases(options.episodes, experiment.threads(options)), options.out, rollouts, solved)
     print(table(rows.read(options.out)))
     return 0
 

@@ -3,7 +3,7 @@
     telos bench returns                 measure what is missing, then print the table
     telos bench returns --table         print the table alone
 
-Rows go to `benchmarks/results/returns.jsonl` as they come; an interrupted run goes on where it stopped.
+Rows go to `runs/bench/returns.jsonl` as they come; an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = experiment.parser("returns", __doc__, OUT)
+    parser = experiment.parser("returns", __doc__)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS)
     parser.add_argument("--agents", nargs="*", default=list(AGENTS), choices=list(AGENTS))
     parser.add_argument("--seeds", type=int, default=5)

@@ -8,16 +8,26 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from envs.errors import TelosError
+
+RESULTS = Path(__file__).parent / "results"  # what the documents show; measured again with --out
+HERE = Path("runs") / "bench"  # of whoever measures
 ANCHORS = Path(__file__).parent / "anchors"
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All whole rows of a JSON-lines file; a last line that a kill cut off is not one."""
+    """All whole rows of a JSON-lines file; a last line that a kill cut off is not one.
+
+    Raises:
+        TelosError: something else stands in it.
+    """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    try:
+        return [json.loads(line) for line in lines[:-1] if line]
+    except ValueError as error:
+        raise TelosError(str(path), f"what is no row ({error})", "rows of JSON; another --out") from None
 
 
 def append(path: Path, row: dict[str, Any]) -> None:

@@ -3,17 +3,19 @@
     telos bench scaling                 measure here, then simulate and print the tables
     telos bench scaling --simulate      simulate from the rows that are there
 
-Measured with trivial episodes (`benchmarks.trivial`), which cost their worker next to nothing, while the driver does
-for each what it does for real ones: hand it out, take ticks and outcome, write steps and row with fsync. First as
-fast as they come, to where the driver saturates; then paced, with more and more workers than this machine has CPUs,
-which is what the simulation is held against, and with ticks; at last, how long it takes to look through many workers
-of which none has anything to say.
+Measured with trivial episodes (`benchmarks.trivial`), which cost their worker little, while the driver does for each
+what it does for real ones: hand it out, take ticks and outcome, write steps and row with fsync. First as fast as they
+come, with more and more workers; then paced, half a second each, with more workers than this machine has CPUs; then
+ten seconds each, which bring ticks; and how long one turn of the driver's loop takes over many workers of which none
+has anything to say. "Busy" is the CPU time of the driver's main thread, and its time in writing.
 
-The model: W workers play episodes of T seconds each. The driver looks through all of them (`scan` seconds each), and
-serves one after another of those that ended: `service` seconds for an outcome, `tick` seconds for each tick that came
-meanwhile. A worker waits until its outcome was served, and `latency` seconds more, for its next episode. Left out: the
-network's latency, the driver's other load, Ray's own head, whose work per episode (one call of an actor) is small
-beside the driver's, and the start. Efficiency is the share of time in which workers play.
+The model: W workers play episodes of T seconds each. The driver works in turns: it looks at all workers (`scan` seconds
+each), serves those that had ended (`service` seconds for each outcome), then hands out their next episodes, which begin
+`latency` seconds later; ticks take their share of its time. `service`, `tick` and `scan` come from the rows of their
+kind, `latency` from the paced row of one worker; the other paced rows are predicted, not fitted. Left out: the network,
+over which the driver would fetch outcomes one after another; Ray's own head; the start; and beyond MOST workers the
+signs of life that a driver asks for when ticks become rare, which is where the tables end. Efficiency is the share of
+time in which workers play.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import secrets
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -37,15 +40,18 @@ import numpy as np
 from agent.config import Config
 from agent.load import load
 from agent.parcel import sealed
-from agent.ray_rollouts import TICK, TICKS, RayRollouts
+from agent.ray_rollouts import TICK, TICKS, RayRollouts, _Run, _Worker
 from agent.rollouts import Job, Tick
 from agent.run import manifest_of
 from agent.rundir import RunDir
 from benchmarks import rows, trivial
+from envs.errors import TelosError
 
 OUT = rows.RESULTS / "scaling.jsonl"
 FRAMES = (100, 1_000)  # of saturating episodes
-PACED_FRAMES = 500  # half a second at trivial.PACE
+PACED_FRAMES = 1_000  # half a second at trivial.PACE
+MOST = 1_500  # workers that the model knows about
+FAST_WORKERS = (1, 2, 4)
 PACED_WORKERS = (1, 2, 4, 8, 16)
 EPISODE_SECONDS = (1.0, 10.0, 60.0, 150.0)  # 150: a whole cartpole-swingup episode on one thread
 SILENT = 1_024  # workers that have nothing to say
@@ -73,10 +79,11 @@ def measure(rollouts: RayRollouts, player: str, frames: int, count: int, folder:
     rundir = RunDir.create(
         folder / f"{player.rpartition(':')[2]}-{frames}-{rollouts.workers}", config, manifest_of(config)
     )
-    warm = [Job(parcel, index, player) for index in range(4 * rollouts.workers)]
+    rollouts.muster()
+    warm = [Job(parcel, index, trivial.PACED) for index in range(rollouts.workers)]
     list(rollouts.run(warm, lambda event: None, lambda: False))
     ticks: list[Tick] = []
-    writing = outcome_bytes = 0.0
+    writing, last = 0.0, None
     jobs = [Job(parcel, len(warm) + index, player) for index in range(count)]
     wall, main, process = time.perf_counter(), time.thread_time(), time.process_time()
     with closing(
@@ -87,8 +94,8 @@ def measure(rollouts: RayRollouts, player: str, frames: int, count: int, folder:
             clock, spent = time.perf_counter(), time.thread_time()
             rundir.save_steps(outcome.job.episode, outcome.played.steps)
             rundir.append(outcome.played.row)
-            writing += (time.perf_counter() - clock) - (time.thread_time() - spent)  # waiting for the disk
-            outcome_bytes = len(pickle.dumps(outcome.played))
+            writing += (time.perf_counter() - clock) - (time.thread_time() - spent)
+            last = outcome.played
     seconds = time.perf_counter() - wall
     busy = time.thread_time() - main + writing
     steps_bytes = rundir.steps_file(jobs[-1].episode).stat().st_size
@@ -98,36 +105,35 @@ def measure(rollouts: RayRollouts, player: str, frames: int, count: int, folder:
         "frames": frames,
         "episodes": count,
         "seconds": round(seconds, 4),
-        "driver_busy_seconds": round(busy, 4),  # its main thread: computing, or waiting for the disk
+        "driver_busy_seconds": round(busy, 4),  # its main thread: computing, or writing
         "driver_process_seconds": round(time.process_time() - process, 4),  # with Ray's threads in it
-        "disk_wait_seconds": round(writing, 4),
+        "writing_seconds": round(writing, 4),  # not on the CPU: waiting for the disk, or for a CPU
         "ticks": len(ticks),
-        "outcome_bytes": int(outcome_bytes),
+        "outcome_bytes": len(pickle.dumps(last)),
         "parcel_bytes": len(pickle.dumps(parcel)),
         "row_bytes": (rundir.path / "episodes.jsonl").stat().st_size // count,
         "steps_bytes": steps_bytes,
     }
 
 
-def scanned() -> dict[str, Any]:
-    """How long the driver looks through streams of which none has anything to say, as a row."""
+def scanned(rollouts: RayRollouts) -> dict[str, Any]:
+    """How long one turn of the driver takes over workers of which (but for one) none has anything to say, as a row."""
     ray: Any = import_module("ray")
-
-    class Silent:
-        def play(self) -> Any:
-            time.sleep(3_600)
-            yield None
-
-    actor = ray.remote(num_cpus=1)(Silent).remote()
-    streams = [actor.play.options(num_returns="streaming").remote() for _ in range(SILENT)]  # one plays, all wait
-    ray.wait(streams, timeout=2, fetch_local=False)
-    clock, repeats = time.thread_time(), 20
-    for _ in range(repeats):  # as RayRollouts does
-        ray.wait(streams, timeout=1e-3, fetch_local=False)
-        ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
-    seconds = (time.thread_time() - clock) / repeats
-    ray.kill(actor)
-    return {"player": "none", "workers": SILENT, "scan_seconds": seconds}
+    rollouts.muster()
+    (worker,) = rollouts._staff
+    job = Job(sealed(config_of(max(FRAMES))), 0, trivial.SLOW)
+    parcel, now = ray.put(job.parcel), time.monotonic()
+    streams = [  # one plays, all others wait for it
+        worker.actor.play.options(num_returns="streaming").remote(parcel, job.parcel.sha256, 0, job.player, index)
+        for index in range(SILENT)
+    ]
+    rollouts._staff = [_Worker(index, worker.actor, None, job, stream, now) for index, stream in enumerate(streams)]
+    run = _Run(deque(), lambda event: None, {})
+    repeats, clock = 20, time.thread_time()
+    for _ in range(repeats):
+        rollouts._ready(list(rollouts._pending()))
+        rollouts._look_after(run)
+    return {"player": "none", "workers": SILENT, "scan_seconds": (time.thread_time() - clock) / repeats}
 
 
 def measured() -> list[dict[str, Any]]:
@@ -144,10 +150,7 @@ def measured() -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory(prefix="telos-scaling-") as folder:
             for workers in PACED_WORKERS:
                 with closing(RayRollouts(workers, 1, cluster.address)) as rollouts:
-                    if workers == 1:
-                        found.append(scanned())
-                        print(found[-1], file=sys.stderr, flush=True)
-                    if workers <= 2:
+                    if workers in FAST_WORKERS:
                         for frames in FRAMES:
                             found.append(measure(rollouts, trivial.PLAYER, frames, 200, Path(folder)))
                             print(found[-1], file=sys.stderr, flush=True)
@@ -156,6 +159,9 @@ def measured() -> list[dict[str, Any]]:
                     if workers == max(PACED_WORKERS):
                         found.append(measure(rollouts, trivial.SLOW, max(FRAMES), 2 * workers, Path(folder)))
                         print(found[-1], file=sys.stderr, flush=True)
+            with closing(RayRollouts(1, 1, cluster.address)) as rollouts:
+                found.append(scanned(rollouts))
+                print(found[-1], file=sys.stderr, flush=True)
     finally:
         cluster.shutdown()
     return found
@@ -172,12 +178,13 @@ class Costs:
 
 
 def costs(found: Sequence[dict[str, Any]]) -> Costs:
-    """From the measured rows: the saturating ones, the one with ticks, and the paced one with one worker."""
+    """From the measured rows; `service` is the median of the fast ones."""
 
     def busy(row: dict[str, Any]) -> float:
         return row["driver_busy_seconds"] / row["episodes"]
 
-    service = min(busy(row) for row in found if row["player"] == "play" and row["frames"] == max(FRAMES))
+    fast = [row for row in found if row["player"] == "play" and row["frames"] == max(FRAMES)]
+    service = float(np.median([busy(row) for row in fast]))
     (ticking,) = (row for row in found if row["player"] == "slow")
     tick = max(0.0, ticking["driver_busy_seconds"] - ticking["episodes"] * service) / ticking["ticks"]
     (alone,) = (row for row in found if row["player"] == "paced" and row["workers"] == 1)
@@ -201,16 +208,18 @@ def simulated(workers: int, episode: float, cost: Costs) -> dict[str, float]:
     ticking = min(workers / TICK, TICKS) * cost.tick
     service, scan = cost.service / (1 - ticking), workers * cost.scan / (1 - ticking)
     now = began = busy = 0.0
-    served, first, warm, total = 0, 0, 5 * workers, 25 * workers
+    served, first, warm, total = 0, 0, 3 * workers, 13 * workers
     while served < total:
         if served < warm:
             began, first, busy = now, served, 0.0
         looked = now = max(now, ends[0]) + scan
-        busy += scan
-        while ends[0] <= looked and served < total:
+        count = 0
+        while ends and ends[0] <= looked:
             heapq.heappop(ends)
-            now, busy, served = now + service, busy + service, served + 1
-            heapq.heappush(ends, now + cost.latency + episode * rng.uniform(0.9, 1.1))
+            count += 1
+        now, busy, served = now + count * service, busy + scan + count * service, served + count
+        for length in episode * rng.uniform(0.9, 1.1, count):  # handed out when all of this turn are served
+            heapq.heappush(ends, now + cost.latency + length)
     rate = (served - first) / (now - began)
     return {
         "episodes_per_second": rate,
@@ -220,10 +229,10 @@ def simulated(workers: int, episode: float, cost: Costs) -> dict[str, float]:
 
 
 def largest(episode: float, cost: Costs) -> int:
-    """The most workers that one driver feeds at `EFFICIENCY`, by bisection."""
-    good, bad = 1, 2
-    while simulated(bad, episode, cost)["efficiency"] >= EFFICIENCY and bad < 1 << 16:
-        good, bad = bad, 2 * bad
+    """The most workers, up to MOST, that one driver feeds at `EFFICIENCY`, by bisection; 0 where one is too many."""
+    good, bad = 0, MOST + 1
+    if simulated(MOST, episode, cost)["efficiency"] >= EFFICIENCY:
+        return MOST
     while bad - good > max(1, good // 50):
         middle = (good + bad) // 2
         if simulated(middle, episode, cost)["efficiency"] >= EFFICIENCY:
@@ -238,15 +247,14 @@ def table(found: list[dict[str, Any]]) -> str:
     cost = costs(found)
     lines = [
         "| episodes | workers | frames | episodes/s = rows/s | driver busy | driver, ms per episode "
-        "| object store, kB/s | log and steps, kB/s | simulated episodes/s |",
+        "| outcomes, kB/s | log and steps, kB/s | predicted episodes/s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     played = [row for row in found if row["player"] != "none"]
     for row in played:
         rate, each = row["episodes"] / row["seconds"], row["driver_busy_seconds"] / row["episodes"]
         name, pace = PLAYERS[row["player"]]
-        own = Costs(each, 0.0, cost.scan, cost.latency)
-        expected = simulated(row["workers"], row["frames"] * pace, own)["episodes_per_second"] if pace else None
+        expected = simulated(row["workers"], row["frames"] * pace, cost)["episodes_per_second"] if pace else None
         lines.append(
             f"| {name} | {row['workers']} | {row['frames']} | {rate:.1f} "
             f"| {row['driver_busy_seconds'] / row['seconds']:.0%} | {1e3 * each:.1f} "
@@ -257,13 +265,13 @@ def table(found: list[dict[str, Any]]) -> str:
     whole = max(played, key=lambda row: (row["frames"], -row["workers"]))
     lines += [
         "",
-        f"One driver needs {1e3 * cost.service:.1f} ms for an episode of 1,000 frames, so it saturates at "
-        f"{1 / cost.service:.0f} episodes/s; {1e3 * cost.tick:.2f} ms for a tick; {1e6 * cost.scan:.1f} µs to look at "
-        f"a worker. A worker waits {1e3 * cost.latency:.0f} ms more for its next episode. Simulated from that, at "
-        f"{EFFICIENCY:.0%} efficiency:",
+        f"One driver needs {1e3 * cost.service:.1f} ms for an episode of 1,000 frames, {1e3 * cost.tick:.2f} ms for a "
+        f"tick, and {1e6 * cost.scan:.1f} µs to look at a worker, which waits {1e3 * cost.latency:.0f} ms more for its "
+        f"next episode: alone with that, it would saturate at {1 / cost.service:.0f} episodes/s. Simulated, at "
+        f"{EFFICIENCY:.0%} efficiency and up to {MOST:,} workers:",
         "",
         "| an episode takes | largest cluster of one driver, workers | its episodes/s | driver busy "
-        "| object store, MB/s | log and steps, MB/s | ten times as many workers: efficiency with one driver |",
+        "| outcomes, MB/s | log and steps, MB/s | efficiency with twice as many workers |",
         "|---|---|---|---|---|---|---|",
     ]
     for episode in EPISODE_SECONDS:
@@ -271,10 +279,10 @@ def table(found: list[dict[str, Any]]) -> str:
         there = simulated(most, episode, cost)
         rate = there["episodes_per_second"]
         lines.append(
-            f"| {episode:g} s | {most:,} | {rate:.1f} | {there['utilisation']:.0%} "
+            f"| {episode:g} s | {most:,}{' or more' if most == MOST else ''} | {rate:.1f} | {there['utilisation']:.0%} "
             f"| {rate * whole['outcome_bytes'] / 1e6:.2f} "
             f"| {rate * (whole['row_bytes'] + whole['steps_bytes']) / 1e6:.2f} "
-            f"| {simulated(10 * most, episode, cost)['efficiency']:.0%} |"
+            f"| {simulated(2 * most, episode, cost)['efficiency']:.0%} |"
         )
     return "\n".join(lines)
 
@@ -284,14 +292,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="telos bench scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--simulate", action="store_true", help="from the rows that are there, measuring nothing")
-    parser.add_argument("--out", type=Path, default=OUT, help="where the rows go, in place of those there")
+    parser.add_argument(
+        "--out", type=Path, default=rows.HERE / OUT.name, help="where the rows go, in place of those there"
+    )
     options = parser.parse_args(argv)
     if not options.simulate:
         found = measured()
         options.out.unlink(missing_ok=True)
         for row in found:
             rows.append(options.out, row)
-    print(table(rows.read(options.out)))
+    found = rows.read(options.out)
+    if not found:
+        raise TelosError(f"--out {options.out}", "no rows", "those that `telos bench scaling` has measured")
+    print(table(found))
     return 0
 
 

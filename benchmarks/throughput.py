@@ -168,7 +168,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--horizon", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--threads", type=int, nargs="*", default=sorted({1, cpus()}))
-    parser.add_argument("--out", type=Path, default=OUT, help="where the rows go, in place of those there")
+    parser.add_argument(
+        "--out", type=Path, default=rows.HERE / OUT.name, help="where the rows go, in place of those there"
+    )
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)

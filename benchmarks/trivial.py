@@ -17,7 +17,7 @@ from benchmarks.scripted import bare_row, bare_step
 PLAYER = "benchmarks.trivial:play"
 PACED = "benchmarks.trivial:paced"
 SLOW = "benchmarks.trivial:slow"
-PACE, SLOW_PACE = 1e-3, 1e-2  # s of a control step
+PACE, SLOW_PACE = 5e-4, 1e-2  # s of a control step
 STATE = 20  # numbers in a state, as many as cartpole's integration state and a few
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,10 +49,9 @@ class Trajectory:
         return int(self.actions.shape[1])
 
 
-@lru_cache(maxsize=256)
 def zeros(*shape: int) -> Tensor:
-    """Float64 zeros, made once and shared: one number seen everywhere, which torch refuses to write to."""
-    return torch.zeros((), dtype=torch.float64).expand(shape)
+    """Float64 zeros. (Made by numpy: between simulations, that is several times quicker than torch's own.)"""
+    return torch.from_numpy(np.zeros(shape))
 
 
 def no_doubt(actions: Tensor) -> Tensor:

@@ -76,18 +76,23 @@ def terminal(undisturbed: Any, tmp_path: Path, terminals: list[Terminal]) -> Ite
         os.killpg(terminals[-1].process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("victim", ["driver", "head (GCS)", "node (raylet)"])
+@pytest.mark.parametrize("victim", ["supervisor", "driver", "head (GCS)", "node (raylet)"])
 def test_sigkill(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any, victim: str) -> None:
-    (pid,) = (pid for pid, kind in terminal.living().items() if kind == victim)
-    os.kill(pid, signal.SIGKILL)
+    living = terminal.living()
+    ours = living.pop(terminal.process.pid)
+    (driver,) = (pid for pid, kind in living.items() if kind == ours)
+    known = {"supervisor": terminal.process.pid, "driver": driver} | {kind: pid for pid, kind in living.items()}
+    os.kill(known[victim], signal.SIGKILL)
     status, said = terminal.ended()
-    if victim == "driver":
+    if victim == "supervisor":
         assert status == -signal.SIGKILL
     else:
         assert status == 2, said
-        assert f"its {victim.split()[0]} process" in said
+        assert "driving process" in said or f"its {victim.split()[0]} process" in said
+        assert "SIGKILL" in said or victim != "driver"
         assert "telos resume" in said
         assert "Traceback" not in said
+        assert not terminal.living(), "the supervisor has cleared up"
     finished = terminal.rows()
     assert finished > 0
     assert telos("resume", terminal.out).status == 0

@@ -59,7 +59,7 @@ def test_memory_that_is_not_there(ray: RayRollouts, small: Callable[..., Config]
 
 
 def test_a_clock_that_jumps(small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but the date in the manifest reads the wall clock."""
+    """An episode does not read the wall clock."""
     job = Job(sealed(small(episodes=1)), 0)
     expected = [outcome.played.row for outcome in Serial().run([job], [].append, NEVER)]
     jumps = np.random.default_rng(0)

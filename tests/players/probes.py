@@ -36,6 +36,14 @@ def threads(config: Config, episode: int) -> Generator[Step, None, Played]:
     return replace(done, row=replace(done.row, min_margin=found))
 
 
+def whereabouts(config: Config, episode: int) -> Generator[Step, None, Played]:
+    """The margin of its row is named by the folder that the agent's code comes from."""
+    import agent
+
+    done = yield from trivial.play(config, episode)
+    return replace(done, row=replace(done.row, min_margin={str(agent.__file__): 0.0}))
+
+
 def dies(config: Config, episode: int) -> Generator[Step, None, Played]:
     """Killed the first time it is played, in the middle."""
     return (yield from _once(config, episode, signal.SIGKILL))

@@ -26,6 +26,16 @@ def test_a_worker_keeps_to_its_cpus(cluster: Any, small: Callable[..., Config]) 
         rollouts.close()
 
 
+def test_workers_run_the_code_of_the_driver(cluster: Any, small: Callable[..., Config]) -> None:
+    rollouts = RayRollouts(1, 1, cluster.address)
+    try:
+        (outcome,) = rollouts.run([Job(sealed(small()), 0, "probes:whereabouts")], [].append, NEVER)
+        (folder,) = outcome.played.row.min_margin
+        assert "py_modules_files" in folder, "not what is installed on the worker's machine"
+    finally:
+        rollouts.close()
+
+
 @pytest.mark.parametrize("workers", [0, 99])
 def test_workers_that_cannot_be_are_refused(cluster: Any, workers: int) -> None:
     with pytest.raises(TelosError, match="--workers"):
