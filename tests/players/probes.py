@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -37,11 +39,12 @@ def threads(config: Config, episode: int) -> Generator[Step, None, Played]:
 
 
 def whereabouts(config: Config, episode: int) -> Generator[Step, None, Played]:
-    """The margin of its row is named by the folder that the agent's code comes from."""
-    import agent
-
+    """Its margins: where in this process's path the agent's code lies that came along, and installed packages."""
     done = yield from trivial.play(config, episode)
-    return replace(done, row=replace(done.row, min_margin={str(agent.__file__): 0.0}))
+    came = [at for at, path in enumerate(sys.path) if "py_modules_files" in path and (Path(path) / "agent").is_dir()]
+    installed = [at for at, path in enumerate(sys.path) if path.endswith("site-packages")]
+    found = {"came along": float(came[0]) if came else math.inf, "installed": float(installed[0])}
+    return replace(done, row=replace(done.row, min_margin=found))
 
 
 def dies(config: Config, episode: int) -> Generator[Step, None, Played]:
