@@ -197,9 +197,12 @@ class RayRollouts:
             TelosError: one has other code, or none comes up.
         """
         run = _Run(deque(), lambda event: None, {})
-        self._start(self.workers)
-        while coming := {worker.versions: worker for worker in self._staff if worker.versions is not None}:
+        while True:
             self._insist_on_ray()
+            self._start(self.workers)  # also those that died on the way
+            coming = {worker.versions: worker for worker in self._staff if worker.versions is not None}
+            if not coming:
+                return
             for reference in self._ready(list(coming)):
                 self._heard(coming[reference], run)
             self._look_after(run)
@@ -354,7 +357,8 @@ def _initialised(ray: Any, address: str | None, workers: int | None, threads: in
             allowed = f"1 to {cpus() // threads} on this machine, with {threads} of {cpus()} CPUs each"
             raise TelosError("--workers", workers, allowed)
         try:
-            ray.init(num_cpus=cpus(), include_dashboard=False, **quiet)
+            # "local", or Ray would join whatever else runs on this machine.
+            ray.init("local", num_cpus=cpus(), include_dashboard=False, **quiet)
         except Exception as error:  # Ray has many kinds of its own
             raise _broken(error) from None
         return ray

@@ -72,14 +72,10 @@ def _key(job: Job) -> tuple[str, int, str]:
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """What every benchmark of episodes takes."""
-    made = argparse.ArgumentParser(
-        prog=f"telos bench {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = rows.parser(name, description)
     made.add_argument("--workers", type=int, help="run episodes in so many processes (Ray); in this one by default")
     made.add_argument("--ray", metavar="ADDRESS", help="run them on a Ray cluster that runs: HOST:PORT, or auto")
     made.add_argument("--threads", type=int, help="C threads of each process; all CPUs by default, one on Ray")
-    made.add_argument("--out", type=Path, default=rows.HERE / f"{name}.jsonl", help="where the rows are, and go")
-    made.add_argument("--table", action="store_true", help="print the table of what there is, and measure nothing")
     return made
 
 

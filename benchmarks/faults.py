@@ -12,7 +12,6 @@ each other until there were enough kills; each leaves a row in `runs/bench/fault
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -258,13 +257,9 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="telos bench faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = rows.parser("faults", __doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--episodes", type=int, default=60, help="of each round")
-    parser.add_argument("--out", type=Path, default=rows.HERE / OUT.name)
-    parser.add_argument("--table", action="store_true")
     options = parser.parse_args(argv)
     while not options.table:
         found = rows.read(options.out)

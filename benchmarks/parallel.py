@@ -10,14 +10,12 @@ starts when the workers are up and have played. Rows go to `runs/bench/parallel.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -132,14 +130,10 @@ def _ratio(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="telos bench parallel", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = rows.parser("parallel", __doc__)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS)
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--block", type=int, default=10, help="episodes of a block; they divide 40")
-    parser.add_argument("--out", type=Path, default=rows.HERE / OUT.name)
-    parser.add_argument("--table", action="store_true")
     options = parser.parse_args(argv)
     if options.block < 1 or EPISODES % options.block:
         raise TelosError("--block", options.block, f"a divisor of {EPISODES}")

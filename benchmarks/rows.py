@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,16 @@ from envs.errors import TelosError
 RESULTS = Path(__file__).parent / "results"  # what the documents show; measured again with --out
 HERE = Path("runs") / "bench"  # of whoever measures
 ANCHORS = Path(__file__).parent / "anchors"
+
+
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """What every benchmark takes."""
+    made = argparse.ArgumentParser(
+        prog=f"telos bench {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--out", type=Path, default=HERE / f"{name}.jsonl", help="where the rows are, and go")
+    made.add_argument("--table", action="store_true", help="print the table of what there is, and measure nothing")
+    return made
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """How many workers one driver feeds: its cost per episode, measured, and a simulation of larger clusters from that.
 
     telos bench scaling                 measure here, then simulate and print the tables
-    telos bench scaling --simulate      simulate from the rows that are there
+    telos bench scaling --table         simulate from the rows that are there
 
 Measured with trivial episodes (`benchmarks.trivial`), which cost their worker little, while the driver does for each
 what it does for real ones: hand it out, take ticks and outcome, write steps and row with fsync. First as fast as they
@@ -20,7 +20,6 @@ time in which workers play.
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import pickle
 import secrets
@@ -193,8 +192,17 @@ def costs(found: Sequence[dict[str, Any]]) -> Costs:
     return Costs(service, tick, silent["scan_seconds"] / silent["workers"], max(0.0, latency))
 
 
-def simulated(workers: int, episode: float, cost: Costs) -> dict[str, float]:
-    """Discrete events: episodes per second, the driver's utilisation, and the workers' efficiency.
+@dataclass(frozen=True)
+class Load:
+    """What a simulated cluster comes to."""
+
+    rate: float  # episodes/s
+    utilisation: float  # share of time in which the driver works
+    efficiency: float  # share of time in which workers play
+
+
+def simulated(workers: int, episode: float, cost: Costs) -> Load:
+    """Discrete events, after a start that does not count.
 
     Args:
         workers: W, which begin at random moments of an episode.
@@ -221,21 +229,18 @@ def simulated(workers: int, episode: float, cost: Costs) -> dict[str, float]:
         for length in episode * rng.uniform(0.9, 1.1, count):  # handed out when all of this turn are served
             heapq.heappush(ends, now + cost.latency + length)
     rate = (served - first) / (now - began)
-    return {
-        "episodes_per_second": rate,
-        "utilisation": min(1.0, busy * (1 - ticking) / (now - began) + ticking),
-        "efficiency": min(1.0, rate * episode / workers),
-    }
+    utilisation = min(1.0, busy * (1 - ticking) / (now - began) + ticking)
+    return Load(rate, utilisation, min(1.0, rate * episode / workers))
 
 
 def largest(episode: float, cost: Costs) -> int:
     """The most workers, up to MOST, that one driver feeds at `EFFICIENCY`, by bisection; 0 where one is too many."""
     good, bad = 0, MOST + 1
-    if simulated(MOST, episode, cost)["efficiency"] >= EFFICIENCY:
+    if simulated(MOST, episode, cost).efficiency >= EFFICIENCY:
         return MOST
     while bad - good > max(1, good // 50):
         middle = (good + bad) // 2
-        if simulated(middle, episode, cost)["efficiency"] >= EFFICIENCY:
+        if simulated(middle, episode, cost).efficiency >= EFFICIENCY:
             good = middle
         else:
             bad = middle
@@ -254,7 +259,7 @@ def table(found: list[dict[str, Any]]) -> str:
     for row in played:
         rate, each = row["episodes"] / row["seconds"], row["driver_busy_seconds"] / row["episodes"]
         name, pace = PLAYERS[row["player"]]
-        expected = simulated(row["workers"], row["frames"] * pace, cost)["episodes_per_second"] if pace else None
+        expected = simulated(row["workers"], row["frames"] * pace, cost).rate if pace else None
         lines.append(
             f"| {name} | {row['workers']} | {row['frames']} | {rate:.1f} "
             f"| {row['driver_busy_seconds'] / row['seconds']:.0%} | {1e3 * each:.1f} "
@@ -277,26 +282,20 @@ def table(found: list[dict[str, Any]]) -> str:
     for episode in EPISODE_SECONDS:
         most = largest(episode, cost)
         there = simulated(most, episode, cost)
-        rate = there["episodes_per_second"]
+        rate = there.rate
         lines.append(
-            f"| {episode:g} s | {most:,}{' or more' if most == MOST else ''} | {rate:.1f} | {there['utilisation']:.0%} "
+            f"| {episode:g} s | {most:,}{' or more' if most == MOST else ''} | {rate:.1f} | {there.utilisation:.0%} "
             f"| {rate * whole['outcome_bytes'] / 1e6:.2f} "
             f"| {rate * (whole['row_bytes'] + whole['steps_bytes']) / 1e6:.2f} "
-            f"| {simulated(2 * most, episode, cost)['efficiency']:.0%} |"
+            f"| {simulated(2 * most, episode, cost).efficiency:.0%} |"
         )
     return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="telos bench scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--simulate", action="store_true", help="from the rows that are there, measuring nothing")
-    parser.add_argument(
-        "--out", type=Path, default=rows.HERE / OUT.name, help="where the rows go, in place of those there"
-    )
+    parser = rows.parser("scaling", __doc__)
     options = parser.parse_args(argv)
-    if not options.simulate:
+    if not options.table:
         found = measured()
         options.out.unlink(missing_ok=True)
         for row in found:

@@ -11,13 +11,11 @@ evaluated. They are interleaved and the medians compared, so that the machine's 
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -160,18 +158,12 @@ def measure(task_id: str, number: int, horizon: int, repeats: int, threads: int)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="telos bench throughput", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = rows.parser("throughput", __doc__)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--candidates", type=int, default=64)
     parser.add_argument("--horizon", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--threads", type=int, nargs="*", default=sorted({1, cpus()}))
-    parser.add_argument(
-        "--out", type=Path, default=rows.HERE / OUT.name, help="where the rows go, in place of those there"
-    )
-    parser.add_argument("--table", action="store_true")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     if not options.table:

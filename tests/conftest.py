@@ -22,28 +22,15 @@ from agent.cli import main
 from agent.config import Config
 
 settings.register_profile("telos", deadline=None)  # a busy machine is no fault of the code
+RAIL = {"kind": "joint_position", "name": "short_rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "unit": "m"}
 FAST = {
-    "task": "dm_control/cartpole-swingup-v0",
     "episodes": 4,
     "frames": 25,
     "video": False,
-    "planner": {
-        "kind": "icem",
-        "horizon": 10,
-        "budget": {"evaluations": 16},
-        "params": {"iterations": 2, "knots": 5, "elites": 4},
-    },
-    "guardrails": [
-        {
-            "kind": "joint_position",
-            "name": "short_rail",
-            "joint": "slider",
-            "lower": -1.0,
-            "upper": 1.0,
-            "unit": "m",
-            "scale": 0.1,
-        }
-    ],
+    "planner.horizon": 10,
+    "planner.budget.evaluations": 16,
+    "planner.params": {"iterations": 2, "knots": 5, "elites": 4},
+    "guardrails": [{**RAIL, "scale": 0.1}],
 }
 
 
@@ -101,9 +88,7 @@ def small() -> Callable[..., Config]:
     from agent.load import load
 
     def made(**overrides: Any) -> Config:
-        flat = {f"planner.{name}": value for name, value in FAST["planner"].items()}
-        rest = {name: value for name, value in FAST.items() if name not in ("task", "planner")}
-        return load(task=FAST["task"], overrides={**rest, **flat, **overrides})
+        return load(task="dm_control/cartpole-swingup-v0", overrides={**FAST, **overrides})
 
     return made
 

@@ -133,15 +133,15 @@ def test_a_comparison_finds_what_was_lost_doubled_or_changed(small: Callable[...
 
 def test_a_simulated_driver_obeys_its_bounds() -> None:
     cost = scaling.Costs(service=0.01, tick=0.0, scan=0.0, latency=0.0)
-    alone = scaling.simulated(1, 2.0, cost)["episodes_per_second"]
+    alone = scaling.simulated(1, 2.0, cost).rate
     assert alone == pytest.approx(1 / (2.0 + 0.01), rel=0.03)
     few, many = scaling.simulated(20, 2.0, cost), scaling.simulated(2_000, 2.0, cost)
-    assert few["episodes_per_second"] == pytest.approx(20 * alone, rel=0.05)
-    assert many["episodes_per_second"] == pytest.approx(1 / 0.01, rel=0.02), "it saturates"
-    assert many["utilisation"] == pytest.approx(1, abs=0.01)
+    assert few.rate == pytest.approx(20 * alone, rel=0.05)
+    assert many.rate == pytest.approx(1 / 0.01, rel=0.02), "it saturates"
+    assert many.utilisation == pytest.approx(1, abs=0.01)
     most = scaling.largest(2.0, cost)
-    assert scaling.simulated(most, 2.0, cost)["efficiency"] >= scaling.EFFICIENCY
-    assert scaling.simulated(2 * most, 2.0, cost)["efficiency"] < scaling.EFFICIENCY
+    assert scaling.simulated(most, 2.0, cost).efficiency >= scaling.EFFICIENCY
+    assert scaling.simulated(2 * most, 2.0, cost).efficiency < scaling.EFFICIENCY
     slow = scaling.Costs(service=0.01, tick=0.0, scan=1e-3, latency=0.0)
     assert scaling.largest(2.0, slow) < most
     assert scaling.largest(2.0, scaling.Costs(0.01, 0.0, 0.0, 1.0)) == 0, "one is too many"

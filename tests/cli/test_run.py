@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -200,17 +201,23 @@ def straight(telos, config_file: Path) -> Path:
     return path
 
 
+def begun(config_file: Path, out: Path, enough: Callable[[], bool]) -> subprocess.Popen[str]:
+    """`telos run` in a process of its own that has come so far, or has ended."""
+    command = [sys.executable, "-m", "agent.cli", "run", str(config_file), *LONGER, "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not enough() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return process
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_real_signal_at_a_random_moment(
     telos, config_file: Path, straight: Path, tmp_path: Path, fast, number: int
 ) -> None:
     """A process of its own, stopped somewhere in its episodes, however long they take here."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "agent.cli", "run", str(config_file), *LONGER, "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not out.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    process = begun(config_file, out, out.exists)
     time.sleep(random.uniform(0, 1.5))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -257,10 +264,11 @@ def test_two_processes_do_not_write_one_directory(telos, copy: Path) -> None:
 
 @pytest.mark.xdist_group("ray")
 def test_with_ray_the_rows_are_the_same(finished: Path, config_file: Path, tmp_path: Path) -> None:
-    """As a user would: a cluster of its own, which is gone afterwards."""
+    """As a user would: a cluster of its own, whatever else Ray finds on the machine."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "agent.cli", "run", str(config_file), "--workers", "2", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    elsewhere = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}
+    done = subprocess.run(command, env=elsewhere, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(rows(out), key=lambda row: row["episode"]) == rows(finished)
     assert same_steps(out, finished, 3)
@@ -274,11 +282,7 @@ def test_ctrl_c_once_finishes_the_episode_twice_stops_now(
     telos, config_file: Path, straight: Path, tmp_path: Path, fast, presses: int
 ) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "agent.cli", "run", str(config_file), *LONGER, "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(out.glob("steps/*.npz")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
+    process = begun(config_file, out, lambda: bool(list(out.glob("steps/*.npz"))))
     before = len((out / "episodes.jsonl").read_text().splitlines())
     for _ in range(presses):
         process.send_signal(signal.SIGINT)

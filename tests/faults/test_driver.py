@@ -99,6 +99,26 @@ def test_sigkill(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any
     assert undisturbed.equals(terminal.out)
 
 
+@pytest.mark.parametrize("knows", [True, False])
+def test_who_has_not_the_token_does_not_get_in(
+    terminal: Terminal, undisturbed: Any, tmp_path: Path, knows: bool
+) -> None:
+    """Ray listens on every interface of the machine; it lets a stranger knock for minutes, in vain."""
+    (node,) = (pid for pid, kind in terminal.living().items() if kind == "node (raylet)")
+    words = Path(f"/proc/{node}/cmdline").read_bytes().decode().split("\0")
+    address = next(word.partition("=")[2] for word in words if word.startswith("--gcs-address="))
+    its = dict(pair.split("=", 1) for pair in Path(f"/proc/{node}/environ").read_bytes().decode().split("\0") if pair)
+    stranger = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    token = {name: its[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")} if knows else {}
+    command = [sys.executable, "-c", "import ray, sys; ray.init(sys.argv[1]); print('in')", address]
+    try:
+        done = subprocess.run(command, env=stranger | token, capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        assert not knows
+    else:
+        assert (done.stdout.strip() == "in") == knows, done.stderr
+
+
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any, presses: int) -> None:
     """It reaches all processes of the group, Ray's too."""

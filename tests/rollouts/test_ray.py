@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent import provenance
 from agent.config import Config
 from agent.parcel import sealed
 from agent.ray_rollouts import RayRollouts
@@ -33,6 +34,19 @@ def test_the_code_of_the_driver_travels_along(cluster: Any, small: Callable[...,
         (outcome,) = rollouts.run([Job(sealed(small()), 0, "probes:whereabouts")], [].append, NEVER)
         place = outcome.played.row.min_margin
         assert place["came along"] < place["installed"]
+    finally:
+        rollouts.close()
+
+
+def test_workers_with_other_versions_are_refused(
+    cluster: Any, small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = RayRollouts(1, 1, cluster.address)
+    ours = provenance.versions()
+    monkeypatch.setattr(provenance, "versions", lambda: {**ours, "mujoco": "3.1.4"})
+    try:
+        with pytest.raises(TelosError, match=r"worker 0: given mujoco .* allowed: mujoco 3\.1\.4, as here"):
+            list(rollouts.run([Job(sealed(small()), 0)], [].append, NEVER))
     finally:
         rollouts.close()
 
