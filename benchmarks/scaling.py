@@ -1,7 +1,7 @@
 """How many workers one driver feeds: its cost per episode, measured, and a simulation of larger clusters from that.
 
     telos bench scaling                 measure here, then simulate and print the tables
-    telos bench scaling --table         simulate from the rows that are there
+    telos bench scaling --simulate      simulate from the rows that are there
 
 Measured with trivial episodes (`benchmarks.trivial`), which cost their worker little, while the driver does for each
 what it does for real ones: hand it out, take ticks and outcome, write steps and row with fsync. First as fast as they
@@ -294,6 +294,7 @@ def table(found: list[dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = rows.parser("scaling", __doc__)
+    parser.add_argument("--simulate", dest="table", action="store_true", help="the same: simulate, measure nothing")
     options = parser.parse_args(argv)
     if not options.table:
         found = measured()
