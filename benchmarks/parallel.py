@@ -3,9 +3,10 @@
     telos bench parallel                     measure what is missing, then print the table
     telos bench parallel --table
 
-A block is so many episodes of the task's default preset, cut after `--frames` control steps; what an episode costs
-besides planning (making agent and world, handing over its rows) thus weighs more than in a whole one. Its clock
-starts when the workers are up and have played. Rows go to `runs/bench/parallel.jsonl`.
+A block is so many episodes of the task's default preset, made shorter in one of two ways: cut after `--frames` control
+steps, or whole but with only `--evaluations` candidates per decision. Either way what an episode costs besides planning
+weighs more than in a whole one of the preset. A block's clock starts when the workers are up and have played. Rows go
+to `runs/bench/parallel.jsonl`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 
+from agent.config import Config
 from agent.interrupts import interrupts
 from agent.load import load
 from agent.parcel import sealed
@@ -40,30 +42,26 @@ ARRANGEMENTS = {  # name -> workers, threads of each process
 EPISODES = 40  # of each task and arrangement
 
 
-def measure(name: str, arrangement: str, block: int, size: int, frames: int) -> dict[str, Any]:
-    """One block as a row."""
-    workers, threads = ARRANGEMENTS[arrangement]
-    config = load(
+def shortened(name: str, frames: int, evaluations: int | None) -> Config:
+    """The task's default preset, cut after `frames`; with its own budget where `evaluations` is None."""
+    budget = {} if evaluations is None else {"planner.budget.evaluations": evaluations}
+    return load(
         task=f"dm_control/{name}-v0",
-        overrides={"episodes": EPISODES, "frames": frames, "threads": threads, "video": False},
+        overrides={"episodes": EPISODES, "frames": frames, "video": False, **budget},
     )
-    parcel = sealed(config)
+
+
+def measure(config: Config, arrangement: str, block: int, size: int) -> tuple[float, str]:
+    """Seconds of one block of episodes, and a digest of their rows."""
+    workers, threads = ARRANGEMENTS[arrangement]
+    parcel = sealed(config.model_copy(update={"threads": threads}))
     with rollouts_for(workers, None, threads) as rollouts, interrupts() as stop:
         if isinstance(rollouts, RayRollouts):
             rollouts.muster()
         _play(rollouts, [Job(parcel, EPISODES + index) for index in range(workers or 1)], stop)
         began = time.perf_counter()
         found = _play(rollouts, [Job(parcel, block * size + index) for index in range(size)], stop)
-        seconds = time.perf_counter() - began
-    return {
-        "task": config.task,
-        "arrangement": arrangement,
-        "block": block,
-        "episodes": size,
-        "frames": frames,
-        "seconds": round(seconds, 4),
-        "rows_sha256": _digest(found),
-    }
+        return time.perf_counter() - began, _digest(found)
 
 
 def _play(rollouts: Rollouts, jobs: Sequence[Job], stop: Callable[[], bool]) -> list[Outcome]:
@@ -91,21 +89,21 @@ def _digest(outcomes: Sequence[Outcome]) -> str:
 def table(found: list[dict[str, Any]]) -> str:
     """The rows as a Markdown table; ratios are of whole sums, their range is over blocks."""
     lines = [
-        "| task | episodes × frames | "
+        "| task | episodes × frames | candidates per decision | "
         + " | ".join(f"{name}, s" for name in ARRANGEMENTS)
         + " | 2 workers, speed-up over 1 thread [blocks] | over 2 threads [blocks] | 1 worker, overhead [blocks] "
         "| rows the same |",
-        "|---|---|" + "---|" * (len(ARRANGEMENTS) + 4),
+        "|---|---|---|" + "---|" * (len(ARRANGEMENTS) + 4),
     ]
-    for name in TASKS:
-        mine = [row for row in found if row["task"] == f"dm_control/{name}-v0"]
-        mine = [row for row in mine if (row["episodes"], row["frames"]) == (mine[-1]["episodes"], mine[-1]["frames"])]
+    settings = {(row["task"], row["episodes"], row["frames"], row["evaluations"]): None for row in found}
+    for task, size, frames, evaluations in settings:
+        key = (task, size, frames, evaluations)
+        mine = [row for row in found if (row["task"], row["episodes"], row["frames"], row["evaluations"]) == key]
         times = {a: {row["block"]: row["seconds"] for row in mine if row["arrangement"] == a} for a in ARRANGEMENTS}
         blocks = sorted(set.intersection(*(set(by.keys()) for by in times.values())))
         if not blocks:
             continue
         sums = {a: sum(times[a][block] for block in blocks) for a in ARRANGEMENTS}
-        first = next(row for row in mine if row["block"] in blocks)
         digests = {block: {row["rows_sha256"] for row in mine if row["block"] == block} for block in blocks}
         ratios = [
             _ratio(times, blocks, "serial, 1 thread", "2 workers", "{:.2f}"),
@@ -113,7 +111,8 @@ def table(found: list[dict[str, Any]]) -> str:
             _ratio(times, blocks, "1 worker", "serial, 1 thread", "{:+.1%}", less=1.0),
         ]
         lines.append(
-            f"| {name} | {len(blocks) * first['episodes']} × {first['frames']} | "
+            f"| {task.removeprefix('dm_control/').removesuffix('-v0')} | {len(blocks) * size} × {frames} "
+            f"| {evaluations} | "
             + " | ".join(f"{sums[a]:.1f}" for a in ARRANGEMENTS)
             + f" | {' | '.join(ratios)} | {'yes' if all(len(d) == 1 for d in digests.values()) else 'NO'} |"
         )
@@ -133,22 +132,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = rows.parser("parallel", __doc__)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS)
     parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--evaluations", type=int, help="candidates per decision; the preset's own by default")
     parser.add_argument("--block", type=int, default=10, help="episodes of a block; they divide 40")
     options = parser.parse_args(argv)
     if options.block < 1 or EPISODES % options.block:
         raise TelosError("--block", options.block, f"a divisor of {EPISODES}")
     torch.set_num_threads(1)
-    keys = ("task", "arrangement", "block", "episodes", "frames")
-    if not options.table:
-        for block in range(EPISODES // options.block):
-            for name in options.tasks:
-                for arrangement in ARRANGEMENTS:
-                    key = (f"dm_control/{name}-v0", arrangement, block, options.block, options.frames)
-                    if key in rows.done(rows.read(options.out), keys):
-                        continue
-                    row = measure(name, arrangement, block, options.block, options.frames)
-                    rows.append(options.out, row)
-                    print(f"{name}, {arrangement}, block {block}: {row['seconds']:.1f} s", file=sys.stderr, flush=True)
+    labels = ("task", "arrangement", "block", "episodes", "frames", "evaluations")
+    for block in range(0 if options.table else EPISODES // options.block):
+        for name in options.tasks:
+            config = shortened(name, options.frames, options.evaluations)
+            evaluations = config.planner.budget.evaluations
+            for arrangement in ARRANGEMENTS:
+                values = (config.task, arrangement, block, options.block, options.frames, evaluations)
+                if values in rows.done(rows.read(options.out), labels):
+                    continue
+                seconds, digest = measure(config, arrangement, block, options.block)
+                rows.append(
+                    options.out,
+                    {**dict(zip(labels, values, strict=True)), "seconds": round(seconds, 4), "rows_sha256": digest},
+                )
+                print(f"{name}, {arrangement}, block {block}: {seconds:.1f} s", file=sys.stderr, flush=True)
     print(table(rows.read(options.out)))
     return 0
 
