@@ -156,6 +156,7 @@ def test_speed_ups_are_ratios_of_the_same_blocks() -> None:
             "block": block,
             "episodes": 10,
             "frames": 60,
+            "evaluations": 9,
             "seconds": value * (1 + block),
             "rows_sha256": "same",
         }
@@ -164,8 +165,10 @@ def test_speed_ups_are_ratios_of_the_same_blocks() -> None:
     ]
     found.append({**found[0], "block": 2})  # a block that not all have played does not count
     (line,) = [line for line in parallel.table(found).splitlines() if line.startswith("| walker")]
-    assert "| 20 × 60 | 60.0 | 36.0 | 63.0 | 30.0 |" in line
+    assert "| 20 × 60 | 9 | 60.0 | 36.0 | 63.0 | 30.0 |" in line
     assert "| 2.00 [2.00, 2.00] | 1.20 [1.20, 1.20] | +5.0% [+5.0%, +5.0%] | yes |" in line
+    whole = [{**row, "frames": 1000} for row in found]
+    assert parallel.table([*found, *whole]).count("| walker") == 2, "each setting has its own line"
     found[1]["rows_sha256"] = "other"
     assert "| NO |" in parallel.table(found)
 
