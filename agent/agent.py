@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from agent.actor import Actor
+from agent.branching import problem_over
 from agent.configurator import Configurator
 from agent.costs import Objective
 from agent.gate import Executed, Gate, Verdict
@@ -104,7 +105,7 @@ class Agent:
         settings = self.configurator.settings
         if (settings.planner, settings.planner_params) != (self.actor.planner_name, self.actor.planner_params):
             self.actor.switch(settings.planner, settings.planner_params)
-        problem = ImaginedProblem(
+        problem = problem_over(self.model)(
             self.model,
             self.objective.reweighted(settings.weights),
             self.guardrails,

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.actor import Actor, Policy
 from agent.agent import Agent
+from agent.branching import problem_over
 from agent.config import Config, CostConfig, RuleConfig
 from agent.configurator import Configurator, Rule, Settings
 from agent.costs import ActionRate, Cost, Critic, Doubt, Effort, Objective, TaskCost
@@ -128,11 +129,11 @@ def agent(
         Budget(config.planner.budget.evaluations, config.planner.budget.seconds),
         tuple(weight for weight, _ in costs.terms),
     )
-    _check_planner(settings.planner, settings.planner_params, "planner.kind", "planner.params")
+    _check_planner(settings.planner, settings.planner_params, "planner.kind", "planner.params", model)
     for index, rule in enumerate(config.configurator.rules):
         if rule.planner is not None:
             where = f"configurator.rules[{index}]"
-            _check_planner(rule.planner, rule.planner_params, f"{where}.planner", f"{where}.planner_params")
+            _check_planner(rule.planner, rule.planner_params, f"{where}.planner", f"{where}.planner_params", model)
     actor = Actor(settings.planner, settings.planner_params, policy)
     return Agent(
         _perception(config, task, interface),
@@ -155,14 +156,18 @@ def _model(config: Config, task: Task, interface: Interface, requests: tuple[Req
     return models.make(chosen.kind, task, interface, requests, config.threads, params)
 
 
-def _check_planner(name: str, params: Mapping[str, Any], kind_at: str, params_at: str) -> None:
-    """Raises TelosError for an unknown planner, or parameters that are not its own."""
+def _check_planner(name: str, params: Mapping[str, Any], kind_at: str, params_at: str, model: WorldModel) -> None:
+    """Raises TelosError for an unknown planner, parameters that are not its own, or one this model cannot serve."""
     if name not in planners.table():
         raise TelosError.unknown(kind_at, name, planners.table())
     try:
         planners.make(name, **params)
     except ValueError as error:
         raise TelosError(params_at, str(error), "see planners/ for each planner's parameters") from None
+    needs, offered = planners.load(name).needs, problem_over(model)
+    if not issubclass(offered, needs):
+        able = [other for other in planners.table() if issubclass(offered, planners.load(other).needs)]
+        raise TelosError(kind_at, f"{name!r}, which needs a {needs.__name__} problem", f"with this world model, {able}")
 
 
 def _perception(config: Config, task: Task, interface: Interface) -> Perception:

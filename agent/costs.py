@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +15,10 @@ from envs.trajectory import Trajectory, zeros
 
 
 class Cost(Protocol):
-    """One term of the objective. It never asks which model made the trajectory."""
+    """One term of the objective. It never asks which model made the trajectory.
+
+    One whose steps depend on the steps before them says `looks_back = True`: futures built step by step cannot have it.
+    """
 
     @property
     def requests(self) -> tuple[Request, ...]: ...
@@ -56,6 +59,12 @@ class TaskCost:
             reward[:, 1:][ended[:, :-1]] = 0.0
         return -reward
 
+    def ends(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        """Whether the episode ends somewhere in each future, (N,) bool."""
+        if self.task.termination is None:
+            return torch.zeros(len(trajectory.actions), dtype=torch.bool)
+        return self.task.termination(trajectory, params).any(1)
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -72,6 +81,7 @@ class ActionRate:
     """Intrinsic cost: mean squared change between consecutive actions."""
 
     requests: tuple[Request, ...] = ()
+    looks_back: ClassVar[bool] = True
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         change = torch.zeros_like(trajectory.actions[..., 0])
@@ -117,6 +127,19 @@ class Objective:
         if self.critic is None:
             return zeros(trajectory.actions.shape[0])
         return self.critic.terminal_cost(trajectory, params)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether some step's cost depends on the steps before it."""
+        return any(weight != 0 and getattr(term, "looks_back", False) for weight, term in self.terms)
+
+    def ends(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        """Whether the episode ends somewhere in each future, (N,) bool."""
+        ended = torch.zeros(len(trajectory.actions), dtype=torch.bool)
+        for _, term in self.terms:
+            if isinstance(term, TaskCost):
+                ended |= term.ends(trajectory, params)
+        return ended
 
     def reweighted(self, weights: Sequence[float]) -> Objective:
         """The same terms under other weights."""

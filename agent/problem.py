@@ -59,9 +59,12 @@ class ImaginedProblem:
 
     def evaluate(self, actions: Tensor) -> Evaluation:
         """Costs, and the worst margin of every guardrail over the whole trajectory."""
-        trajectory = self.model.imagine(self.start, actions, states=self.objective.critic is not None)
+        return self.judge(self.model.imagine(self.start, actions, states=self.objective.critic is not None))
+
+    def judge(self, trajectory: Trajectory) -> Evaluation:
+        """What objective and guardrails say about imagined futures."""
         rules = self.guardrails
-        margin = rules.margins(trajectory.signals) if len(rules) else zeros(actions.shape[0], 0)
+        margin = rules.margins(trajectory.signals) if len(rules) else zeros(len(trajectory.actions), 0)
         return Evaluation(
             self.objective.step_cost(trajectory, self.start.params),
             self.objective.terminal_cost(trajectory, self.start.params),

@@ -56,4 +56,4 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 def done(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> set[tuple[Any, ...]]:
     """What has been measured already, by these keys."""
-    return {tuple(row[key] for key in keys) for row in rows}
+    return {tuple(row.get(key) for key in keys) for row in rows}

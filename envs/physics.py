@@ -143,6 +143,8 @@ class BatchPhysics:
         self._again = "post_constraint" in sources
         self._states = bool(sources & {"state", "post_constraint"})
         self._aligned = any(r.source == "sensor" for r in self.readings)
+        # Read as the environment does, one physics step late: no state says what they were at its own time.
+        self.lagging = tuple(r.request.name for r in self.readings if r.source in ("raw", "post_constraint"))
         self._pools: dict[tuple[int, int], _Pool] = {}
 
     def set_params(self, params: TaskParams) -> None:

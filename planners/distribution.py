@@ -58,3 +58,29 @@ def pool(distribution: Distribution, knots: np.ndarray, scores: Scores) -> tuple
         return knots, scores
     together = Scores(np.concatenate([old.violation, scores.violation]), np.concatenate([old.cost, scores.cost]))
     return np.concatenate([distribution.elites, knots]), together
+
+
+def softmin(scores: Scores, temperature: float) -> np.ndarray | None:
+    """(N,), sum 1: exp(-(cost - least) / lambda) of the feasible candidates, 0 for all others.
+
+    Where nothing is feasible, the scaled violation replaces the cost: the mean moves towards safety.
+    lambda is `temperature` times the spread (median - least) of what is weighted: invariant to the scale and
+    offset of costs, and unmoved by a few outliers. None where nothing is sound.
+    """
+    counts, value = scores.feasible, scores.cost
+    if not counts.any():
+        counts, value = np.isfinite(scores.violation), scores.violation
+        if not counts.any():
+            return None
+    value = value[counts]
+    excess = value - value.min()
+    scale = temperature * np.partition(excess, len(excess) // 2)[len(excess) // 2]
+    out = np.zeros(len(scores))
+    # No spread: at least half of the candidates are equally good, and share the weight.
+    out[counts] = np.exp(-excess / scale) if scale > 0 else excess == 0
+    return out / out.sum()
+
+
+def weighted_mean(weight: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sum over candidates of weight (N,) times values (N,P,A): (P,A)."""
+    return np.tensordot(weight, values, 1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution
+from planners.distribution import Distribution, softmin, weighted_mean
 from planners.noise import coloured
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
@@ -51,28 +51,5 @@ class Mppi(SamplingPlanner[MppiParams]):
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """The weighted mean of the candidates (algorithm 2, lines 14 to 18)."""
-        weight = weights(scores, self.params.temperature)
-        if weight is None:
-            return distribution
-        return replace(distribution, mean=np.tensordot(weight, knots, 1))
-
-
-def weights(scores: Scores, temperature: float) -> np.ndarray | None:
-    """(N,), sum 1: exp(-(cost - least) / lambda) of the feasible candidates, 0 for all others.
-
-    Where nothing is feasible, the scaled violation replaces the cost: the mean moves towards safety.
-    lambda is `temperature` times the spread (median - least) of what is weighted: invariant to the scale and
-    offset of costs, and unmoved by a few outliers. None where nothing is sound.
-    """
-    counts, value = scores.feasible, scores.cost
-    if not counts.any():
-        counts, value = np.isfinite(scores.violation), scores.violation
-        if not counts.any():
-            return None
-    value = value[counts]
-    excess = value - value.min()
-    scale = temperature * np.partition(excess, len(excess) // 2)[len(excess) // 2]
-    out = np.zeros(len(scores))
-    # No spread: at least half of the candidates are equally good, and share the weight.
-    out[counts] = np.exp(-excess / scale) if scale > 0 else excess == 0
-    return out / out.sum()
+        weight = softmin(scores, self.params.temperature)
+        return distribution if weight is None else replace(distribution, mean=weighted_mean(weight, knots))

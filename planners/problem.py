@@ -178,7 +178,7 @@ class Population:
 class SearchStatistics:
     """What one `plan` cost."""
 
-    evaluations: int  # candidates evaluated
+    evaluations: int  # candidates evaluated; what else was simulated counts in candidates' worth of steps
     iterations: int
     seconds: float  # wall clock of the whole plan
     source: str  # what was published: "sample", "mean", or a proposal's name

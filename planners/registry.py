@@ -36,6 +36,8 @@ BUILT_IN: Mapping[str, Entry] = {
     "cem": Entry("planners.cem:Cem", "Gaussian fitted to the elites, publishes its mean (PlaNet)"),
     "icem": Entry("planners.icem:Icem", "CEM with coloured noise and kept elites; the default"),
     "mppi": Entry("planners.mppi:Mppi", "exponentially weighted mean of all candidates"),
+    "elite_mppi": Entry("planners.elite_mppi:EliteMppi", "MPPI's mean and spread over the elites (TD-MPC2)"),
+    "dial_mpc": Entry("planners.dial_mpc:DialMpc", "MPPI under noise annealed over iterations and along the horizon"),
 }
 
 

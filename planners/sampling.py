@@ -9,12 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from itertools import cycle
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
 from planners.distribution import Distribution, split
 from planners.knots import INTERPOLATIONS, Interpolation, Spline, bounded, shift, spline
+from planners.params import Params
 from planners.problem import Budget, Plan, Problem
 from planners.search import Search, references
 from planners.select import Scores
@@ -24,7 +25,7 @@ ParamsT = TypeVar("ParamsT", bound="SamplingParams")
 
 
 @dataclass(frozen=True)
-class SamplingParams:
+class SamplingParams(Params):
     """Parameters of every sampling planner."""
 
     samples: int = 64  # per iteration under a budget in seconds; a budget in evaluations is split over iterations
@@ -37,12 +38,6 @@ class SamplingParams:
         self.require("iterations", 1 <= self.iterations <= 10_000, "1 to 10,000")
         self.require("knots", self.knots is None or self.knots >= 1, ">= 1, or None")
         self.require("interpolation", self.interpolation in INTERPOLATIONS, str(INTERPOLATIONS))
-
-    def require(self, name: str, holds: bool, allowed: str) -> None:
-        """Raise ValueError naming field, given and allowed, unless it holds (NaN never holds)."""
-        if not holds:
-            given = getattr(self, name)
-            raise ValueError(f"{type(self).__name__}.{name}: {given!r} given, allowed: {allowed}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +54,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
     """The loop. A subclass gives `Params`, the three methods, and says what becomes of its mean."""
 
     Params: ClassVar[type[SamplingParams]]
+    needs: ClassVar[type[Any]] = object  # any problem will do
     # What becomes of the distribution's mean, which is an average and so not safe because its parts are.
     # ignored: never a candidate; sampled: a candidate in a round's last iteration; published: evaluated at
     # the end, and preferred where it is feasible and no worse than any reference.
@@ -95,7 +91,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
 
         The published plan is never worse, by the order of `planners.select`, than any reference evaluated.
         """
-        search = Search(problem)
+        search = Search(problem, budget)
         rng = np.random.default_rng([state.seed, state.counter])
         horizon, size = problem.horizon, problem.action_size
         curve = spline(self.params.interpolation, min(self.params.knots or horizon, horizon), horizon)
@@ -126,11 +122,11 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
                 floor = min(scores.key(row) for row in range(len(names)))
             distribution = self.update(distribution, knots, scores)
             search.iterations = index + 1
-            if budget.seconds is not None and search.seconds >= budget.seconds:
+            if search.late:
                 break
         assert search.best is not None
         chosen = search.best
-        if self.mean_is == "published" and sizes and _room(search, budget):
+        if self.mean_is == "published" and sizes and search.left >= 1:
             search.iterations -= 1  # the mean belongs to the iteration that made it
             values = search.evaluate(curve.expand(distribution.mean[None].copy()), ["mean"])
             search.iterations += 1
@@ -159,11 +155,6 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         if self.mean_is == "published" and room > 1:
             room -= 1
         return self.split(room) if room > 0 else []
-
-
-def _room(search: Search, budget: Budget) -> bool:
-    """Whether one more candidate may be evaluated."""
-    return budget.evaluations is None or search.evaluations < budget.evaluations
 
 
 def _warm(state: SamplingState, curve: Spline, size: int) -> tuple[np.ndarray | None, Distribution]:

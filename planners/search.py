@@ -5,6 +5,7 @@ N candidates, R references, H control steps, A action size, G guardrails.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from planners.knots import bounded
-from planners.problem import Batch, Plan, Population, Problem, SearchStatistics
+from planners.problem import Batch, Budget, Evaluation, Plan, Population, Problem, SearchStatistics
 from planners.select import Scores, first, scores
 
 T = TypeVar("T")
@@ -44,10 +45,11 @@ class Candidate:
 class Search(Generic[T]):
     """Evaluates through the problem and remembers; the best candidate is kept by `planners.select` alone."""
 
-    def __init__(self, problem: Problem[T]) -> None:
+    def __init__(self, problem: Problem[T], budget: Budget) -> None:
         self.problem = problem
+        self.budget = budget
         self.began = perf_counter()
-        self.evaluations = 0
+        self._candidates = self._steps = 0
         self.iterations = 0
         self.best: Candidate | None = None
         self._batches: list[Batch] = []
@@ -57,20 +59,47 @@ class Search(Generic[T]):
         """Wall clock since the plan began."""
         return perf_counter() - self.began
 
+    @property
+    def late(self) -> bool:
+        """Whether the budget's seconds are over."""
+        return self.budget.seconds is not None and self.seconds >= self.budget.seconds
+
+    @property
+    def left(self) -> float:
+        """Evaluations that the budget still allows; without end where it is one in seconds."""
+        return math.inf if self.budget.evaluations is None else self.budget.evaluations - self.evaluations
+
+    def room(self, evaluations: float = 1) -> bool:
+        """Whether so many evaluations more are within the budget."""
+        return self.left >= evaluations and not self.late
+
+    def spend(self, steps: int) -> None:
+        """Count control steps simulated otherwise than by `evaluate`; H of them are one evaluation."""
+        self._steps += steps
+
+    @property
+    def evaluations(self) -> int:
+        """Candidates evaluated, and whatever else was simulated, in candidates' worth of steps."""
+        return self._candidates + -(-self._steps // self.problem.horizon)
+
     def evaluate(self, actions: np.ndarray, names: Sequence[str] = ()) -> Scores:
         """Judge (N,H,A) in [-1,1], float64 contiguous; the first `names` rows are known by name.
 
         Ties keep the earlier candidate. Raises ValueError when the problem answers for another number.
         """
         candidates = torch.from_numpy(actions)
-        batch = Batch(self.iterations, candidates, self.problem.evaluate(candidates))
-        values = scores(batch.evaluation)
+        return self.record(candidates, self.problem.evaluate(candidates), names)
+
+    def record(self, actions: Tensor, evaluation: Evaluation, names: Sequence[str] = ()) -> Scores:
+        """Remember candidates (N,H,A) that the problem has judged by another of its methods; see `evaluate`."""
+        batch = Batch(self.iterations, actions, evaluation)
+        values = scores(evaluation)
         if len(values) != len(actions):
             raise ValueError(f"Problem.evaluate: {len(actions)} candidates given, {len(values)} answered")
         index = first(values)
         if self.best is None or values.key(index) < self.best.key:
             self.best = Candidate(batch, index, values.key(index), names[index] if index < len(names) else "sample")
-        self.evaluations += len(actions)
+        self._candidates += len(actions)
         self._batches.append(batch)
         return values
 

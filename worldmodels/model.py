@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 from torch import Tensor
 
 from envs.task import Snapshot
@@ -57,4 +58,62 @@ class WorldModel(Protocol):
             states: whether the trajectory carries the model's states; costs and guardrails read
                 signals only, so a search saves the copy.
         """
+        ...
+
+
+@runtime_checkable
+class Branching(Protocol):
+    """A world model that goes on from any of its own states, S numbers each."""
+
+    def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
+        """The futures of candidates (N,K,A), each from its own state (N,S), with states; `start` gives the task's
+        parameters. A future taken up where another ended is its exact continuation."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """The coordinates of a model whose state is positions and velocities, D of them, positions first."""
+
+    names: tuple[str, ...]  # (D,)
+    low: np.ndarray  # (D,), rad or m, and per s; -inf where there is no bound
+    high: np.ndarray  # (D,)
+    periodic: np.ndarray  # (D,) bool, angles without limits
+
+
+@runtime_checkable
+class Physical(Branching, Protocol):
+    """A branching model whose states are positions and velocities, so that they can be compared and placed."""
+
+    def tangent_size(self) -> int:
+        """D: positions, velocities and actuator states, as differences."""
+        ...
+
+    def displace(self, states: Tensor, by: Tensor) -> Tensor:
+        """States (N,S) moved by tangent vectors (N,D)."""
+        ...
+
+    def difference(self, origin: Tensor, states: Tensor) -> Tensor:
+        """The tangent vectors (N,D) that lead from `origin` (N,S) to `states` (N,S)."""
+        ...
+
+    def chart(self) -> Chart:
+        """Raises TelosError for a model with rotations in space, whose positions are no plain coordinates."""
+        ...
+
+    def coordinates(self, states: Tensor) -> Tensor:
+        """(N,S) -> (N,D) as the chart says; periodic ones within their bounds."""
+        ...
+
+    def place(self, start: Snapshot, coordinates: Tensor) -> Tensor:
+        """(N,D) -> (N,S): states like the start's in everything else, with actuators and warm starts at zero."""
+        ...
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A world model that gradients flow through."""
+
+    def differentiate(self, start: Snapshot, actions: Tensor) -> Trajectory:
+        """`imagine`, with states, of actions (N,H,A) that require gradients; states and signals carry them."""
         ...

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 from torch import Tensor
 
+from envs.errors import TelosError
 from envs.physics import BatchPhysics, PhysicsOptions
 from envs.requests import Request
 from envs.task import Interface, Snapshot, Task
@@ -50,7 +52,20 @@ class Simulator:
 
     def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
         """Simulate N candidates (N,H,A) from `start`; see `WorldModel.imagine`."""
+        return self._rollout(start, start.state, actions, states)
+
+    def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
+        """Simulate N candidates (N,K,A), each from its own state (N,S); see `worldmodels.model.Branching`.
+
+        Raises:
+            TelosError: signals that lag behind the state.
+        """
+        if self.physics.lagging:
+            given = f"{self.task.id}, whose {self.physics.lagging[0]} lags one physics step behind its state"
+            raise TelosError("planner", given, "a planner that judges whole futures: no state says where to go on from")
+        return self._rollout(start, states.numpy(), actions, True)
+
+    def _rollout(self, start: Snapshot, states: np.ndarray, actions: Tensor, record: bool) -> Trajectory:
         self.physics.set_params(start.params)
-        controls = self.interface.native(actions.numpy())
-        recording = self.physics.rollout(start.state, controls, states)
+        recording = self.physics.rollout(states, self.interface.native(actions.numpy()), record)
         return Trajectory(recording.states, actions, recording.signals, recording.valid, no_doubt(actions), self.dt)

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from planners import registry
-from planners.distribution import split
+from planners.distribution import softmin, split
 from planners.icem import Icem
-from planners.mppi import weights
 from planners.problem import Budget, Evaluation, Limits
 from planners.select import Scores
 
@@ -31,18 +30,18 @@ class Bowl:
 def test_mppi_weighs_feasible_candidates_only():
     cost = np.array([1.0, 2.0, 3.0, -50.0, np.inf])
     violation = np.array([0.0, 0.0, 0.0, 0.1, np.inf])
-    w = weights(Scores(violation, cost), 0.5)
+    w = softmin(Scores(violation, cost), 0.5)
     np.testing.assert_allclose(w, np.array([1, np.exp(-2), np.exp(-4), 0, 0]) / (1 + np.exp(-2) + np.exp(-4)))
-    np.testing.assert_allclose(weights(Scores(violation, 7 * cost - 3), 0.5), w, err_msg="scale and offset")
+    np.testing.assert_allclose(softmin(Scores(violation, 7 * cost - 3), 0.5), w, err_msg="scale and offset")
 
 
 def test_mppi_moves_towards_safety_when_nothing_is_feasible():
-    w = weights(Scores(np.array([3.0, 1.0, 2.0, np.inf]), np.array([0.0, 9.0, 9.0, np.inf])), 0.5)
+    w = softmin(Scores(np.array([3.0, 1.0, 2.0, np.inf]), np.array([0.0, 9.0, 9.0, np.inf])), 0.5)
     assert w.argmax() == 1
     assert w[3] == 0
     assert w[0] < w[2]
-    assert weights(Scores(np.full(3, np.inf), np.full(3, np.inf)), 0.5) is None
-    assert weights(Scores(np.zeros(2), np.ones(2)), 0.5).tolist() == [0.5, 0.5]
+    assert softmin(Scores(np.full(3, np.inf), np.full(3, np.inf)), 0.5) is None
+    assert softmin(Scores(np.zeros(2), np.ones(2)), 0.5).tolist() == [0.5, 0.5]
 
 
 def test_icem_carries_shifted_elites_and_evaluates_nothing_twice():

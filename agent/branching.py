@@ -1,0 +1,98 @@
+"""Problems that can do more than judge candidates, where the world model allows it.
+
+The composition is that of `agent.problem`: one model, one objective, one set of guardrails.
+N candidates or nodes, K control steps of an edge, H of the horizon, A action size, S state size, D tangent size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agent.problem import ImaginedProblem
+from envs.errors import TelosError
+from envs.trajectory import Trajectory
+from planners.capabilities import Linearisation, Space, Stepped
+from planners.problem import Evaluation
+from worldmodels.model import Branching, Differentiable, Physical, WorldModel
+
+
+class DifferentiableProblem(ImaginedProblem):
+    """Over a model that gradients flow through: `planners.capabilities.Differentiable`."""
+
+    def differentiate(self, actions: Tensor) -> Evaluation:
+        """Costs and margins of candidates (N,H,A), with gradients."""
+        assert isinstance(self.model, Differentiable)
+        return self.judge(self.model.differentiate(self.start, actions))
+
+
+class BranchingProblem(ImaginedProblem):
+    """Over a model that goes on from any of its states: `planners.capabilities.Steppable`. A node is a state."""
+
+    def root(self) -> Tensor:
+        """The believed state, (1,S)."""
+        return torch.from_numpy(self.start.state)[None]
+
+    def step(self, nodes: Tensor, actions: Tensor) -> Stepped:
+        """Follow edges of K control steps, actions (N,K,A), from nodes (N,S).
+
+        Raises:
+            TelosError: a cost that depends on the steps before its own.
+        """
+        trajectory, judged = self.edges(nodes, actions)
+        return Stepped(
+            trajectory.states[:, -1],
+            torch.where(trajectory.valid, judged.step_cost.sum(1), torch.inf),
+            judged.margin,
+            self.objective.ends(trajectory, self.start.params),
+            trajectory.valid,
+            self.limits,
+        )
+
+    def edges(self, nodes: Tensor, actions: Tensor) -> tuple[Trajectory, Evaluation]:
+        """The futures along edges, and what objective and guardrails say about them; see `step`."""
+        if self.objective.looks_back:
+            raise TelosError(
+                "cost", "a term that looks back (action_rate)", "terms of single steps, as this plan branches"
+            )
+        assert isinstance(self.model, Branching)
+        trajectory = self.model.branch(self.start, nodes, actions)
+        return trajectory, self.judge(trajectory)
+
+
+class PhysicalProblem(BranchingProblem):
+    """Over a model of positions and velocities: `planners.capabilities.Linearisable` and `Discretisable` too."""
+
+    def linearise(self, actions: Tensor) -> Linearisation:
+        """Expand dynamics, cost and margins around one action sequence (H,A)."""
+        raise NotImplementedError
+
+    def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
+        """The actions (N,H,A) of following the trajectory of `nominal` (H,A) with feedback (H,A,D)."""
+        raise NotImplementedError
+
+    def space(self) -> Space:
+        """Positions and velocities. Raises TelosError for a model with rotations in space."""
+        raise NotImplementedError
+
+    def identity(self) -> str:
+        raise NotImplementedError
+
+    def coordinates(self, nodes: Tensor) -> Tensor:
+        """(N,S) -> (N,D)"""
+        raise NotImplementedError
+
+    def place(self, coordinates: Tensor) -> Tensor:
+        """(N,D) -> (N,S)"""
+        raise NotImplementedError
+
+
+def problem_over(model: WorldModel) -> type[ImaginedProblem]:
+    """The problem with every capability that the model allows."""
+    if isinstance(model, Physical):
+        return PhysicalProblem
+    if isinstance(model, Branching):
+        return BranchingProblem
+    if isinstance(model, Differentiable):
+        return DifferentiableProblem
+    return ImaginedProblem

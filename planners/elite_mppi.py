@@ -1,0 +1,69 @@
+"""MPPI over an elite set: the planner of TD-MPC and TD-MPC2.
+
+Hansen, Wang & Su, "Temporal Difference Learning for Model Predictive Control", ICML 2022, equations 4 and 5;
+Hansen, Su & Wang, "TD-MPC2", ICLR 2024, section 3.3. Their noise along time is white.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from planners.distribution import Distribution, elites, softmin, split, weighted_mean
+from planners.noise import coloured
+from planners.sampling import SamplingParams, SamplingPlanner
+from planners.select import Scores
+
+
+@dataclass(frozen=True)
+class EliteMppiParams(SamplingParams):
+    """Parameters of MPPI over elites."""
+
+    iterations: int = 4
+    elites: int = 16  # K
+    temperature: float = 0.2  # lambda, in units of (median - least) of the elites' costs
+    std: float = 1.0  # at the start of every plan, actions being in [-1,1]
+    least_std: float = 0.05  # floor: an action all elites agree upon is still searched a little
+    beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is the papers' white noise
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("elites", self.elites >= 1, ">= 1")
+        self.require("temperature", 0 < self.temperature < np.inf, "0 < temperature < inf")
+        self.require("std", 0 < self.std < np.inf, "0 < std < inf")
+        self.require("least_std", 0 <= self.least_std <= self.std, f"0 <= least_std <= std = {self.std}")
+        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+
+
+class EliteMppi(SamplingPlanner[EliteMppiParams]):
+    """Mean and standard deviation weighted by exp(-cost / temperature) over the elites; the mean is published."""
+
+    Params = EliteMppiParams
+    mean_is = "published"
+    lqr_tolerance = 0.03
+
+    def begin(self, distribution: Distribution) -> Distribution:
+        """The mean goes on, the standard deviation starts again."""
+        return replace(distribution, std=np.full_like(distribution.mean, self.params.std))
+
+    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
+        """mean + std * coloured noise."""
+        knots = coloured(rng, self.params.beta, count, *distribution.mean.shape)
+        knots *= distribution.std
+        knots += distribution.mean
+        return knots
+
+    def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
+        """Weighted mean and standard deviation of the elites (equation 4)."""
+        chosen, values = elites(knots, scores, self.params.elites)
+        weight = softmin(values, self.params.temperature) if len(values) else None
+        if weight is None:
+            return distribution
+        mean = weighted_mean(weight, chosen)
+        std = np.sqrt(weighted_mean(weight, (chosen - mean) ** 2))
+        return replace(distribution, mean=mean, std=np.clip(std, self.params.least_std, self.params.std))
+
+    def split(self, total: int) -> list[int]:
+        """At least twice as many candidates as elites, or fewer iterations."""
+        return split(total, self.params.iterations, least=2 * self.params.elites)
