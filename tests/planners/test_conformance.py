@@ -10,17 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planners import registry
+from planners.capabilities import Differentiable, Discretisable, Linearisable, Linearisation, Space, Steppable, Stepped
 from planners.problem import Budget, Evaluation, Limits
+from planners.sampling import SamplingPlanner
 from planners.select import first, scores
 
 NAMES = sorted(registry.table())
-SEARCHING = [name for name in NAMES if name != "random_shooting"]
+NEEDS = {name: registry.load(name).needs for name in NAMES}
+SAMPLING = [name for name in NAMES if issubclass(registry.load(name), SamplingPlanner)]
+# Graph search plans on a grid of its own: how good that is, test_graph_search.py asks.
+SEARCHING = [name for name in NAMES if name != "random_shooting" and NEEDS[name] is not Discretisable]
+RANDOM = [name for name in NAMES if NEEDS[name] is not Discretisable]
 every = pytest.mark.parametrize("name", NAMES)
 
 
 @dataclass
 class Toy:
-    """A problem made of two functions of actions (N,H,A): cost (N,) and margin (N,G). Keeps questions."""
+    """A problem made of two functions of actions (N,H,A): cost (N,) and margin (N,G). Keeps questions.
+
+    It has every capability. The state is the history of actions, and nothing costs before the last step.
+    """
 
     cost: object
     margin: object = lambda u: u.new_zeros(len(u), 0)
@@ -30,6 +39,7 @@ class Toy:
     valid: object = lambda u: torch.ones(len(u), dtype=torch.bool)
     more: dict = field(default_factory=dict)
     asked: list = field(default_factory=list)
+    steps: int = 0  # taken otherwise than by candidates
 
     @property
     def proposals(self):
@@ -39,22 +49,113 @@ class Toy:
         assert actions.dtype == torch.float64
         assert actions.is_contiguous()
         assert actions.shape[1:] == (self.horizon, self.action_size)
-        self.asked.append(actions.clone())
+        self.asked.append(actions.detach().clone())
         margin = self.margin(actions)
-        size = margin.shape[1]
-        limits = Limits(torch.zeros(size, dtype=torch.float64), torch.ones(size, dtype=torch.float64))
-        step_cost = torch.zeros(actions.shape[:2], dtype=torch.float64)
-        return Evaluation(step_cost, self.cost(actions), margin, self.valid(actions), limits)
+        early = torch.zeros(len(actions), self.horizon - 1, dtype=torch.float64)
+        step_cost = torch.cat([early, self.cost(actions)[:, None]], 1)
+        return Evaluation(step_cost, step_cost.new_zeros(len(actions)), margin, self.valid(actions), self.limits)
 
     def imagine(self, actions):
         raise NotImplementedError
 
     @property
+    def limits(self):
+        size = self.margin(torch.zeros(1, self.horizon, self.action_size, dtype=torch.float64)).shape[1]
+        return Limits(torch.zeros(size, dtype=torch.float64), torch.ones(size, dtype=torch.float64))
+
+    @property
     def count(self):
-        return sum(len(actions) for actions in self.asked)
+        return sum(len(actions) for actions in self.asked) + -(-self.steps // self.horizon)
 
     def key(self, actions):
         return scores(replace(self, asked=[]).evaluate(actions[None].clone())).key(0)
+
+    # Differentiable
+
+    def differentiate(self, actions):
+        assert actions.requires_grad
+        judged = self.evaluate(actions)
+        tied = 0.0 * actions.sum((1, 2))  # a constant has a gradient too: zero
+        step_cost = judged.step_cost + torch.nn.functional.pad(tied[:, None], (self.horizon - 1, 0))
+        return replace(judged, step_cost=step_cost, margin=judged.margin + tied[:, None])
+
+    # Linearisable
+
+    def linearise(self, actions):
+        h, a = actions.shape
+        d = h * a
+        self.steps += h
+        flat = actions.reshape(-1)
+        shape = lambda v: v.reshape(1, h, a)  # noqa: E731
+        cost = lambda v: self.cost(shape(v))[0] + 0.0 * v.sum()  # noqa: E731
+        margin = lambda v: self.margin(shape(v))[0] + 0.0 * v.sum()  # noqa: E731
+        gradient = torch.autograd.functional.jacobian(cost, flat)
+        values, vectors = torch.linalg.eigh(torch.nan_to_num(torch.autograd.functional.hessian(cost, flat)))
+        hessian = vectors * values.clamp(min=0) @ vectors.T
+        slope = torch.autograd.functional.jacobian(margin, flat)
+        before = torch.cat([torch.ones(d - a), torch.zeros(a)]).double()  # the history before the last step
+        zeros = lambda *size: torch.zeros(*size, dtype=torch.float64)  # noqa: E731
+        cost_x, cost_u, size = zeros(h, d), zeros(h, a), len(slope)
+        cost_xx, cost_uu, cost_ux = zeros(h, d, d), zeros(h, a, a), zeros(h, a, d)
+        margins, margin_x, margin_u = zeros(h, size) + 1e6, zeros(h, size, d), zeros(h, size, a)
+        cost_x[-1], cost_u[-1] = gradient * before, gradient[d - a :]
+        cost_xx[-1] = hessian * before * before[:, None]
+        cost_uu[-1], cost_ux[-1] = hessian[d - a :, d - a :], hessian[d - a :] * before
+        margins[-1], margin_x[-1], margin_u[-1] = margin(flat), slope * before, slope[:, d - a :]
+        action = torch.eye(d, dtype=torch.float64).reshape(d, h, a).transpose(0, 1)
+        return Linearisation(
+            *(torch.eye(d, dtype=torch.float64).expand(h, d, d), action),
+            *(cost_x, cost_u, cost_xx, cost_uu, cost_ux, zeros(d), zeros(d, d)),
+            *(margins, margin_x, margin_u, self.limits, h),
+        )
+
+    def track(self, nominal, offsets, gains):
+        number, h, a = offsets.shape
+        self.steps += number * h
+        out, apart = torch.zeros_like(offsets), torch.zeros(number, h * a, dtype=torch.float64)
+        for t in range(h):
+            out[:, t] = (nominal[t] + offsets[:, t] + apart @ gains[t].T).clamp(-1, 1)
+            apart[:, t * a : (t + 1) * a] = out[:, t] - nominal[t]
+        return out
+
+    # Steppable: a node is the time and the history
+
+    def root(self):
+        return torch.zeros(1, 1 + self.horizon * self.action_size, dtype=torch.float64)
+
+    def step(self, nodes, actions):
+        number, more, _ = actions.shape
+        self.steps += number * more
+        times, after = nodes[:, 0].long(), nodes.clone()
+        history = after[:, 1:].reshape(number, self.horizon, self.action_size)
+        assert (times + more <= self.horizon).all(), "a step beyond the horizon"
+        for row, time_ in enumerate(times.tolist()):
+            history[row, time_ : time_ + more] = actions[row]
+        after = torch.cat([(times + more)[:, None].double(), history.reshape(number, -1)], 1)
+        last = times + more == self.horizon
+        cost, valid = self.cost(history), self.valid(history)
+        sound = ~last | (valid & torch.isfinite(cost))
+        cost = torch.where(last, torch.where(sound, cost, torch.inf), 0.0)
+        margin = torch.where(last[:, None], self.margin(history), 1e6)
+        return Stepped(after, cost, margin, torch.zeros(number, dtype=torch.bool), sound, self.limits)
+
+    # Discretisable, roughly: the time, and the mean of the first action so far
+
+    def space(self):
+        return Space(("time", "mean"), np.array([0.0, -1.0]), np.array([1.0, 1.0]), np.zeros(2, bool))
+
+    def identity(self):
+        return str(id(self))
+
+    def coordinates(self, nodes):
+        history = nodes[:, 1:].reshape(len(nodes), self.horizon, self.action_size)[..., 0]
+        return torch.stack([nodes[:, 0] / self.horizon, history.sum(1) / nodes[:, 0].clamp(min=1)], 1)
+
+    def place(self, coordinates):
+        times = (coordinates[:, 0] * self.horizon).round().clamp(0, self.horizon)
+        past = torch.arange(self.horizon) < times[:, None]
+        history = torch.where(past, coordinates[:, 1:2], 0.0)[..., None].expand(-1, -1, self.action_size)
+        return torch.cat([times[:, None], history.reshape(len(coordinates), -1)], 1)
 
 
 def bowl(target=0.6):
@@ -142,7 +243,7 @@ def test_same_state_same_plan(name):
     assert torch.equal(again.actions, other.actions), "a planner remembers outside its state"
 
 
-@every
+@pytest.mark.parametrize("name", RANDOM)
 def test_another_seed_another_plan(name):
     plans = [settle(name, Toy(rough), seed=seed, plans=1) for seed in (0, 1)]
     assert not torch.equal(plans[0].population.actions, plans[1].population.actions)
@@ -174,9 +275,8 @@ def test_budget_is_never_exceeded_and_nearly_used(name, budget, more, plans):
         actions = torch.zeros(12, 2, dtype=torch.float64)
         problem = Toy(rough, more={f"proposal {i}": actions for i in range(more)})
         plan, state = planner.plan(state, problem, Budget(evaluations=budget))
-        assert problem.count <= budget
-        assert problem.count >= 0.9 * budget or budget <= more + 2
-        assert plan.statistics.evaluations == problem.count == len(plan.population.actions)
+        assert plan.statistics.evaluations == problem.count <= budget
+        assert problem.count >= 0.9 * budget or budget <= more + 2 or name not in SAMPLING, "others may converge"
         assert torch.equal(plan.population.actions, torch.cat(problem.asked))
 
 
@@ -204,10 +304,12 @@ def test_seconds_are_anytime(name):
     assert plan.statistics.iterations == 1
     problem = Toy(slow)
     plan, _ = _one(name, problem, Budget(seconds=0.1))
-    assert 2 <= plan.statistics.iterations <= 11
     assert plan.statistics.evaluations == problem.count
-    assert 0.1 <= plan.statistics.seconds < 0.4
-    assert plan.population.iteration.max() == plan.statistics.iterations - 1
+    assert plan.statistics.seconds < 0.4
+    assert plan.population.iteration.max() <= plan.statistics.iterations - 1
+    if name in SAMPLING:  # others may converge before
+        assert 2 <= plan.statistics.iterations <= 11
+        assert plan.statistics.seconds >= 0.1
 
 
 @every
@@ -294,7 +396,7 @@ def test_good_mean_is_published(name):
     assert plan.statistics.source == "mean"
 
 
-@every
+@pytest.mark.parametrize("name", RANDOM)
 def test_lqr_optimum_is_reached(name):
     optimum, actions = riccati()
     assert np.abs(actions).max() < 0.9, "bounds must not be active"
@@ -396,13 +498,14 @@ def test_params_are_closed_and_checked(name):
             for bad in (-1, np.nan):
                 with pytest.raises(ValueError, match=rf"{type(params).__name__}\.{one.name}: .* allowed"):
                     replace(params, **{one.name: bad})
-    with pytest.raises(ValueError, match=r"interpolation: 'quintic'"):
-        replace(params, interpolation="quintic")
+    if hasattr(params, "interpolation"):
+        with pytest.raises(ValueError, match=r"interpolation: 'quintic'"):
+            replace(params, interpolation="quintic")
     with pytest.raises(ValueError, match="seed"):
         registry.make(name).start(-1)
 
 
-@every
+@pytest.mark.parametrize("name", SAMPLING)
 @pytest.mark.parametrize("interpolation", ["zero", "linear", "cubic"])
 def test_knots(name, interpolation):
     planner = registry.make(name, knots=4, interpolation=interpolation)
@@ -410,6 +513,44 @@ def test_knots(name, interpolation):
     plan, state = planner.plan(planner.start(0), problem, Budget(evaluations=200))
     plan, _ = planner.plan(planner.advance(state, 1), problem, Budget(evaluations=200))
     assert plan.cost < 0.5 * bowl()(torch.zeros(1, 12, 2, dtype=torch.float64)).item()
+
+
+@every
+def test_a_problem_without_the_capability_is_refused(name):
+    """What a planner needs is said by type, and asked before anything else."""
+    assert NEEDS[name] in (object, Differentiable, Linearisable, Steppable, Discretisable)
+
+    class Plain:
+        horizon, action_size, dt = 12, 2, 0.1
+        proposals = {"fallback": torch.zeros(12, 2, dtype=torch.float64)}  # noqa: RUF012
+        evaluate = Toy(rough).evaluate
+
+    if NEEDS[name] is object:
+        assert _one(name, Plain(), Budget(evaluations=9))[0].feasible
+    else:
+        with pytest.raises(ValueError, match=f"Plain, which is not {NEEDS[name].__name__}"):
+            _one(name, Plain(), Budget(evaluations=9))
+
+
+def test_the_toy_keeps_its_word():
+    """Expansion against differences, steps against the whole."""
+    toy, rng = Toy(rough, margin=lambda u: (u.sum((1, 2)) - 0.3)[:, None]), np.random.default_rng(0)
+    u = torch.from_numpy(rng.uniform(-0.5, 0.5, (12, 2)))
+    around, way = toy.linearise(u), torch.from_numpy(rng.standard_normal((12, 2)))
+    dx, change = torch.zeros(24, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    for t in range(12):
+        change[0] += around.cost_x[t] @ dx + around.cost_u[t] @ way[t]
+        change[1] += (around.margin_x[t] @ dx + around.margin_u[t] @ way[t])[0]
+        dx = around.state[t] @ dx + around.action[t] @ way[t]
+    ahead, behind = ((u + sign * 1e-6 * way)[None] for sign in (1, -1))
+    assert change[0] == pytest.approx(((rough(ahead) - rough(behind)) / 2e-6).item(), rel=1e-5)
+    assert change[1] == pytest.approx(way.sum().item())
+    node = toy.root()
+    for begin, end in ((0, 5), (5, 12)):
+        stepped = toy.step(node, u[None, begin:end])
+        node = stepped.nodes
+    assert stepped.cost == pytest.approx(rough(u[None]).numpy())
+    assert stepped.margin.item() == pytest.approx(u.sum().item() - 0.3)
 
 
 def test_registry_answers():
