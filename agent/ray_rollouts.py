@@ -119,8 +119,7 @@ class RayRollouts:
         if threads is None:
             threads = 1 if address is not None or workers is None else max(1, cpus() // workers)
         self.threads, self.attempts, self.patience = threads, attempts, patience
-        self._token = secrets.token_hex(32) if address is None and "RAY_AUTH_MODE" not in os.environ else None
-        self._ray = _connected(address, workers, threads, self._token)
+        self._ray = _connected(address, workers, threads)
         try:
             there = int(self._ray.cluster_resources().get("CPU", 0))
             self._doors = _doors(self._ray)
@@ -144,8 +143,6 @@ class RayRollouts:
             return
         self._dismiss(self._staff)
         self._ray.shutdown()
-        if self._token is not None and os.environ.get("RAY_AUTH_TOKEN") == self._token:
-            del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]  # another cluster has another one
 
     def run(self, jobs: Sequence[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
         """See `Rollouts.run`.
@@ -334,12 +331,13 @@ def _with_groups(ray: Any, player: type[Player]) -> type[Any]:
     return Remote
 
 
-def _connected(address: str | None, workers: int | None, threads: int, token: str | None) -> Any:
+def _connected(address: str | None, workers: int | None, threads: int) -> Any:
     """Ray, connected to a cluster; raises TelosError where there is none."""
-    if token is not None:
+    if address is None and "RAY_AUTH_MODE" not in os.environ:
         # A cluster of ours listens on the network too: nobody but its own processes shall be heard there.
-        # Ray reads this when it is imported, and its processes when they start.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+        # Ray reads this when it is imported, and its processes when they start: one token for all that this
+        # process starts.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
 
     terminate = signal.getsignal(signal.SIGTERM)

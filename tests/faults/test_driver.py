@@ -119,6 +119,21 @@ def test_who_has_not_the_token_does_not_get_in(
         assert (done.stdout.strip() == "in") == knows, done.stderr
 
 
+TWICE = """
+from agent.ray_rollouts import RayRollouts
+for _ in range(2):
+    rollouts = RayRollouts(1, 1)
+    print(rollouts.workers)
+    rollouts.close()
+"""
+
+
+def test_one_process_may_start_one_cluster_after_the_other() -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", TWICE], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "1"], done.stderr
+
+
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any, presses: int) -> None:
     """It reaches all processes of the group, Ray's too."""
