@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,28 @@ MAX_DEPTH = 10  # files that extend each other
 def presets() -> dict[str, str]:
     """Names of the shipped presets, with the first comment line of each."""
     found = {}
-    for folder, prefix in ((files("configs"), ""), (files("configs") / "tasks", "")):
-        for entry in folder.iterdir():
-            if entry.name.endswith(".yaml"):
-                first = entry.read_text(encoding="utf-8").split("\n", 1)[0]
-                found[prefix + entry.name.removesuffix(".yaml")] = first.removeprefix("#").strip()
+    for name, entry in _shipped().items():
+        first = entry.read_text(encoding="utf-8").split("\n", 1)[0]
+        found[name] = first.removeprefix("#").strip()
     return dict(sorted(found.items()))
 
 
 def preset_of(task: str) -> str:
-    """The default preset of a task: its own, or `default`."""
+    """The default preset of a task: its own, that of its dm_control domain, or `default`."""
     name = task.removeprefix("dm_control/").removesuffix("-v0")
-    return name if name in presets() else "default"
+    domain = name.partition("-")[0] if name != task else ""
+    return next(preset for preset in (name, domain, "default") if preset in _shipped())
+
+
+def _shipped() -> dict[str, Traversable]:
+    """The files of the shipped presets, by name."""
+    folders = (files("configs"), files("configs") / "domains", files("configs") / "tasks")
+    return {
+        entry.name.removesuffix(".yaml"): entry
+        for folder in folders
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    }
 
 
 def load(source: str | None = None, task: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -113,10 +124,9 @@ def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, 
     """The source and all that it extends, the base first."""
     if depth > MAX_DEPTH:
         raise TelosError(source, "files that extend each other in a circle", f"at most {MAX_DEPTH} levels")
-    known = presets()
-    if source in known:
-        base = files("configs")
-        entry = base / f"{source}.yaml" if (base / f"{source}.yaml").is_file() else base / "tasks" / f"{source}.yaml"
+    shipped = _shipped()
+    if source in shipped:
+        entry = shipped[source]
         data, where, folder = parse(entry.read_text(encoding="utf-8"), source), source, Path()
     elif source.endswith((".yaml", ".yml")) or "/" in source or (folder / source).exists():
         path = folder / source
@@ -125,7 +135,7 @@ def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, 
         if isinstance(task, str) and registry.is_file(task):
             data["task"] = str(folder / task)  # beside the file that names it, like what it extends
     else:
-        raise TelosError.unknown("preset", source, known)
+        raise TelosError.unknown("preset", source, presets())
     parent = data.pop("extends", None)
     if parent is None:
         return [(where, data)]

@@ -1,0 +1,170 @@
+"""What rows of `benchmarks.planners` come to: returns with intervals, normalised scores, performance profiles."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from agent import statistics
+from agent.statistics import Estimate
+from benchmarks import rows
+
+REFERENCE = "tdmpc2"
+RANDOM = "random"
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others have reported for one task, each method's value after its most frames."""
+
+    values: Mapping[str, float]  # method -> mean return
+
+    @property
+    def best(self) -> float:
+        return max(self.values.values())
+
+
+@cache
+def published() -> Mapping[str, Published]:
+    """By task, from the anchors."""
+    last: dict[tuple[str, str], tuple[int, float]] = {}
+    with (rows.ANCHORS / "dm_control_returns.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            key, frames = (row["task"], row["method"]), int(row["env_frames"])
+            if key not in last or frames > last[key][0]:
+                last[key] = frames, float(row["mean_return"])
+    tasks = dict.fromkeys(task for task, _ in last)
+    return {t: Published({method: value for (task, method), (_, value) in last.items() if task == t}) for t in tasks}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planner on one task."""
+
+    planner: str
+    task: str
+    budget: int  # physics steps per decision allowed
+    match: str  # steps or time
+    returns: tuple[float, ...]  # by seed
+    physics_steps: float  # per decision
+    median_ms: float
+    p95_ms: float
+    in_simulator: float  # share of planning time
+    violations: int  # steps
+
+    @property
+    def estimate(self) -> Estimate:
+        return statistics.mean(self.returns)
+
+
+def name_of(task_id: str) -> str:
+    """The anchors' name of a task."""
+    return task_id.removeprefix("dm_control/").removesuffix("-v0")
+
+
+def cells(found: Sequence[Row]) -> list[Cell]:
+    """One for every planner, task, budget and match that has rows, in their order."""
+    groups: dict[tuple[str, str, int, str], list[Row]] = {}
+    for row in found:
+        key = row["planner"], name_of(row["task"]), row["budget"], row["match"]
+        groups.setdefault(key, []).append(row)
+    return [
+        Cell(
+            *key,
+            tuple(row["return"] for row in mine),
+            float(np.mean([row["physics_steps_per_decision"] for row in mine])),
+            float(np.median([row["plan_ms_median"] for row in mine])),
+            float(np.max([row["plan_ms_p95"] for row in mine])),
+            float(np.mean([row["simulator_fraction"] for row in mine])),
+            sum(row["violation_steps"] for row in mine),
+        )
+        for key, mine in groups.items()
+    ]
+
+
+def normalised(cell: Cell, all_: Sequence[Cell]) -> np.ndarray:
+    """Scores of a cell's episodes: 0 is the mean of random actions on that task, 1 the best published return.
+
+    NaN where the task has no random row, or nothing is published.
+    """
+    if cell.task not in published():
+        return np.full(len(cell.returns), np.nan)
+    zero = random_return(cell.task, all_)
+    return (np.array(cell.returns) - zero) / (published()[cell.task].best - zero)
+
+
+def random_return(task: str, all_: Sequence[Cell]) -> float:
+    """The mean return of random actions on a task; NaN where there is no such row."""
+    found = [value for cell in all_ if (cell.planner, cell.task) == (RANDOM, task) for value in cell.returns]
+    return float(np.mean(found)) if found else math.nan
+
+
+def profile(scores: Sequence[np.ndarray], levels: np.ndarray) -> np.ndarray:
+    """The share of runs whose score is above each level, tasks weighing the same (Agarwal et al. 2021, section 4.2)."""
+    return np.mean([(task[:, None] > levels).mean(0) for task in scores], axis=0)
+
+
+def suite_mean(found: Sequence[Cell]) -> tuple[Estimate, float] | None:
+    """The mean over tasks of one planner's returns and its bootstrap interval over seeds, and that of the reference on
+    the same tasks. None where tasks have different numbers of seeds."""
+    returns = [cell.returns for cell in found]
+    if not returns or len({len(values) for values in returns}) != 1:
+        return None
+    per_seed = np.mean(returns, axis=0)
+    return statistics.mean(per_seed.tolist()), float(np.mean([published()[c.task].values[REFERENCE] for c in found]))
+
+
+def summary(found: Sequence[Row]) -> str:
+    """The rows as Markdown tables, one for each way of matching."""
+    all_ = cells(found)
+    return "\n\n".join(_table([c for c in all_ if c.match == match], all_) for match in ("steps", "time")).strip()
+
+
+def _table(mine: Sequence[Cell], all_: Sequence[Cell]) -> str:
+    searching = [cell for cell in mine if cell.physics_steps > 0]
+    if not searching:
+        return ""
+    lines = [
+        f"Matched by {searching[0].match}:",
+        "",
+        "| task | planner | return, mean [95 %] | worst | seeds | random | TD-MPC2, last | best published | normalised "
+        "| physics steps / decision | plan, ms median | p95 | in C |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in sorted(searching, key=lambda cell: cell.task):
+        known = published().get(cell.task)
+        values = (
+            *(cell.task, cell.planner, interval(cell.estimate), f"{min(cell.returns):.0f}", str(len(cell.returns))),
+            _number(random_return(cell.task, all_), ".0f"),
+            *((f"{known.values[REFERENCE]:.1f}", f"{known.best:.1f}") if known else ("", "")),
+            _number(float(np.mean(normalised(cell, all_))), ".3f"),
+            *(f"{cell.physics_steps:,.0f}", f"{cell.median_ms:.1f}", f"{cell.p95_ms:.1f}", f"{cell.in_simulator:.1%}"),
+        )
+        lines.append(f"| {' | '.join(values)} |")
+    for planner in dict.fromkeys(cell.planner for cell in searching):
+        theirs = [cell for cell in searching if cell.planner == planner and cell.task in published()]
+        whole = suite_mean(theirs)
+        if whole is not None:
+            lines += [
+                "",
+                f"{planner}, mean over {len(theirs)} tasks: {interval(whole[0])}; TD-MPC2's last values on "
+                f"them: {whole[1]:.1f}.",
+            ]
+    return "\n".join(lines)
+
+
+def interval(estimate: Estimate) -> str:
+    """A mean with its 95 % interval, where there is one."""
+    known = "" if estimate.low is None else f" [{estimate.low:.0f}, {estimate.high:.0f}]"
+    return f"{estimate.mean:.1f}{known}"
+
+
+def _number(value: float, form: str) -> str:
+    return "" if math.isnan(value) else f"{value:{form}}"

@@ -1,0 +1,152 @@
+"""The planner benchmark: what is asked of whom, and what is made of the rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agent import episode, player
+from agent.load import load, preset_of
+from benchmarks import ablations, cold, planner_page, planner_scores, planners, rows, steps
+from envs.errors import TelosError
+
+TASK = "dm_control/pendulum-swingup-v0"
+
+
+def row(planner: str = "icem", task: str = TASK, seed: int = 0, match: str = "steps", **more: Any) -> dict[str, Any]:
+    made = {"planner": planner, "task": task, "seed": seed, "budget": 40_000, "match": match, "threads": 1}
+    made |= {"return": 100.0, "physics_steps_per_decision": 39_000.0, "plan_ms_median": 50.0, "plan_ms_p95": 60.0}
+    return made | {"simulator_fraction": 0.95, "violation_steps": 0} | more
+
+
+def test_the_suite_is_that_of_the_anchors() -> None:
+    assert len(planners.SUITE) == 21
+    assert set(planners.SUITE) | set(planners.GIANTS) == set(planner_scores.published())
+    assert np.mean([planner_scores.published()[task].values["tdmpc2"] for task in planners.SUITE]) == pytest.approx(
+        902.1, abs=0.05
+    )
+
+
+@pytest.mark.parametrize("task", [*planners.SUITE, *planners.GIANTS])
+def test_one_planner_and_one_configuration_per_domain(task: str) -> None:
+    """A task's own preset may shape its cost, add guardrails and spend less; how it is searched is the domain's."""
+    mine = load(task=f"dm_control/{task}-v0")
+    domain = load(preset_of(f"dm_control/{task.partition('-')[0]}-some-v0"))
+    for field in ("kind", "horizon", "params"):
+        assert getattr(mine.planner, field) == getattr(domain.planner, field), field
+    assert mine.world_model == domain.world_model
+    assert mine.planner.kind == planners.DEFAULT
+
+
+@pytest.mark.parametrize("task", planners.SUITE)
+def test_the_budget_holds_and_is_used(task: str) -> None:
+    (case,) = planners.cases([task], ["icem"], 1, 1, planners.BUDGET, None)
+    made = player.made(case.config)
+    observation, _ = made[1].reset(seed=0)
+    made[0].reset(0)
+    made[0].act(observation, made[1].snapshot())
+    assert 0.9 * planners.BUDGET < made[0].model.spent.steps <= planners.BUDGET
+    assert case.config.frames is None
+    made[1].close()
+
+
+def test_planners_share_knots_and_starts_and_nothing_else() -> None:
+    cases = planners.cases(["walker-walk"], ["icem", "mppi", "random_shooting"], 2, 1, 40_000, None)
+    by = {case.labels["planner"]: case.config for case in cases if case.labels["seed"] == 1}
+    assert by["icem"].planner.params == load(task="dm_control/walker-walk-v0").planner.params
+    assert by["mppi"].planner.params == {"knots": by["icem"].planner.params["knots"]}
+    assert {config.planner.horizon for config in by.values()} == {by["icem"].planner.horizon}
+    assert {config.seed for config in by.values()} == {1}
+
+
+def test_names_are_checked() -> None:
+    assert planners.named(["hard", "dog-run"]) == [*planners.HARD, "dog-run"]
+    assert {"icem", "dial_mpc"} <= set(planners.contenders(["sampling"]))
+    assert "ilqr" not in planners.contenders(["sampling"])
+    with pytest.raises(TelosError, match="did you mean 'icem'"):
+        planners.contenders(["icme"])
+
+
+def test_time_is_that_of_the_default_planner() -> None:
+    found = [row(seed=seed, plan_ms_median=ms) for seed, ms in enumerate((40.0, 50.0, 90.0))]
+    found.append(row("cem", plan_ms_median=1.0))
+    seconds = planners.time_of(found, ["pendulum-swingup"], 40_000, 1)
+    assert seconds == {"pendulum-swingup": 0.05}
+    with pytest.raises(TelosError, match="no step-matched rows of icem on walker-run"):
+        planners.time_of(found, ["walker-run"], 40_000, 1)
+    (case,) = planners.cases(["pendulum-swingup"], ["cem"], 1, 1, 40_000, seconds)
+    assert (case.config.planner.budget.seconds, case.config.planner.budget.evaluations) == (0.05, None)
+
+
+def test_scores_are_normalised_by_random_and_the_best_published() -> None:
+    best = planner_scores.published()["pendulum-swingup"].best
+    found = [row(**{"return": best}), row(seed=1, **{"return": 10.0}), row("random", physics_steps_per_decision=0.0)]
+    found[2]["return"] = 10.0
+    ours, random = planner_scores.cells(found)
+    assert planner_scores.normalised(ours, [ours, random]).tolist() == [1.0, 0.0]
+    assert np.isnan(planner_scores.normalised(ours, [ours])).all(), "nothing to compare with"
+
+
+def test_profiles_weigh_tasks_the_same() -> None:
+    scores = [np.array([0.2, 0.4]), np.array([0.9, 0.9, 0.9])]
+    np.testing.assert_allclose(planner_scores.profile(scores, np.array([0.0, 0.3, 0.5, 1.0])), [1, 0.75, 0.5, 0])
+
+
+def test_the_mean_over_tasks_is_per_seed() -> None:
+    walker = "dm_control/walker-run-v0"
+    found = [row(seed=0, **{"return": 0.0}), row(seed=1, **{"return": 100.0})]
+    found += [row(task=walker, seed=0, **{"return": 200.0}), row(task=walker, seed=1, **{"return": 300.0})]
+    whole = planner_scores.suite_mean(planner_scores.cells(found))
+    assert whole is not None
+    assert (whole[0].mean, whole[0].low, whole[0].high) == (150, 100, 200)
+    assert whole[1] == pytest.approx((838.0 + 877.2) / 2)
+    assert planner_scores.suite_mean(planner_scores.cells(found[:3])) is None
+
+
+def test_the_page_shows_every_cell(tmp_path: Path) -> None:
+    found = [row(seed=seed, **{"return": 900.0 + seed}) for seed in range(3)]
+    found += [row("mppi", match="time"), row("random", physics_steps_per_decision=0.0, **{"return": 0.0})]
+    out = tmp_path / "planners.jsonl"
+    for one in found:
+        rows.append(out, one)
+    page = planner_page.write(rows.read(out), tmp_path / "deep" / "page.html").read_text()
+    assert "Equal physics steps" in page
+    assert "Equal time" in page
+    assert page.count('class="better"') == 1
+    assert "901.0 [900, 902]" in page
+    assert page.count("data:image/png") == 4
+    assert "http" not in page.replace("http-equiv", ""), "self-contained"
+    assert "| pendulum-swingup | icem | 901.0 [900, 902] |" in planner_scores.summary(found)
+
+
+@pytest.mark.parametrize("name", list(ablations.ABLATIONS))
+def test_ablations_change_one_thing_within_the_budget(name: str) -> None:
+    """Each is another plan at no more physics steps, and one of them is the preset's own."""
+    cases = ablations.cases(name, ["walker-walk"], 1, 1, 10_000)
+    plans = [(case.config.planner.params, case.config.planner.horizon, case.config.world_model) for case in cases]
+    assert len({(repr(plan), case.player) for plan, case in zip(plans, cases, strict=True)}) == len(cases) >= 2
+    for case in cases:
+        spent = steps.per_candidate(case.config) * case.config.planner.budget.evaluations
+        assert 0.9 * 10_000 < spent <= 10_000
+
+
+def test_a_cold_agent_forgets() -> None:
+    config = load(
+        task=TASK, overrides={"frames": 3, "planner.budget.evaluations": 9, "planner.horizon": 5, "video": False}
+    )
+    warm, forgetful = (player.made(config) for _ in range(2))
+    agent = forgetful[0]
+    agent.actor = cold.ColdActor(config.planner.kind, config.planner.params)
+    sources = []
+    for who, env, monitor in (warm, forgetful):
+        episode.run(who, env, monitor, 0, 0, frames=3)
+        sources.append(who.decision.plan.population.actions[1] if who.decision else None)
+        env.close()
+    previous = warm[0].actor._state.previous
+    assert previous is not None
+    assert agent.actor._state.previous is None
+    assert not torch.equal(sources[0], sources[1])
