@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from agent.gate import Executed, Gate, Verdict
 from agent.memory import Memory
 from agent.perception import Belief, Percept, Perception
 from agent.problem import ImaginedProblem, insist_every_step
+from agent.robust import Risk, RobustProblem
 from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.task import Snapshot, TaskParams
 from envs.trajectory import Trajectory
 from planners.problem import Plan
+from worldmodels.ensemble import Ensemble
 from worldmodels.model import WorldModel
 
 
@@ -34,7 +37,8 @@ class Decision:
     planner: str
     fallback: bool  # whether the fallback acts because nothing else was allowed
     seconds: float  # wall clock from percept to action
-    plan_seconds: float  # of it, planning
+    plan_seconds: float  # of it, planning; in real time, what the plan took in the background
+    age: float = 0.0  # s of simulated time since the state that the plan starts from; above 0 in real time alone
 
 
 class Agent:
@@ -50,13 +54,19 @@ class Agent:
         gate: Gate,
         memory: Memory,
         configurator: Configurator,
+        risk: Risk | None = None,
     ) -> None:
         """
+        Args:
+            risk: how the costs in the members of an `Ensemble` become one; its mean where None.
+
         Raises:
-            TelosError: a world model that skips control steps.
+            TelosError: a world model that skips control steps, or a risk where the model has no members.
             GuardrailTampered: no set of guardrails, or a changed one.
         """
         insist_every_step(model)
+        if risk is not None and not isinstance(model, Ensemble):
+            raise TelosError("Agent: risk", f"with a {type(model).__name__}", "an Ensemble as the world model")
         self.perception = perception
         self.model = model
         self.objective = objective
@@ -66,6 +76,7 @@ class Agent:
         self.gate = gate
         self.memory = memory
         self.configurator = configurator
+        self.risk = risk
         self.decision: Decision | None = None
         self._belief: Belief | None = None
         self._verdict: Verdict | None = None
@@ -105,7 +116,8 @@ class Agent:
         settings = self.configurator.settings
         if (settings.planner, settings.planner_params) != (self.actor.planner_name, self.actor.planner_params):
             self.actor.switch(settings.planner, settings.planner_params)
-        problem = problem_over(self.model)(
+        compose = problem_over(self.model) if self.risk is None else partial(RobustProblem, risk=self.risk)
+        problem = compose(
             self.model,
             self.objective.reweighted(settings.weights),
             self.guardrails,
@@ -142,6 +154,9 @@ class Agent:
         if self._pending is not None:
             self._perceive(Percept(observation, None, params))
         self.memory.close()
+
+    def close(self) -> None:
+        """End what goes on in the background: nothing, in lock-step."""
 
     def _perceive(self, percept: Percept) -> Belief:
         if self._belief is None or self.decision is None:

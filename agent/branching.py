@@ -6,14 +6,21 @@ N candidates or nodes, K control steps of an edge, H of the horizon, A action si
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor
 
+from agent import expansion
+from agent.costs import Objective, TaskCost
 from agent.problem import ImaginedProblem
+from agent.robust import RobustProblem
 from envs.errors import TelosError
 from envs.trajectory import Trajectory
 from planners.capabilities import Linearisation, Space, Stepped
 from planners.problem import Evaluation
+from worldmodels.chart import Identified
+from worldmodels.ensemble import Ensemble
 from worldmodels.model import Branching, Differentiable, Physical, WorldModel
 
 
@@ -31,7 +38,7 @@ class BranchingProblem(ImaginedProblem):
 
     def root(self) -> Tensor:
         """The believed state, (1,S)."""
-        return torch.from_numpy(self.start.state)[None]
+        return torch.from_numpy(self.start.state.copy())[None]
 
     def step(self, nodes: Tensor, actions: Tensor) -> Stepped:
         """Follow edges of K control steps, actions (N,K,A), from nodes (N,S).
@@ -64,31 +71,49 @@ class PhysicalProblem(BranchingProblem):
     """Over a model of positions and velocities: `planners.capabilities.Linearisable` and `Discretisable` too."""
 
     def linearise(self, actions: Tensor) -> Linearisation:
-        """Expand dynamics, cost and margins around one action sequence (H,A)."""
-        raise NotImplementedError
+        """Expand dynamics, cost and margins around one action sequence (H,A). Raises TelosError as `step`."""
+        return expansion.linearise(self, actions)
 
     def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
         """The actions (N,H,A) of following the trajectory of `nominal` (H,A) with feedback (H,A,D)."""
-        raise NotImplementedError
+        return expansion.track(self, nominal, offsets, gains)
 
     def space(self) -> Space:
         """Positions and velocities. Raises TelosError for a model with rotations in space."""
-        raise NotImplementedError
+        assert isinstance(self.model, Physical)
+        chart = self.model.chart()
+        return Space(chart.names, chart.low, chart.high, chart.periodic)
 
     def identity(self) -> str:
-        raise NotImplementedError
+        """SHA-256 over what an edge depends on: model, what the reset decided, objective, guardrails."""
+        assert isinstance(self.model, Identified)
+        model = self.model.identity(self.start)
+        return hashlib.sha256(repr((model, _terms(self.objective), self.guardrails.digest)).encode()).hexdigest()
 
     def coordinates(self, nodes: Tensor) -> Tensor:
         """(N,S) -> (N,D)"""
-        raise NotImplementedError
+        assert isinstance(self.model, Physical)
+        return self.model.coordinates(nodes)
 
     def place(self, coordinates: Tensor) -> Tensor:
         """(N,D) -> (N,S)"""
-        raise NotImplementedError
+        assert isinstance(self.model, Physical)
+        return self.model.place(self.start, coordinates)
+
+
+def _terms(objective: Objective) -> tuple[str, ...]:
+    """What decides the cost of a step. A task is known by its id: its `repr` shows addresses of functions."""
+    return tuple(
+        f"{weight!r} {f'TaskCost({term.task.id!r})' if isinstance(term, TaskCost) else repr(term)}"
+        for weight, term in objective.terms
+        if weight != 0
+    )
 
 
 def problem_over(model: WorldModel) -> type[ImaginedProblem]:
     """The problem with every capability that the model allows."""
+    if isinstance(model, Ensemble):
+        return RobustProblem
     if isinstance(model, Physical):
         return PhysicalProblem
     if isinstance(model, Branching):

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from agent.actor import Actor, Policy
 from agent.agent import Agent
 from agent.branching import problem_over
-from agent.config import Config, CostConfig, RuleConfig
+from agent.config import Config, CostConfig, RobustConfig, RuleConfig
 from agent.configurator import Configurator, Rule, Settings
 from agent.costs import ActionRate, Cost, Critic, Doubt, Effort, Objective, TaskCost
 from agent.estimator import StateEstimator
 from agent.gate import Gate
 from agent.memory import Memory
 from agent.perception import ObservationStack, Perception, PrivilegedState
+from agent.realtime import RealTimeAgent
+from agent.robust import MEAN, WORST, Risk
 from envs import registry
 from envs.backup import BackUp, strengthened
 from envs.environment import Environment
@@ -35,6 +38,7 @@ from envs.zones import declared
 from planners import registry as planners
 from planners.problem import Budget
 from worldmodels import registry as models
+from worldmodels.ensemble import Ensemble
 from worldmodels.model import WorldModel
 
 
@@ -135,7 +139,7 @@ def agent(
             where = f"configurator.rules[{index}]"
             _check_planner(rule.planner, rule.planner_params, f"{where}.planner", f"{where}.planner_params", model)
     actor = Actor(settings.planner, settings.planner_params, policy)
-    return Agent(
+    return _agent_of(config.real_time)(
         _perception(config, task, interface),
         model,
         costs,
@@ -144,7 +148,12 @@ def agent(
         Gate(task, interface, rules, back_up(config, task)),
         Memory(config.memory.capacity),
         Configurator(settings, tuple(_rule(rule, i, names) for i, rule in enumerate(config.configurator.rules))),
+        _risk(config.world_model.robust),
     )
+
+
+def _agent_of(real_time: float | None) -> Callable[..., Agent]:
+    return Agent if real_time is None else partial(RealTimeAgent, factor=real_time)
 
 
 def _model(config: Config, task: Task, interface: Interface, requests: tuple[Request, ...]) -> WorldModel:
@@ -152,8 +161,23 @@ def _model(config: Config, task: Task, interface: Interface, requests: tuple[Req
     chosen = config.world_model
     params = chosen.params
     if chosen.kind == "simulator":
-        params = {"options": PhysicsOptions(**chosen.model_dump(exclude={"kind", "params"}))}
-    return models.make(chosen.kind, task, interface, requests, config.threads, params)
+        params = {"options": PhysicsOptions(**chosen.model_dump(exclude={"kind", "params", "robust"}))}
+
+    def member(**more: Any) -> WorldModel:
+        return models.make(chosen.kind, task, interface, requests, config.threads, {**params, **more})
+
+    if chosen.robust is None:
+        return member()
+    variants = [Variant(**variant.model_dump()) for variant in chosen.robust.variants]
+    return Ensemble([member(), *(member(variant=variant) for variant in variants)])
+
+
+def _risk(config: RobustConfig | None) -> Risk | None:
+    if config is None:
+        return None
+    if config.alpha is not None:
+        return Risk(config.alpha)
+    return MEAN if config.risk == "mean" else WORST
 
 
 def _check_planner(name: str, params: Mapping[str, Any], kind_at: str, params_at: str, model: WorldModel) -> None:

@@ -181,7 +181,20 @@ class Bench:
     else one takes is told by `telos bench NAME --help`.
     """
 
-    name: Positional[Literal["returns", "quickstart_twins", "throughput", "parallel", "faults", "scaling"]]
+    name: Positional[
+        Literal[
+            "returns",
+            "quickstart_twins",
+            "planners",
+            "ablations",
+            "robust",
+            "throughput",
+            "peers",
+            "parallel",
+            "faults",
+            "scaling",
+        ]
+    ]
     """Which one."""
     arguments: Annotated[Positional[tuple[str, ...]], Arg(metavar="…", help_behavior_hint="")] = ()
     """Its own arguments."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from agent.configurator import MAX_EVALUATIONS, MAX_SECONDS
 from envs.residuals import Residual
@@ -61,6 +61,29 @@ class StackedConfig(Closed):
 PerceptionConfig = Annotated[PrivilegedConfig | EstimatedConfig | StackedConfig, Field(discriminator="kind")]
 
 
+def _physical(variant: VariantConfig) -> VariantConfig:
+    """Raises ValueError for a variant that no model can imagine."""
+    if variant.latency or variant.observation_noise:
+        raise ValueError("mass, friction, gain and damping: latency and observation_noise are not physics of a model")
+    return variant
+
+
+class RobustConfig(Closed):
+    """Which other physics a plan must work in besides the nominal, and how the costs of all become one."""
+
+    risk: Literal["mean", "worst", "cvar"] = Field(default="worst", description="of whole trajectories' costs")
+    alpha: Annotated[Positive, Field(le=1)] | None = Field(
+        default=None, description="with cvar: the mean over this share of the members, the worst ones"
+    )
+    variants: tuple[Annotated[VariantConfig, AfterValidator(_physical)], ...] = Field(min_length=1, max_length=64)
+
+    @model_validator(mode="after")
+    def _share(self) -> RobustConfig:
+        if (self.risk == "cvar") != (self.alpha is not None):
+            raise ValueError("alpha with risk: cvar, and with it alone")
+        return self
+
+
 class WorldModelConfig(Closed):
     """What imagines. For MuJoCo itself, the simulator, what is not given stays as the task has it."""
 
@@ -70,6 +93,7 @@ class WorldModelConfig(Closed):
     solver: Literal["PGS", "CG", "Newton"] | None = None
     iterations: Whole | None = Field(default=None, ge=1)
     disable_contacts: Flag = False
+    robust: RobustConfig | None = Field(default=None, description="plan for other physics too; guardrails by the worst")
     params: dict[str, Any] = Field(default_factory=dict, description="another kind's own")
 
     @model_validator(mode="after")
@@ -167,4 +191,7 @@ class Config(Closed):
     configurator: ConfiguratorConfig = ConfiguratorConfig()
     memory: MemoryConfig = MemoryConfig()
     threads: Whole | None = Field(default=None, ge=1, description="C threads; all CPUs where None")
+    real_time: Positive | None = Field(
+        default=None, description="simulated seconds per second, while a thread plans; lock-step where None"
+    )
     video: Flag = Field(default=True, description="record the first episode where a GL library works")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from agent.agent import Agent
 from agent.perception import instruction
+from agent.realtime import Pace, RealTimeAgent
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.monitor import Monitor
@@ -35,6 +37,7 @@ class Step:
     reason: str
     action: np.ndarray  # (A,) in [-1,1]
     state: np.ndarray  # (S,), raw, after the step
+    plan_age: float = 0.0  # s since the state that the plan starts from; above 0 in real time alone
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class EpisodeResult:
     simulator_seconds: float  # of planning, inside MuJoCo's C code
     seconds: float  # wall clock
     frames: tuple[np.ndarray, ...] = field(default=(), repr=False)  # rendered, where asked for
+    pace: Pace | None = None  # of an agent in real time
 
     @property
     def total(self) -> float:
@@ -112,6 +116,13 @@ def play(
         frames: control steps at most; the task's own limit where None.
         render_every: a frame is rendered every so many steps; 0 for none.
     """
+    with closing(agent):
+        return (yield from _play(agent, env, monitor, seed, episode, frames, render_every))
+
+
+def _play(
+    agent: Agent, env: Environment, monitor: Monitor, seed: int, episode: int, frames: int | None, render_every: int
+) -> Generator[Step, None, EpisodeResult]:
     clock = time.perf_counter()
     seeds = seeds_of(seed, episode)
     observation, accepted, rejected = start(env, monitor, seeds)
@@ -150,6 +161,7 @@ def play(
             decision.executed.reason,
             action,
             after.state,
+            decision.age,
         )
         steps.append(step)
         yield step
@@ -166,4 +178,5 @@ def play(
         spent.seconds,
         time.perf_counter() - clock,
         tuple(images),
+        agent.pace if isinstance(agent, RealTimeAgent) else None,
     )

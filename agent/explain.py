@@ -38,7 +38,7 @@ class Explanation:
     decision: Decision
     replayed: Steps  # the re-run's steps, the decision's own included
     same: bool  # whether its actions equal the recorded ones bit for bit
-    exact: bool  # whether they must: not under a budget in seconds
+    exact: bool  # whether they must: not where the clock decides
     ranked: tuple[int, ...]  # candidates of the population, best first by the selection order
     violation: np.ndarray  # (N,), worst scaled violation of each candidate
     named: dict[int, str]  # candidate -> what it is: fallback, previous, a proposal, published
@@ -92,7 +92,7 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
         decision=decision,
         replayed=replayed,
         same=same,
-        exact=rundir.config.planner.budget.seconds is None,
+        exact=rundir.config.planner.budget.seconds is None and rundir.config.real_time is None,
         ranked=tuple(order(Scores(violation, population.cost.numpy())).tolist()),
         violation=violation,
         named=_named(decision, population, plans[-2] if step else None),
@@ -108,7 +108,7 @@ def show(rundir: RunDir, episode: int, step: int, console: Console) -> int:
     if found.same:
         say(console, f"re-run: all {step + 1} actions equal the recorded ones bit for bit")
     elif not found.exact:
-        say(console, "re-run: the actions differ from the recorded ones, as a budget in seconds lets the clock decide")
+        say(console, "re-run: the actions differ from the recorded ones, as seconds or real time let the clock decide")
     else:
         say(console, "re-run: THE ACTIONS DIFFER from the recorded ones: other versions or another machine?")
     feasible = int(found.population.feasible.sum())

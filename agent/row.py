@@ -11,7 +11,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agent.config import Config
     from envs.guardrails.ruleset import Guardrails
 
-TIMES = ("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "seconds")
+TIMES = ("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "seconds", "real_time")
 """Fields that depend on the clock; all others are the same, bit for bit, each time a config is run."""
 
 
@@ -59,10 +59,13 @@ class Row:
     guardrails_sha256: str
     rules_sha256: str  # of guardrails and back-up
     seconds: float  # wall clock of the episode
+    real_time: dict[str, float] = field(default_factory=dict)
+    """Of a run in real time: see `agent.realtime.Pace`. Empty in lock-step, where JSON has no such key."""
 
     def values(self) -> dict[str, Any]:
         """As JSON has them."""
-        return _plain({field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)})
+        values = _plain({field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)})
+        return {name: value for name, value in values.items() if name != "real_time" or value}
 
     def line(self) -> str:
         """As one line of JSON, with a checksum, so that a digit that a disk has changed does not count."""
@@ -82,22 +85,24 @@ class Row:
             raise TelosError(where, repr(line[:40]), "a row of JSON") from None
         wanted = {field.name.rstrip("_"): field.name for field in fields(cls)}
         checksum = data.pop("crc32", None) if isinstance(data, dict) else None
-        if not isinstance(data, dict) or data.keys() != wanted.keys():
-            missing = [name for name in wanted if not isinstance(data, dict) or name not in data]
+        if not isinstance(data, dict) or data.keys() | {"real_time"} != wanted.keys():
+            missing = [name for name in wanted if not isinstance(data, dict) or name not in {*data, "real_time"}]
             raise TelosError(where, f"not an episode's row (without {', '.join(missing[:3]) or 'nothing'})", "a row")
         if checksum != zlib.crc32(to_json(data).encode()):
             raise TelosError(where, "a row that has changed since it was written", "the row as `telos run` wrote it")
+        data.setdefault("real_time", {})
         kinds = get_type_hints(cls)
         return cls(**{field: _as(kinds[field], data[name], f"{where}.{name}") for name, field in wanted.items()})
 
     def numbers(self) -> dict[str, float]:
-        """Every numeric field that says how the episode went; margins as `min_margin.NAME`."""
+        """Every number that says how the episode went; margins as `min_margin.NAME`, pace as `real_time.NAME`."""
         plain = {
             field.name.rstrip("_"): float(getattr(self, field.name))
             for field in fields(self)
             if field.type in ("int", "float") and field.name not in ("seed", "episode", "reset_seed")
         }
-        return plain | {f"min_margin.{name}": value for name, value in self.min_margin.items()}
+        named = {"min_margin": self.min_margin, "real_time": self.real_time}
+        return plain | {f"{where}.{name}": value for where, parts in named.items() for name, value in parts.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +179,8 @@ class Steps:
 
 def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResult, steps: Steps, index: int) -> Row:
     """The row of a finished episode, in which the monitor judged by `rules`."""
-    planning = float(steps.plan_ms.sum()) / 1e3
+    pace = result.pace  # in real time, a plan that acts several times was made once
+    planning = float(steps.plan_ms.sum()) / 1e3 if pace is None else pace.planning
     worst = steps.margin.min(0) if steps.margin.shape[1] else np.zeros(0)
     return Row(
         task=config.task,
@@ -203,6 +209,7 @@ def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResul
         guardrails_sha256=rules.digest,
         rules_sha256=build.rules_sha256(rules.digest, agent.gate.back_up),
         seconds=result.seconds,
+        real_time={} if pace is None else {name: float(value) for name, value in asdict(pace).items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 An episode's randomness derives from the run's seed and the episode's index alone, and agent and world are
 made afresh for each, so a resumed run writes the rows that an uninterrupted one would have written. (Except
-under a planning budget in seconds: then the clock decides.)
+in real time, or under a planning budget in seconds: then the clock decides.)
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from agent.row import Row, Steps, to_json
 from envs import registry
 from envs.errors import TelosError
 
-SCHEMA = 3
+SCHEMA = 4
 _ALLOWED = {
     errno.ENOSPC: "free space on the disk, then try again",
     errno.EDQUOT: "room in the disk quota, then try again",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from benchmarks import faults, parallel, quickstart_twins, returns, rows, scaling, throughput
+from benchmarks import faults, parallel, peers, quickstart_twins, returns, rows, scaling, throughput
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -30,6 +30,10 @@ def readme() -> str:
         "How much of MuJoCo's own throughput is left, as ratios in one run (`telos bench throughput`):",
         throughput.table(rows.read(throughput.OUT)),
         throughput.shortfall(rows.read(throughput.OUT)),
+        "Side by side with other planners, each in its own virtual environment, one iteration of MPPI per decision, as "
+        "ratios of one run (`telos bench peers`):",
+        peers.table(rows.read(peers.OUT)),
+        peers.shortfall(rows.read(peers.OUT)),
         "What Ray workers bring on two CPUs (`telos bench parallel`):",
         parallel.table(rows.read(parallel.OUT)),
         "What is left of runs on two workers when random processes of theirs get SIGKILL at random moments, and "

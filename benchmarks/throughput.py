@@ -2,20 +2,25 @@
 
     telos bench throughput            measure all tasks, then print the table
     telos bench throughput --table
+    telos bench throughput --peers    side by side with other planners instead: `telos bench peers`
 
 For every task, at N candidates and H control steps, clocks around the same rollouts from the same state:
-the bare C call (`Batch.rollout` alone, recording nothing), `imagine()`, and the problem's `evaluate()`; then
-a whole `plan()` of three iterations of N candidates, and the bare C call on every candidate which that plan
-evaluated. They are interleaved and the medians compared, so that the machine's other load weighs on all alike.
+the bare C call (`Batch.rollout` alone, recording nothing), `imagine()`, `imagine()` with all that could be recorded
+(every sensor and the integration state of every physics step), and the problem's `evaluate()`; then a whole `plan()`
+of three iterations of N candidates, and the bare C call on every candidate which that plan evaluated. They are
+interleaved, over all numbers of threads too, and the medians compared, so that the machine's other load weighs on all
+alike.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import mujoco
@@ -27,8 +32,10 @@ from torch import Tensor
 from agent.build import objective
 from agent.config import CostConfig
 from agent.problem import ImaginedProblem
-from benchmarks import rows
+from benchmarks import peers, rows
+from benchmarks.throughput_table import shortfall, table
 from envs import registry
+from envs.environment import Environment
 from envs.guardrails.ruleset import Guardrails
 from envs.physics import INTEGRATION, cpus
 from envs.task import Snapshot
@@ -41,45 +48,54 @@ TASKS = (
     "dm_control/walker-walk-v0",
     "dm_control/cheetah-run-v0",
     "dm_control/humanoid-run-v0",
+    "dm_control/quadruped-walk-v0",
     "dm_control/reacher-easy-v0",
     "dm_control/ball_in_cup-catch-v0",
     "dm_control/finger-spin-v0",
 )
+SETTINGS = ((64, 40), (16, 20))  # candidates, control steps
 
 ITERATIONS = 3
+WARM_UP = 3  # rounds that warm caches and buffers
 OUT = rows.RESULTS / "throughput.jsonl"
 
 
-def table(found: list[dict[str, Any]]) -> str:
-    """The rows as a Markdown table."""
-    lines = [
-        "| task | candidates × horizon | threads | bare C, million physics steps / s | `imagine()` / bare C "
-        "| `plan()` / bare C | share of `plan()` inside C |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in found:
-        lines.append(
-            f"| {row['task'].removeprefix('dm_control/').removesuffix('-v0')} | {row['candidates']} × {row['horizon']} "
-            f"| {row['threads']} | {row['bare_steps_per_second'] / 1e6:.2f} | {row['imagine_ratio']:.3f} "
-            f"| {row['plan_ratio']:.3f} | {row['plan_fraction_in_c']:.1%} |"
-        )
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Clocks:
+    """What is timed on one number of threads, and the seconds it took so far."""
 
+    model: Simulator
+    calls: dict[str, Callable[[], Any]]
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    inside: list[float] = field(default_factory=list)  # share of each `plan()` inside C
 
-GOAL_IN_C = 0.9  # share of `plan()`
+    def round(self) -> None:
+        """Every call once."""
+        for name, call in self.calls.items():
+            before, clock = self.model.physics.seconds, time.perf_counter()
+            call()
+            elapsed = time.perf_counter() - clock
+            self.seconds.setdefault(name, []).append(elapsed)
+            if name == "plan":
+                self.inside.append((self.model.physics.seconds - before) / elapsed)
 
-
-def shortfall(found: list[dict[str, Any]]) -> str:
-    """Which rows miss the goal, in words."""
-    short = [row for row in found if row["plan_fraction_in_c"] < GOAL_IN_C]
-    if not short:
-        return f"Every row reaches the goal of {GOAL_IN_C:.0%} of `plan()` inside C."
-    names = [
-        f"{row['task'].removeprefix('dm_control/').removesuffix('-v0')} with {row['threads']} "
-        f"thread{'s' if row['threads'] > 1 else ''} ({row['plan_fraction_in_c']:.1%})"
-        for row in short
-    ]
-    return f"Short of the goal of {GOAL_IN_C:.0%} of `plan()` inside C: {', '.join(names)}."
+    def row(self, number: int, horizon: int) -> dict[str, Any]:
+        """Median seconds of each clock, and their ratios."""
+        medians = {name: statistics.median(values[WARM_UP:]) for name, values in self.seconds.items()}
+        steps = number * horizon * self.model.physics.substeps
+        once = ("imagine", "imagine_all", "evaluate")
+        return {
+            "task": self.model.task.id,
+            "candidates": number,
+            "horizon": horizon,
+            "threads": self.model.physics.threads,
+            "physics_steps": steps,
+            "bare_steps_per_second": round(steps / medians["bare"]),
+            **{f"{name}_ms": round(1e3 * value, 4) for name, value in medians.items()},
+            **{f"{name}_ratio": round(medians["bare"] / medians[name], 4) for name in once},
+            "plan_ratio": round(medians["bare_plan"] / medians["plan"], 4),
+            "plan_fraction_in_c": round(statistics.median(self.inside[WARM_UP:]), 4),
+        }
 
 
 def _bare(model: Simulator, start: Snapshot, batches: Sequence[Tensor], threads: int) -> Callable[[], None]:
@@ -100,10 +116,7 @@ def _bare(model: Simulator, start: Snapshot, batches: Sequence[Tensor], threads:
     return call
 
 
-def measure(task_id: str, number: int, horizon: int, repeats: int, threads: int) -> dict[str, Any]:
-    """One row: median seconds of each clock, and their ratios."""
-    env = registry.make(task_id)
-    env.reset(seed=0)
+def _clocks(env: Environment, number: int, horizon: int, threads: int) -> Clocks:
     task, interface, start = env.task, env.interface, env.snapshot()
     _, costs = objective(CostConfig(), task)
     model = Simulator(task, interface, costs.requests, threads=threads)
@@ -117,65 +130,61 @@ def measure(task_id: str, number: int, horizon: int, repeats: int, threads: int)
     def plan() -> Plan[Any]:
         return planner.plan(state, problem, Budget(evaluations=ITERATIONS * number))[0]
 
-    model.physics.set_params(start.params)
     population = plan().population
     assert population is not None
-    once = _bare(model, start, [actions], threads)
-    all_of_plan = _bare(model, start, [batch.actions for batch in population.batches], threads)
-    clocks: dict[str, Callable[[], Any]] = {
-        "bare": once,
+    calls: dict[str, Callable[[], Any]] = {
+        "bare": _bare(model, start, [actions], threads),
         "imagine": lambda: model.imagine(start, actions),
+        "imagine_all": lambda: model.imagine(start, actions, states=True),
         "evaluate": lambda: problem.evaluate(actions),
-        "bare_plan": all_of_plan,
+        "bare_plan": _bare(model, start, [batch.actions for batch in population.batches], threads),
         "plan": plan,
     }
-    times: dict[str, list[float]] = {name: [] for name in clocks}
-    inside: list[float] = []
-    for round_ in range(repeats + 3):
-        for name, call in clocks.items():
-            before, clock = model.physics.seconds, time.perf_counter()
-            call()
-            elapsed = time.perf_counter() - clock
-            if round_ >= 3:  # the first rounds warm caches and buffers
-                times[name].append(elapsed)
-                if name == "plan":
-                    inside.append((model.physics.seconds - before) / elapsed)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    steps = number * horizon * model.physics.substeps
+    return Clocks(model, calls)
+
+
+def measure(task_id: str, number: int, horizon: int, repeats: int, threads: Sequence[int]) -> list[dict[str, Any]]:
+    """One row for each number of threads."""
+    env = registry.make(task_id)
+    env.reset(seed=0)
+    found = [_clocks(env, number, horizon, count) for count in threads]
     env.close()
-    return {
-        "task": task_id,
-        "candidates": number,
-        "horizon": horizon,
-        "threads": threads,
-        "physics_steps": steps,
-        "bare_steps_per_second": round(steps / medians["bare"]),
-        **{f"{name}_ms": round(1e3 * value, 4) for name, value in medians.items()},
-        **{f"{n}_ratio": round(medians["bare"] / medians[n], 4) for n in ("imagine", "evaluate")},
-        "plan_ratio": round(medians["bare_plan"] / medians["plan"], 4),
-        "plan_fraction_in_c": round(statistics.median(inside), 4),
-    }
+    for _ in range(repeats + WARM_UP):
+        for clocks in found:
+            clocks.round()
+    return [clocks.row(number, horizon) for clocks in found]
+
+
+def _setting(text: str) -> tuple[int, int]:
+    number, _, horizon = text.partition("x")
+    if not (number.isdecimal() and horizon.isdecimal() and int(number) and int(horizon)):
+        raise argparse.ArgumentTypeError(f"{text!r} given, allowed: CANDIDATESxHORIZON, such as 64x40")
+    return int(number), int(horizon)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = rows.parser("throughput", __doc__)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
-    parser.add_argument("--candidates", type=int, default=64)
-    parser.add_argument("--horizon", type=int, default=40)
+    parser.add_argument("--settings", nargs="*", type=_setting, default=list(SETTINGS), help="such as 64x40 16x20")
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--threads", type=int, nargs="*", default=sorted({1, cpus()}))
+    parser.add_argument("--peers", action="store_true", help="side by side with other planners: `telos bench peers`")
     options = parser.parse_args(argv)
+    if options.peers:
+        return peers.main(["--table"] if options.table else [])
     torch.set_num_threads(1)
     if not options.table:
         found = []
-        for threads in options.threads:
+        for number, horizon in options.settings:
             for task in options.tasks:
-                found.append(measure(task, options.candidates, options.horizon, options.repeats, threads))
-                print(json.dumps(found[-1]), flush=True)
+                for row in measure(task, number, horizon, options.repeats, options.threads):
+                    found.append(row)
+                    print(json.dumps(row), flush=True)
         options.out.unlink(missing_ok=True)  # ratios of one run belong together
         for row in found:
             rows.append(options.out, row)
     print(table(rows.read(options.out)))
+    print(f"\n{shortfall(rows.read(options.out))}")
     return 0
 
 

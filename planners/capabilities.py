@@ -134,6 +134,18 @@ class Discretisable(Steppable, Protocol):
         ...
 
 
+@runtime_checkable
+class Guided(Protocol):
+    """Knows a lower bound on what is still to come, which guides a search for the shortest path."""
+
+    def heuristic(self, nodes: Tensor) -> Tensor:
+        """(N,S) -> (N,): at most what the cheapest path to a goal costs, above the least that its steps can cost.
+
+        It is 0 at a goal, and consistent: over an edge it falls by no more than the edge's cost, counted like that.
+        """
+        ...
+
+
 class DifferentiableProblem(Problem[T_co], Differentiable, Protocol[T_co]):
     """A problem with gradients."""
 

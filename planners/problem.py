@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from planners.tree import Tree
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 S = TypeVar("S")
@@ -196,6 +198,7 @@ class Plan(Generic[T]):
     trajectory: T | None  # of `actions`, N = 1; None until someone asks the problem for it
     statistics: SearchStatistics
     population: Population | None = field(default=None, repr=False)
+    tree: Tree | None = field(default=None, repr=False)  # of a search that grew one
 
 
 class Planner(Protocol[S]):

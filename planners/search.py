@@ -18,6 +18,7 @@ from torch import Tensor
 from planners.knots import bounded
 from planners.problem import Batch, Budget, Evaluation, Plan, Population, Problem, SearchStatistics
 from planners.select import Scores, first, scores
+from planners.tree import Tree
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ class Search(Generic[T]):
         self._candidates = self._steps = 0
         self.iterations = 0
         self.best: Candidate | None = None
+        self.tree: Tree | None = None  # what the search grew, where it grew one
         self._batches: list[Batch] = []
 
     @property
@@ -121,6 +123,7 @@ class Search(Generic[T]):
             trajectory=None,
             statistics=statistics,
             population=Population(tuple(self._batches)),
+            tree=self.tree,
         )
 
 

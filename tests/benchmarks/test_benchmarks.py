@@ -174,10 +174,48 @@ def test_speed_ups_are_ratios_of_the_same_blocks() -> None:
 
 
 def test_throughput_rows_are_ratios_of_one_run() -> None:
-    row = throughput.measure("dm_control/cartpole-swingup-v0", 8, 10, 3, 1)
-    assert row["physics_steps"] == 80
-    assert row["imagine_ratio"] > 0
-    assert 0 < row["plan_fraction_in_c"] < 1
+    rows_ = throughput.measure("dm_control/cartpole-swingup-v0", 8, 10, 3, [1, 2])
+    assert [row["threads"] for row in rows_] == [1, 2]
+    for row in rows_:
+        assert row["physics_steps"] == 80
+        assert row["imagine_ratio"] == pytest.approx(row["bare_ms"] / row["imagine_ms"], rel=1e-2)
+        assert row["imagine_all_ms"] > 0
+        assert row["plan_ratio"] == pytest.approx(row["bare_plan_ms"] / row["plan_ms"], rel=1e-2)
+        assert 0 < row["plan_fraction_in_c"] < 1
+
+
+def throughput_row(name: str, threads: int, ratio: float, plan_ms: float, **more: Any) -> dict[str, Any]:
+    row = {"task": f"dm_control/{name}-v0", "candidates": 64, "horizon": 40, "threads": threads, "plan_ratio": ratio}
+    row |= {"plan_ms": plan_ms, "bare_ms": 9.0, "imagine_ms": 10.0, "imagine_all_ms": 11.0, "plan_fraction_in_c": 0.96}
+    return row | {"bare_steps_per_second": 1_000_000, "imagine_ratio": 0.9} | more
+
+
+def test_throughput_says_which_goal_is_missed_where() -> None:
+    found = [
+        throughput_row("walker-walk", 1, 0.96, 40.0),
+        throughput_row("walker-walk", 2, 0.94, 20.0),
+        throughput_row("cheetah-run", 1, 0.96, 40.0, plan_fraction_in_c=0.8),
+        throughput_row("cheetah-run", 2, 0.96, 25.0),
+        throughput_row("reacher-easy", 1, 0.5, 40.0),
+        throughput_row("walker-walk", 1, 0.86, 4.0, candidates=16, horizon=20),
+    ]
+    said = throughput.shortfall(found)
+    assert "of `plan()` inside C at 64 × 40: cheetah-run with 1 thread (80.0%)." in said
+    assert "cheetah, humanoid, quadruped: walker-walk with 2 threads (0.940)." in said, "reacher has no such goal"
+    assert "Every row reaches the goal of `plan()` at 0.85 of bare C at 16 × 20" in said
+    assert "on two threads at N = 64: cheetah-run (1.60)." in said
+    assert "Not measured: `plan()` 1.9 times as fast" in throughput.shortfall(found[:1])
+    lines = throughput.table(found).splitlines()
+    assert lines[3].endswith("| +10.0% | 0.940 | 96.0% | 2.00 | 1.00 |")
+    assert lines[2].endswith("| – | – |")
+    assert lines[7].endswith("| – | – |"), "another setting's thread is no base"
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_throughput_setting_is_two_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        throughput.main(["--settings", "64*40"])
+    assert "'64*40' given, allowed: CANDIDATESxHORIZON" in capsys.readouterr().err
 
 
 def test_published_rows_are_quoted_from_the_anchors() -> None:

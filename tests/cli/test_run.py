@@ -63,7 +63,7 @@ def test_files_and_rows(finished: Path, config_file: Path) -> None:
 
 def test_manifest(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert manifest["schema"] == 3
+    assert manifest["schema"] == 4
     assert manifest["assurance"] == "L2"
     assert manifest["safe_stop"] is True
     assert manifest["privileged"] is True

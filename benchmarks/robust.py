@@ -1,0 +1,121 @@
+"""Planning for several physics at once, in worlds whose mass and gain the planner does not know.
+
+    telos bench robust                measure what is missing, then print the table
+    telos bench robust --table
+
+The world is one of eight: mass and gain 30 % too small, right, or 30 % too large, but not both right. `plain` plans
+with the nominal model; `mean`, `cvar` and `worst` plan the same candidates in the nominal model and in the four
+corners, where mass and gain are 30 % off at once. All search as many physics steps per decision, so that robust
+planners try a fifth of the candidates. Guardrails are enforced throughout, and scored on what really happened.
+Rows go to `runs/bench/robust.jsonl` as they come.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from agent import statistics
+from agent.config import Config
+from agent.load import load
+from agent.rollouts import PLAYER
+from benchmarks import experiment, rows, steps
+from benchmarks.planner_scores import interval, name_of
+
+OUT = rows.RESULTS / "planners" / "robust.jsonl"
+OFF = (0.7, 1.0, 1.3)
+WORLDS = tuple({"mass": mass, "gain": gain} for mass, gain in product(OFF, OFF) if (mass, gain) != (1.0, 1.0))
+CORNERS = tuple({"mass": mass, "gain": gain} for mass, gain in product((0.7, 1.3), (0.7, 1.3)))
+PLANS: Mapping[str, Mapping[str, Any]] = {
+    "plain": {},
+    "mean": {"world_model.robust": {"risk": "mean", "variants": CORNERS}},
+    "cvar": {"world_model.robust": {"risk": "cvar", "alpha": 0.4, "variants": CORNERS}},
+    "worst": {"world_model.robust": {"risk": "worst", "variants": CORNERS}},
+}
+GUARDRAILS: Mapping[str, Mapping[str, Any]] = {
+    "cartpole-swingup": {"kind": "joint_position", "name": "short_rail", "joint": "slider"}
+    | {"lower": -0.9, "upper": 0.9, "unit": "m", "scale": 0.1},
+    "cheetah-run": {"kind": "body_orientation", "name": "no_somersault", "body": "torso", "limit": 0.9, "scale": 0.1},
+    "walker-walk": {"kind": "body_height", "name": "upright", "body": "torso", "lower": 0.9, "scale": 0.1},
+}
+
+
+def configured(task: str, plan: str, world: Mapping[str, float], seed: int, threads: int, budget: int) -> Config:
+    """The task's default preset under its guardrail, in one of the worlds."""
+    task_id = f"dm_control/{task}-v0"
+
+    def made(more: Mapping[str, Any]) -> Config:
+        fixed = {"seed": seed, "threads": threads, "video": False, "variant": dict(world)}
+        named = {"guardrails": [dict(GUARDRAILS[task])]}
+        return load(task=task_id, overrides={**PLANS[plan], **fixed, **named, **more})
+
+    config = made({})
+    members = 1 if config.world_model.robust is None else 1 + len(config.world_model.robust.variants)
+    return made({"planner.budget": steps.affordable(config, budget // members)})
+
+
+def cases(tasks: Sequence[str], plans: Sequence[str], seeds: int, threads: int, budget: int) -> list[experiment.Case]:
+    """Episodes of 1,000 frames (the environment's own limit)."""
+    return [
+        experiment.Case(
+            {"plan": plan, "task": f"dm_control/{task}-v0", **world, "seed": seed, "budget": budget},
+            configured(task, plan, world, seed, threads, budget),
+            PLAYER,
+        )
+        for seed in range(seeds)
+        for task in tasks
+        for world in WORLDS
+        for plan in plans
+    ]
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| task | plan | worst world: mean return [95 %] | mass, gain there | all worlds: mean return [95 %] "
+        "| violating steps | episodes with one [95 %] | episodes | physics steps / decision |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+    for row in found:
+        groups.setdefault((name_of(row["task"]), row["plan"], row["budget"]), []).append(row)
+    for (task, plan, _), mine in sorted(groups.items()):
+        worlds: dict[tuple[float, float], list[float]] = {}
+        for row in mine:
+            worlds.setdefault((row["mass"], row["gain"]), []).append(row["return"])
+        worst = min(worlds, key=lambda world: float(np.mean(worlds[world])))
+        violated = statistics.rate(sum(row["violation_steps"] > 0 for row in mine), len(mine))
+        lines.append(
+            f"| {task} | {plan} | {interval(statistics.mean(worlds[worst]))} | {worst[0]:g}, {worst[1]:g} "
+            f"| {interval(statistics.mean([row['return'] for row in mine]))} "
+            f"| {sum(row['violation_steps'] for row in mine)} "
+            f"| {violated.mean:.0%} [{violated.low or 0:.0%}, {violated.high or 0:.0%}] | {len(mine)} "
+            f"| {np.mean([row['physics_steps_per_decision'] for row in mine]):,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = experiment.parser("robust", __doc__)
+    parser.add_argument("--tasks", nargs="*", default=list(GUARDRAILS), choices=list(GUARDRAILS))
+    parser.add_argument("--plans", nargs="*", default=["plain", "worst"], choices=list(PLANS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--budget", type=int, default=10_000, help="physics steps per decision, of all members together"
+    )
+    options = parser.parse_args(argv)
+    if not options.table:
+        threads = experiment.threads(options)
+        with experiment.rollouts(options) as rollouts:
+            todo = cases(options.tasks, options.plans, options.seeds, threads, options.budget)
+            experiment.measure(todo, options.out, rollouts)
+    print(table(rows.read(options.out)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""What the rows of `telos bench throughput` say: the table, and where it misses the goals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+GOAL_IN_C = 0.9  # share of `plan()`, at 64 x 40
+GOAL_TASKS = ("cartpole-swingup", "walker-walk", "cheetah-run", "humanoid-run", "quadruped-walk")
+GOAL_RATIOS = {(64, 40): 0.95, (16, 20): 0.85}  # of `plan()` to bare C, by candidates and horizon
+GOAL_SPEED_UP = 1.9  # of two threads over one, of `plan()` with 64 candidates
+
+HEAD = (
+    "| task | candidates × horizon | threads | bare C, million physics steps / s | `imagine()` / bare C "
+    "| all fields recorded, `imagine()` takes | `plan()` / bare C | share of `plan()` inside C "
+    "| `plan()`: one thread's time / this | bare C: one thread's time / this |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+)
+
+
+def table(found: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    return "\n".join([*HEAD, *(_line(row, found) for row in found)])
+
+
+def _line(row: Row, found: Sequence[Row]) -> str:
+    more = f"{row['imagine_all_ms'] / row['imagine_ms'] - 1:+.1%}" if "imagine_all_ms" in row else "–"
+    plan, bare = (_shown(speed_up(row, found, clock)) for clock in ("plan_ms", "bare_ms"))
+    return (
+        f"| {_name(row)} | {row['candidates']} × {row['horizon']} "
+        f"| {row['threads']} | {row['bare_steps_per_second'] / 1e6:.2f} | {row['imagine_ratio']:.3f} | {more} "
+        f"| {row['plan_ratio']:.3f} | {row['plan_fraction_in_c']:.1%} | {plan} | {bare} |"
+    )
+
+
+def _shown(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{ratio:.2f}"
+
+
+def speed_up(row: Row, found: Iterable[Row], clock: str = "plan_ms") -> float | None:
+    """The time of one thread over this row's, of the same task and setting in the same run; None for one thread."""
+    same = ("task", "candidates", "horizon")
+    alone = [other for other in found if other["threads"] == 1 and all(other[key] == row[key] for key in same)]
+    return alone[-1][clock] / row[clock] if alone and row["threads"] > 1 else None
+
+
+def _name(row: Row) -> str:
+    return row["task"].removeprefix("dm_control/").removesuffix("-v0")
+
+
+def _where(row: Row) -> str:
+    return f"{_name(row)} with {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+
+
+def shortfall(found: Sequence[Row]) -> str:
+    """Which rows miss which goal, in words."""
+    return " ".join([_in_c(found), *(_ratios(found, *setting) for setting in GOAL_RATIOS), _speed_ups(found)])
+
+
+def _verdict(goal: str, seen: int, short: Sequence[str]) -> str:
+    """One sentence about one goal."""
+    if not seen:
+        return f"Not measured: {goal}."
+    return f"Short of the goal of {goal}: {', '.join(short)}." if short else f"Every row reaches the goal of {goal}."
+
+
+def _in_c(found: Sequence[Row]) -> str:
+    rows = [row for row in found if (row["candidates"], row["horizon"]) == (64, 40)]
+    short = [f"{_where(r)} ({r['plan_fraction_in_c']:.1%})" for r in rows if r["plan_fraction_in_c"] < GOAL_IN_C]
+    return _verdict(f"{GOAL_IN_C:.0%} of `plan()` inside C at 64 × 40", len(rows), short)
+
+
+def _ratios(found: Sequence[Row], candidates: int, horizon: int) -> str:
+    goal = GOAL_RATIOS[candidates, horizon]
+    rows = [r for r in found if (r["candidates"], r["horizon"]) == (candidates, horizon) and _name(r) in GOAL_TASKS]
+    short = [f"{_where(row)} ({row['plan_ratio']:.3f})" for row in rows if row["plan_ratio"] < goal]
+    where = f"{candidates} × {horizon} on {', '.join(name.partition('-')[0] for name in GOAL_TASKS)}"
+    return _verdict(f"`plan()` at {goal} of bare C at {where}", len(rows), short)
+
+
+def _speed_ups(found: Sequence[Row]) -> str:
+    rows = [row for row in found if row["threads"] == 2 and row["candidates"] == 64]
+    ratios = [(row, speed_up(row, found)) for row in rows]
+    known = [(row, ratio) for row, ratio in ratios if ratio is not None]
+    short = [f"{_name(row)} ({ratio:.2f})" for row, ratio in known if ratio < GOAL_SPEED_UP]
+    return _verdict(f"`plan()` {GOAL_SPEED_UP} times as fast on two threads at N = 64", len(known), short)

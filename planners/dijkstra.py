@@ -1,0 +1,33 @@
+"""Dijkstra's algorithm: the cheapest path to a goal over the graph of cells.
+
+Dijkstra, "A note on two problems in connexion with graphs", Numerische Mathematik 1 (1959), problem 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from planners.best_first import GraphParams, Route, improve
+from planners.capabilities import Discretisable
+from planners.search import Search
+from planners.warm import WarmPlanner
+
+
+class Dijkstra(WarmPlanner[GraphParams, Route]):
+    """Nodes take their turns in order of what it costs to reach them; the state remembers the last route."""
+
+    Params = GraphParams
+    needs = Discretisable
+
+    def improve(self, search: Search[Any], rng: np.random.Generator, memory: Route | None) -> Route | None:
+        """Search from the root, and evaluate the path. Raises ValueError where `most_reward` is too small."""
+        return improve(search, self.params, unguided, memory)
+
+
+def unguided(nodes: Tensor) -> Tensor:
+    """(N,S) -> (N,): nothing is known about what is ahead."""
+    return torch.zeros(len(nodes), dtype=torch.float64)

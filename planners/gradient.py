@@ -1,0 +1,150 @@
+"""Gradient planning: Adam on the knots of several candidates at once, projected into the actions' bounds.
+
+Kingma & Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1, for every candidate by itself.
+Guardrails by an augmented Lagrangian on each candidate's worst margins (Hestenes 1969, Powell 1969).
+N candidates, P knots, H control steps, A action size, G guardrails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from planners.capabilities import Differentiable, DifferentiableProblem
+from planners.knots import INTERPOLATIONS, Interpolation, Spline, bounded, spline
+from planners.noise import coloured
+from planners.params import Params
+from planners.problem import Evaluation
+from planners.search import Search
+from planners.warm import WarmPlanner
+
+TINY = 1e-12  # where a gradient is zero, Adam's step is too
+STIFFEST = 1e8  # the largest penalty: beyond, the cost drowns in rounding
+
+
+@dataclass(frozen=True)
+class GradientParams(Params):
+    """Parameters of gradient planning."""
+
+    candidates: int = 4  # N: the best one so far, and noise around it
+    iterations: int = 100  # of a round at most; a new round begins with new noise
+    step: float = 0.1  # Adam's alpha at the beginning of a round, actions being in [-1,1]
+    last_step: float = 0.02  # share of it left at the round's end, on a cosine
+    momentum: float = 0.9  # beta_1
+    memory: float = 0.95  # beta_2; shorter than usual, as rounds are
+    beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is white
+    std: float = 0.5  # of the noise
+    knots: int | None = None  # P, at most one per control step; None: one per control step
+    interpolation: Interpolation = "linear"  # between knots
+    penalty: float = 1.0  # cost per squared scaled violation, at first
+    growth: float = 4.0  # of a candidate's penalty where it still violates something when its multipliers are updated
+    patience: int = 10  # iterations between two updates of multipliers: the worst step is another one after each
+    slack: float = 0.01  # how far inside the guardrails to aim, scaled
+
+    def __post_init__(self) -> None:
+        self.require("candidates", 1 <= self.candidates <= 1_000_000, "1 to 1,000,000")
+        self.require("iterations", 1 <= self.iterations <= 10_000, "1 to 10,000")
+        self.require("step", 0 < self.step <= 2, "0 < step <= 2")
+        self.require("last_step", 0 < self.last_step <= 1, "0 < last_step <= 1")
+        self.require("momentum", 0 <= self.momentum < 1, "0 <= momentum < 1")
+        self.require("memory", 0 <= self.memory < 1, "0 <= memory < 1")
+        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+        self.require("std", 0 < self.std < np.inf, "0 < std < inf")
+        self.require("knots", self.knots is None or self.knots >= 1, ">= 1, or None")
+        self.require("interpolation", self.interpolation in INTERPOLATIONS, str(INTERPOLATIONS))
+        self.require("penalty", 0 < self.penalty < np.inf, "0 < penalty < inf")
+        self.require("growth", 1 <= self.growth < np.inf, "1 <= growth < inf")
+        self.require("patience", 1 <= self.patience <= 10_000, "1 to 10,000")
+        self.require("slack", 0 <= self.slack < np.inf, "0 <= slack < inf")
+
+
+class Gradient(WarmPlanner[GradientParams, None]):
+    """Rounds of Adam while there is room, each from the best candidate so far and noise around it."""
+
+    Params = GradientParams
+    needs = Differentiable
+    lqr_tolerance = 1e-3
+
+    def improve(self, search: Search[Any], rng: np.random.Generator, memory: None) -> None:
+        """Every iterate is judged together with its gradient, and recorded."""
+        p, horizon = self.params, search.problem.horizon
+        curve = spline(p.interpolation, min(p.knots or horizon, horizon), horizon)
+        while search.room():
+            length = int(min(p.iterations, -(-search.left // p.candidates)))
+            knots = self._begin(search, rng, curve)
+            descent = _Descent(p, len(knots), knots.shape)
+            for index in range(length):
+                if not search.room():
+                    return
+                knots = knots[: int(min(len(knots), search.left))]
+                slope = _fitted(curve, descent.slope(search, curve.expand(knots.copy())))
+                knots = bounded(knots - descent.move(slope, index, length))
+
+    def _begin(self, search: Search[Any], rng: np.random.Generator, curve: Spline) -> np.ndarray:
+        """Knots (N,P,A) in [-1,1]: the best ones, and noise around them."""
+        assert search.best is not None
+        best = curve.fit(search.best.actions)
+        noise = coloured(rng, self.params.beta, self.params.candidates, *best.shape)
+        noise[0] = 0.0
+        return bounded(best + self.params.std * noise)
+
+
+def _fitted(curve: Spline, slope: np.ndarray) -> np.ndarray:
+    """The gradient with respect to knots (N,P,A) of one with respect to actions (N,H,A)."""
+    return slope if curve.matrix is None else curve.matrix.T @ slope
+
+
+class _Descent:
+    """One round: Adam's moments, and what every candidate's guardrails have cost so far."""
+
+    def __init__(self, params: GradientParams, number: int, shape: tuple[int, ...]) -> None:
+        self.params = params
+        self.mean, self.square = np.zeros(shape), np.zeros(shape)  # (N,P,A)
+        self.judged = 0  # iterations
+        self.multipliers: torch.Tensor | None = None  # (N,G), cost per "1 bad"
+        self.penalty = torch.full((number, 1), params.penalty, dtype=torch.float64)
+
+    def slope(self, search: Search[Any], actions: np.ndarray) -> np.ndarray:
+        """Judge and record candidates (N,H,A); the gradient of their Lagrangians, 0 where it is not finite."""
+        variable = torch.from_numpy(actions).requires_grad_()
+        evaluation = cast("DifferentiableProblem[Any]", search.problem).differentiate(variable)
+        total = evaluation.step_cost.sum() + evaluation.terminal_cost.sum() + self._guarded(evaluation)
+        slope = torch.autograd.grad(total, variable)[0] if total.requires_grad else torch.zeros_like(variable)
+        search.record(torch.from_numpy(actions), _detached(evaluation))
+        search.iterations += 1
+        return torch.nan_to_num(slope, 0.0, 0.0, 0.0).numpy()
+
+    def move(self, slope: np.ndarray, index: int, length: int) -> np.ndarray:
+        """Adam's step number `index` of `length`, (N,P,A), of a gradient (N,P,A)."""
+        p, number = self.params, len(slope)
+        self.mean = p.momentum * self.mean[:number] + (1 - p.momentum) * slope
+        self.square = p.memory * self.square[:number] + (1 - p.memory) * np.square(slope)
+        mean = self.mean / (1 - p.momentum ** (index + 1))
+        square = self.square / (1 - p.memory ** (index + 1))
+        ease = p.last_step + (1 - p.last_step) * 0.5 * (1 + np.cos(np.pi * index / length))
+        return p.step * ease * mean / (np.sqrt(square) + TINY)
+
+    def _guarded(self, evaluation: Evaluation) -> torch.Tensor:
+        """The augmented Lagrangian's part of the cost, summed over candidates; now and then, its multipliers rise."""
+        limits, number = evaluation.limits, len(evaluation.margin)
+        excess = self.params.slack - (evaluation.margin + limits.tolerance) / limits.scale
+        excess = torch.nan_to_num(excess, 0.0, 0.0, 0.0)
+        if self.multipliers is None:
+            self.multipliers = torch.zeros_like(excess.detach())
+        multipliers, penalty = self.multipliers[:number], self.penalty[:number]
+        pull = (multipliers + penalty * excess).clamp(min=0.0)
+        self.judged += 1
+        if self.judged % self.params.patience == 0:
+            self.multipliers = pull.detach()
+            violated = (excess.detach() > self.params.slack).any(1, keepdim=True)
+            self.penalty = torch.where(violated, penalty * self.params.growth, penalty).clamp(max=STIFFEST)
+        return (pull.square() / (2 * penalty)).sum()
+
+
+def _detached(evaluation: Evaluation) -> Evaluation:
+    """Without the graph, which would be kept as long as the plan."""
+    parts = {name: getattr(evaluation, name).detach() for name in ("step_cost", "terminal_cost", "margin")}
+    return replace(evaluation, **parts)

@@ -1,0 +1,213 @@
+"""iLQR: the linear-quadratic regulator, again and again around the trajectory that it found.
+
+Tassa, Erez & Todorov, IROS 2012 (Gauss-Newton DDP, regularisation schedule and line search); control limits as in
+Tassa, Mansard & Todorov, ICRA 2014. Guardrails by an augmented Lagrangian on the margin of every step (Howell, Jackson
+& Manchester, "ALTRO", IROS 2019, section III). H control steps, A action size, D tangent size, G guardrails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from planners.capabilities import Linearisable, LinearisableProblem, Linearisation
+from planners.knots import bounded
+from planners.lagrangian import Lagrangian
+from planners.noise import coloured
+from planners.params import Params
+from planners.problem import Batch
+from planners.riccati import Feedback, backward
+from planners.search import Search
+from planners.select import first
+from planners.warm import WarmPlanner
+
+IDLE = 3  # rounds without a step after which a descent ends, however its multipliers grow
+
+
+@dataclass(frozen=True)
+class IlqrParams(Params):
+    """Parameters of iLQR. What expands and searches also counts in evaluations, H control steps each."""
+
+    samples: int = 8  # coloured noise around the best reference, before every descent: a saddle is left so
+    beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is white
+    std: float = 0.5  # of the noise, actions being in [-1,1]
+    descents: int = 3  # at most; the first from the best of all candidates, the others from the best of new samples
+    steps: int = 8  # of the line search, all tried at once
+    shortest: float = 0.01  # the last of these step sizes; the first is 1
+    damping: float = 1e-3  # mu at first, on actions
+    least_damping: float = 1e-6
+    most_damping: float = 1e6  # where a descent gives up
+    damping_factor: float = 2.0  # Delta_0 of the schedule
+    converged: float = 1e-6  # a descent ends at a smaller decrease, relative to the cost
+    penalty: float = 1.0  # rho at first, cost per squared scaled violation
+    growth: float = 10.0  # of rho where a round left a violation
+    rounds: int = 4  # accepted steps after which multipliers are updated at the latest
+    slack: float = 0.01  # how far inside the guardrails to aim, scaled
+    reserve: int = 100  # evaluations kept for the first expansion, whose price is not known yet: one dearer overshoots
+
+    def __post_init__(self) -> None:
+        self.require("samples", 0 <= self.samples <= 1_000_000, "0 to 1,000,000")
+        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+        self.require("std", 0 < self.std < np.inf, "0 < std < inf")
+        self.require("descents", 1 <= self.descents <= 1_000, "1 to 1,000")
+        self.require("steps", 1 <= self.steps <= 1_000, "1 to 1,000")
+        self.require("shortest", 0 < self.shortest <= 1, "0 < shortest <= 1")
+        self.require("least_damping", 0 < self.least_damping < np.inf, "0 < least_damping < inf")
+        self.require("damping", self.least_damping <= self.damping < np.inf, "least_damping <= damping < inf")
+        self.require("most_damping", self.damping <= self.most_damping < np.inf, "damping <= most_damping < inf")
+        self.require("damping_factor", 1 < self.damping_factor < np.inf, "1 < damping_factor < inf")
+        self.require("converged", 0 <= self.converged < 1, "0 <= converged < 1")
+        self.require("penalty", 0 < self.penalty < np.inf, "0 < penalty < inf")
+        self.require("growth", 1 <= self.growth < np.inf, "1 <= growth < inf")
+        self.require("rounds", 1 <= self.rounds <= 1_000, "1 to 1,000")
+        self.require("slack", 0 <= self.slack < np.inf, "0 <= slack < inf")
+        self.require("reserve", 1 <= self.reserve <= 1_000_000, "1 to 1,000,000")
+
+
+class Ilqr(WarmPlanner[IlqrParams, int]):
+    """Descends from the best reference, then from random candidates. Its memory is the price of an expansion, in
+    evaluations."""
+
+    Params = IlqrParams
+    needs = Linearisable
+    lqr_tolerance = 1e-3
+
+    def improve(self, search: Search[Any], rng: np.random.Generator, memory: int | None) -> int | None:
+        """Descents, each from the best of some samples; what is left goes into samples."""
+        p = self.params
+        self._sample(search, rng, p.samples)
+        assert search.best is not None
+        point, price = _point(search.best.batch, search.best.index), memory
+        for _ in range(p.descents):
+            if not point.sound or not search.room((price or p.reserve) + 2 * p.steps):
+                break
+            price = _Descent(p, search, point).run()
+            point = self._sample(search, rng, p.samples) or _point(search.best.batch, search.best.index)
+        if np.isfinite(search.left):
+            self._sample(search, rng, int(search.left))
+        return price
+
+    def _sample(self, search: Search[Any], rng: np.random.Generator, count: int) -> _Point | None:
+        """The best of so many candidates around the best one, as far as there is room for any."""
+        assert search.best is not None
+        count = int(min(count, search.left))
+        if count == 0 or search.late:
+            return None
+        noise = coloured(rng, self.params.beta, count, search.problem.horizon, search.problem.action_size)
+        candidates = torch.from_numpy(bounded(search.best.actions + self.params.std * noise))
+        evaluation = search.problem.evaluate(candidates)
+        best = first(search.record(candidates, evaluation))
+        return _point(Batch(search.iterations, candidates, evaluation), best)
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """One trajectory that a descent stands at."""
+
+    actions: np.ndarray  # (H,A)
+    cost: float
+    margin: torch.Tensor  # (G,), worst over time
+
+    @property
+    def sound(self) -> bool:
+        return bool(np.isfinite(self.cost))
+
+
+def _point(batch: Batch, index: int) -> _Point:
+    evaluation = batch.evaluation
+    return _Point(batch.actions[index].numpy(), float(evaluation.judged[1][index]), evaluation.margin[index].detach())
+
+
+class _Descent:
+    """From one trajectory towards a local minimum of the augmented Lagrangian, as far as there is room."""
+
+    def __init__(self, params: IlqrParams, search: Search[Any], point: _Point) -> None:
+        self.params, self.search, self.point = params, search, point
+        self.problem = cast("LinearisableProblem[Any]", search.problem)
+        self.lengths = np.geomspace(1.0, params.shortest, params.steps)
+        self.damping, self.change = params.damping, 1.0  # mu and Delta of the schedule
+        self.linear = self._expanded()
+        self.price = -(-self.linear.spent // search.problem.horizon)  # evaluations
+        multipliers = np.zeros((search.problem.horizon, len(point.margin)))
+        self.lagrangian = Lagrangian(multipliers, params.penalty, params.slack, self.linear.limits)
+
+    def run(self) -> int:
+        """Descend; returns the price of an expansion, in evaluations."""
+        accepted, idle, line_search = 0, 0, 2 * self.params.steps
+        while self.search.room(line_search) and idle < IDLE:
+            before = self._merit()
+            step = self._step(before)
+            if step is None:  # damped more, if that can help
+                settled = self.damping > self.params.most_damping
+                if not settled:
+                    continue
+            else:
+                settled = before - self._merit(step) <= self._least(before)
+                accepted, self.point = accepted + 1, step
+            if not self.search.room(self.price + line_search):
+                break
+            if step is not None:
+                self.linear = self._expanded()
+            if settled or accepted >= self.params.rounds:
+                if not self._tightened() and settled:
+                    break
+                accepted, idle = 0, 0 if accepted else idle + 1
+        return self.price
+
+    def _step(self, before: float) -> _Point | None:
+        """The best point of a line search, with less damping from then on; None, and more of it, where none is better
+        than the merit `before`."""
+        feedback = self._feedback()
+        if feedback is None or feedback.decrease <= 0.0:
+            self.damping = np.inf
+            return None
+        batch = self._followed(feedback)
+        merit = self.lagrangian.merit(batch.evaluation.judged[1], batch.evaluation.margin)
+        best = int(np.argmin(merit))
+        if merit[best] < before:
+            self.change = min(1.0 / self.params.damping_factor, self.change / self.params.damping_factor)
+            self.damping = max(self.damping * self.change, self.params.least_damping)
+            return _point(batch, best)
+        self.change = max(self.params.damping_factor, self.change * self.params.damping_factor)
+        self.damping *= self.change
+        return None
+
+    def _expanded(self) -> Linearisation:
+        linear = self.problem.linearise(torch.from_numpy(self.point.actions))
+        self.search.spend(linear.spent)
+        return linear
+
+    def _feedback(self) -> Feedback | None:
+        """None where the expansion holds what is not finite."""
+        actions = self.point.actions
+        try:
+            return backward(self.lagrangian.augmented(self.linear), -1.0 - actions, 1.0 - actions, self.damping)
+        except np.linalg.LinAlgError:
+            return None
+
+    def _followed(self, feedback: Feedback) -> Batch:
+        """Candidates of every step length, judged."""
+        search, actions = self.search, torch.from_numpy(self.point.actions)
+        offsets = torch.from_numpy(self.lengths[:, None, None] * feedback.offsets)
+        candidates = self.problem.track(actions, offsets, torch.from_numpy(feedback.gains))
+        search.spend(len(candidates) * len(actions))
+        batch = Batch(search.iterations, candidates, self.problem.evaluate(candidates))
+        search.record(batch.actions, batch.evaluation)
+        search.iterations += 1
+        return batch
+
+    def _tightened(self) -> bool:
+        """Whether new multipliers make it another problem, to which the damping starts again."""
+        old, new = self.lagrangian, self.lagrangian.updated(self.linear.margin, self.params.growth)
+        self.lagrangian, self.damping, self.change = new, self.params.damping, 1.0
+        return new.penalty != old.penalty or not np.allclose(new.multipliers, old.multipliers, rtol=1e-3, atol=1e-9)
+
+    def _merit(self, point: _Point | None = None) -> float:
+        point = self.point if point is None else point
+        return float(self.lagrangian.merit(np.array([point.cost]), point.margin[None])[0])
+
+    def _least(self, merit: float) -> float:
+        return self.params.converged * abs(merit)

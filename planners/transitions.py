@@ -1,0 +1,121 @@
+"""A finite Markov decision process made of simulated edges: one from every grid point under every action.
+
+An edge ends between grid points; it counts as a chance of reaching each of those around its end, by multilinear
+interpolation, which keeps the approximation consistent (Kushner & Dupuis, "Numerical Methods for Stochastic Control
+Problems in Continuous Time", 2001, chapter 5; Munos & Moore, "Variable Resolution Discretization in Optimal Control",
+Machine Learning 49, 2002).
+M grid points, of which m are known, E actions, C = 2^D corners, D coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from planners.capabilities import Discretisable, DiscretisableProblem
+from planners.grid import Grid, GridParams, action_set, grid
+from planners.search import Search
+
+
+@dataclass(frozen=True, eq=False)
+class Transitions:
+    """The edges known so far. Points become known in `order`, those near the first root first."""
+
+    identity: str  # of the problem
+    grid: Grid
+    order: np.ndarray  # (M,) grid points
+    actions: np.ndarray  # (E,A)
+    cost: np.ndarray  # (m,E), of whole edges
+    corner: np.ndarray  # (m,E,C) int64, grid points
+    weight: np.ndarray  # (m,E,C), add up to 1; all 0 where the episode ended on the edge
+    safe: np.ndarray  # (m,E) bool: valid, no guardrail violated, and not out of the grid
+
+    @property
+    def known(self) -> np.ndarray:
+        """(m,) grid points"""
+        return self.order[: len(self.cost)]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every point is known."""
+        return len(self.cost) == len(self.order)
+
+    def survivors(self) -> tuple[np.ndarray, np.ndarray]:
+        """The greatest safe set: points (M,) bool, edges (m,E) bool.
+
+        An edge goes that breaks a rule or that may lead to a point without a safe edge; a point goes that has no edge
+        left. Points not known yet stay.
+        """
+        points = np.ones(len(self.order), bool)
+        used = self.weight > 0
+        while True:
+            edges = self.safe & (points[self.corner] | ~used).all(2)
+            left = np.ones_like(points)
+            left[self.known] = edges.any(1)
+            if (left == points).all():
+                return points, edges
+            points = left
+
+    def matrix(self, edges: np.ndarray) -> sparse.csr_matrix:
+        """The chances of getting from known points to all, (m*E,M), over those of the edges (m,E) that are there."""
+        rows, size = self.cost.size, self.corner.shape[2]
+        weight = np.where(edges[..., None], self.weight, 0.0)
+        ends = np.arange(0, rows * size + 1, size)
+        return sparse.csr_matrix((weight.ravel(), self.corner.ravel(), ends), (rows, len(self.order)))
+
+
+def blank(problem: DiscretisableProblem[Any], params: GridParams) -> Transitions:
+    """Nothing is known yet."""
+    cells = grid(problem.space(), params)
+    actions = action_set(params.actions_per_dimension, problem.action_size)
+    away = cells.points - problem.coordinates(problem.root()).numpy()
+    reach = cells.step * cells.cells
+    # Around a circle the shorter way counts.
+    away = np.where(cells.periodic, (away + reach / 2) % reach - reach / 2, away) / reach
+    order = np.argsort(np.square(away).sum(1), kind="stable")
+    corners = 2 ** len(reach)
+    return Transitions(
+        problem.identity(),
+        cells,
+        order,
+        actions,
+        np.zeros((0, len(actions))),
+        np.zeros((0, len(actions), corners), np.int64),
+        np.zeros((0, len(actions), corners)),
+        np.zeros((0, len(actions)), bool),
+    )
+
+
+def grown(table: Transitions, search: Search[Any], params: GridParams, reserve: int) -> Transitions:
+    """Simulate further points until all are known, time is over, or no more than `reserve` evaluations are left."""
+    problem, hold = search.problem, params.hold
+    assert isinstance(problem, Discretisable)
+    each = len(table.actions) * hold
+    done = len(table.cost)
+    parts = [(table.cost, table.corner, table.weight, table.safe)]
+    while done < len(table.order) and not search.late:
+        room = (search.left - reserve) * problem.horizon // each
+        count = int(min(params.batch, len(table.order) - done, room))
+        if count < 1:
+            break
+        points = table.grid.points_at(table.order[done : done + count])
+        nodes = problem.place(torch.from_numpy(points)).repeat_interleave(len(table.actions), 0)
+        edges = np.tile(np.repeat(table.actions[:, None], hold, 1), (count, 1, 1))
+        stepped = problem.step(nodes, torch.from_numpy(edges))
+        search.spend(count * each)
+        corner, weight, inside = table.grid.corners(problem.coordinates(stepped.nodes).numpy())
+        ended = stepped.done.numpy()
+        weight[ended] = 0.0
+        cost = stepped.cost.numpy()
+        safe = (stepped.violation == 0) & np.isfinite(cost) & (inside | ended)
+        shape = (count, len(table.actions))
+        parts.append((cost.reshape(shape), corner.reshape(*shape, -1), weight.reshape(*shape, -1), safe.reshape(shape)))
+        done += count
+    if len(parts) == 1:
+        return table
+    cost, corner, weight, safe = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Transitions(table.identity, table.grid, table.order, table.actions, cost, corner, weight, safe)
