@@ -115,7 +115,9 @@ class BatchPhysics:
         """
         requests = tuple(dict.fromkeys(requests))
         blueprint = spec()
-        signals.add_sensors(blueprint, requests)
+        read = signals.add_sensors(blueprint, requests).values()
+        if not any(signals.KINDS[signals.parse(request.name)[0]].source == "raw" for request in requests):
+            signals.drop_unread(blueprint, read)
         with warnings.catch_warnings():  # about other people's XML, which the user cannot mend
             warnings.filterwarnings("ignore", message="compiler attribute")
             self.model = blueprint.compile()

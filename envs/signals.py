@@ -256,6 +256,18 @@ def add_sensors(spec: mujoco.MjSpec, requests: Iterable[Request]) -> dict[str, s
     return added
 
 
+def drop_unread(spec: mujoco.MjSpec, read: Iterable[str]) -> None:
+    """Delete the sensors of `spec` that are not among those `read`, by name: each is computed at every step.
+
+    Fields that MuJoCo fills only because some sensor asks for them are not filled then. A sensor that remembers (with
+    samples for a delay) stays: what it remembers is part of the state.
+    """
+    kept = set(read)
+    for sensor in list(spec.sensors):
+        if sensor.name not in kept and not sensor.nsample:
+            spec.delete(sensor)
+
+
 def layout(model: mujoco.MjModel, requests: Iterable[Request]) -> tuple[Reading, ...]:
     """Where each request is read in the compiled model that `add_sensors` prepared.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from envs import registry, signals
@@ -442,3 +443,46 @@ def test_what_squeezes_a_body_shows_in_its_strongest_contact_alone():
     net, strongest = (physics.rollout(start, controls).signals.last(name)[0, -1].norm() for name in names)
     assert net < 1.0
     assert strongest == pytest.approx(200.0, rel=0.05)
+
+
+UNREAD = """
+<mujoco>
+  <worldbody>
+    <body name="cart"><joint name="x" type="slide" axis="1 0 0"/><geom size=".1" mass="1"/></body>
+  </worldbody>
+  <actuator><motor joint="x" gear="1"/></actuator>
+  <sensor>
+    <jointpos name="read" joint="x"/>
+    <jointvel joint="x"/>
+    <subtreecom name="unread" body="cart"/>
+    <jointpos name="remembers" joint="x" delay="0.004" nsample="3"/>
+  </sensor>
+</mujoco>
+"""
+
+
+def test_sensors_that_nobody_reads_are_not_computed() -> None:
+    requests = at_states("sensor/read", "body_position/cart")
+    physics = BatchPhysics(lambda: mujoco.MjSpec.from_string(UNREAD), requests, 0.002, threads=1)
+    names = [physics.model.sensor(index).name for index in range(physics.model.nsensor)]
+    assert names == ["read", "remembers", "telos/body_position/cart"]
+    whole = mujoco.MjModel.from_xml_string(UNREAD)
+    assert physics.state_size == mujoco.mj_stateSize(whole, mujoco.mjtState.mjSTATE_INTEGRATION)
+
+
+@pytest.mark.parametrize("task_id", ["dm_control/humanoid-run-v0", "dm_control/quadruped-walk-v0"])
+def test_what_nobody_reads_changes_no_future(task_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = registry.make(task_id)
+    env.reset(seed=0)
+    start, requests = env.snapshot(), env.task.requests
+    found = []
+    for _ in range(2):
+        physics = BatchPhysics(env.task.spec, requests, env.interface.control_period, threads=1)
+        controls = np.random.default_rng(0).uniform(-1, 1, (4, 20, physics.model.nu))
+        found.append((physics.model.nsensor, physics.rollout(start.state, controls, states=True)))
+        monkeypatch.setattr(signals, "drop_unread", lambda spec, read: None)
+    env.close()
+    (few, one), (all_, other) = found
+    assert few < all_
+    assert torch.equal(one.states, other.states)
+    assert all(torch.equal(one.signals.state[name], other.signals.state[name]) for name in one.signals.state)
