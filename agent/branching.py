@@ -19,7 +19,6 @@ from envs.errors import TelosError
 from envs.trajectory import Trajectory
 from planners.capabilities import Linearisation, Space, Stepped
 from planners.problem import Evaluation
-from worldmodels.chart import Identified
 from worldmodels.ensemble import Ensemble
 from worldmodels.model import Branching, Differentiable, Physical, WorldModel
 
@@ -70,6 +69,10 @@ class BranchingProblem(ImaginedProblem):
 class PhysicalProblem(BranchingProblem):
     """Over a model of positions and velocities: `planners.capabilities.Linearisable` and `Discretisable` too."""
 
+    def expansion_steps(self) -> int:
+        """Control steps that one `linearise` simulates."""
+        return expansion.steps(self)
+
     def linearise(self, actions: Tensor) -> Linearisation:
         """Expand dynamics, cost and margins around one action sequence (H,A). Raises TelosError as `step`."""
         return expansion.linearise(self, actions)
@@ -86,7 +89,7 @@ class PhysicalProblem(BranchingProblem):
 
     def identity(self) -> str:
         """SHA-256 over what an edge depends on: model, what the reset decided, objective, guardrails."""
-        assert isinstance(self.model, Identified)
+        assert isinstance(self.model, Physical)
         model = self.model.identity(self.start)
         return hashlib.sha256(repr((model, _terms(self.objective), self.guardrails.digest)).encode()).hexdigest()
 

@@ -68,7 +68,7 @@ def linearise(problem: PhysicalProblem, actions: Tensor) -> Linearisation:
     margin_z = stencil.slope(margin).mT
     step_cost = partial(problem.objective.step_cost, params=problem.start.params)
     gradient, hessian = _quadratic(step_cost, edges, stencil, problem.dt)
-    final_x, final_xx, spent = _terminal(problem, path[-1:], edges)
+    final_x, final_xx = _terminal(problem, path[-1:], edges)
     size = model.tangent_size()
     return Linearisation(
         state=dynamics[..., :size],
@@ -84,8 +84,14 @@ def linearise(problem: PhysicalProblem, actions: Tensor) -> Linearisation:
         margin_x=margin_z[..., :size],
         margin_u=margin_z[..., size:],
         limits=problem.limits,
-        spent=horizon + len(nodes) + spent,
     )
+
+
+def steps(problem: PhysicalProblem) -> int:
+    """Control steps that `linearise` simulates: the trajectory, and the edges from each of its states."""
+    size = _physical(problem).tangent_size()
+    ends = 0 if problem.objective.critic is None else 1 + 2 * size
+    return problem.horizon * (2 + 2 * (size + problem.action_size)) + ends
 
 
 def track(problem: PhysicalProblem, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
@@ -170,15 +176,15 @@ def _semidefinite(matrices: Tensor) -> Tensor:
     return (vectors * values.clamp(min=0.0)[:, None]) @ vectors.mT
 
 
-def _terminal(problem: PhysicalProblem, state: Tensor, edges: Fields) -> tuple[Tensor, Tensor, int]:
-    """Gradient (D,) and Hessian (D,D) of the terminal cost at a state (1,S), and the control steps spent on it.
+def _terminal(problem: PhysicalProblem, state: Tensor, edges: Fields) -> tuple[Tensor, Tensor]:
+    """Gradient (D,) and Hessian (D,D) of the terminal cost at a state (1,S).
 
     A critic outside autograd is differentiated by its own differences, once.
     """
     model = _physical(problem)
     size, width = model.tangent_size(), problem.action_size
     if problem.objective.critic is None:
-        return state.new_zeros(size), state.new_zeros(size, size), 0
+        return state.new_zeros(size), state.new_zeros(size, size)
     idle = state.new_zeros(1, width)
     full = _stencil(size, idle)
     stencil = _Stencil(full.up[:, :size], full.down[:, :size])
@@ -191,7 +197,7 @@ def _terminal(problem: PhysicalProblem, state: Tensor, edges: Fields) -> tuple[T
     if not gradient.any():
         values = _sound(moved, cost(together(moved, problem.dt)).detach().to(state.dtype), 1)
         gradient = stencil.slope(values)[..., 0]
-    return gradient[0], hessian[0], len(nodes)
+    return gradient[0], hessian[0]
 
 
 def _standing(after: Fields, final: Fields) -> Fields:

@@ -47,12 +47,15 @@ class Linearisation:
     margin_x: Tensor  # (H,G,D)
     margin_u: Tensor  # (H,G,A)
     limits: Limits
-    spent: int  # control steps simulated for this
 
 
 @runtime_checkable
 class Linearisable(Protocol):
     """The dynamics can be expanded around a trajectory, and followed with feedback."""
+
+    def expansion_steps(self) -> int:
+        """Control steps that one `linearise` simulates."""
+        ...
 
     def linearise(self, actions: Tensor) -> Linearisation:
         """Expand around the trajectory of one action sequence (H,A), which is valid."""

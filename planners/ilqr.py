@@ -46,7 +46,6 @@ class IlqrParams(Params):
     growth: float = 10.0  # of rho where a round left a violation
     rounds: int = 4  # accepted steps after which multipliers are updated at the latest
     slack: float = 0.01  # how far inside the guardrails to aim, scaled
-    reserve: int = 100  # evaluations kept for the first expansion, whose price is not known yet: one dearer overshoots
 
     def __post_init__(self) -> None:
         self.require("samples", 0 <= self.samples <= 1_000_000, "0 to 1,000,000")
@@ -64,31 +63,28 @@ class IlqrParams(Params):
         self.require("growth", 1 <= self.growth < np.inf, "1 <= growth < inf")
         self.require("rounds", 1 <= self.rounds <= 1_000, "1 to 1,000")
         self.require("slack", 0 <= self.slack < np.inf, "0 <= slack < inf")
-        self.require("reserve", 1 <= self.reserve <= 1_000_000, "1 to 1,000,000")
 
 
-class Ilqr(WarmPlanner[IlqrParams, int]):
-    """Descends from the best reference, then from random candidates. Its memory is the price of an expansion, in
-    evaluations."""
+class Ilqr(WarmPlanner[IlqrParams, None]):
+    """Descends from the best reference, then from random candidates."""
 
     Params = IlqrParams
     needs = Linearisable
     lqr_tolerance = 1e-3
 
-    def improve(self, search: Search[Any], rng: np.random.Generator, memory: int | None) -> int | None:
+    def improve(self, search: Search[Any], rng: np.random.Generator, memory: None) -> None:
         """Descents, each from the best of some samples; what is left goes into samples."""
         p = self.params
         self._sample(search, rng, p.samples)
         assert search.best is not None
-        point, price = _point(search.best.batch, search.best.index), memory
+        point = _point(search.best.batch, search.best.index)
         for _ in range(p.descents):
-            if not point.sound or not search.room((price or p.reserve) + 2 * p.steps):
+            if not point.sound or not search.room(_price(search) + _line_search(p)):
                 break
-            price = _Descent(p, search, point).run()
+            _Descent(p, search, point).run()
             point = self._sample(search, rng, p.samples) or _point(search.best.batch, search.best.index)
         if np.isfinite(search.left):
             self._sample(search, rng, int(search.left))
-        return price
 
     def _sample(self, search: Search[Any], rng: np.random.Generator, count: int) -> _Point | None:
         """The best of so many candidates around the best one, as far as there is room for any."""
@@ -101,6 +97,16 @@ class Ilqr(WarmPlanner[IlqrParams, int]):
         evaluation = search.problem.evaluate(candidates)
         best = first(search.record(candidates, evaluation))
         return _point(Batch(search.iterations, candidates, evaluation), best)
+
+
+def _price(search: Search[Any]) -> int:
+    """Evaluations that one expansion costs."""
+    return -(-cast("LinearisableProblem[Any]", search.problem).expansion_steps() // search.problem.horizon)
+
+
+def _line_search(params: IlqrParams) -> int:
+    """Evaluations that one line search costs: every step length is followed beside the nominal, then judged."""
+    return 2 * params.steps + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,13 +136,12 @@ class _Descent:
         self.lengths = np.geomspace(1.0, params.shortest, params.steps)
         self.damping, self.change = params.damping, 1.0  # mu and Delta of the schedule
         self.linear = self._expanded()
-        self.price = -(-self.linear.spent // search.problem.horizon)  # evaluations
         multipliers = np.zeros((search.problem.horizon, len(point.margin)))
         self.lagrangian = Lagrangian(multipliers, params.penalty, params.slack, self.linear.limits)
 
-    def run(self) -> int:
-        """Descend; returns the price of an expansion, in evaluations."""
-        accepted, idle, line_search = 0, 0, 2 * self.params.steps
+    def run(self) -> None:
+        """Descend."""
+        accepted, idle, line_search = 0, 0, _line_search(self.params)
         while self.search.room(line_search) and idle < IDLE:
             before = self._merit()
             step = self._step(before)
@@ -147,7 +152,7 @@ class _Descent:
             else:
                 settled = before - self._merit(step) <= self._least(before)
                 accepted, self.point = accepted + 1, step
-            if not self.search.room(self.price + line_search):
+            if not self.search.room(_price(self.search) + line_search):
                 break
             if step is not None:
                 self.linear = self._expanded()
@@ -155,7 +160,6 @@ class _Descent:
                 if not self._tightened() and settled:
                     break
                 accepted, idle = 0, 0 if accepted else idle + 1
-        return self.price
 
     def _step(self, before: float) -> _Point | None:
         """The best point of a line search, with less damping from then on; None, and more of it, where none is better
@@ -177,7 +181,7 @@ class _Descent:
 
     def _expanded(self) -> Linearisation:
         linear = self.problem.linearise(torch.from_numpy(self.point.actions))
-        self.search.spend(linear.spent)
+        self.search.spend(self.problem.expansion_steps())
         return linear
 
     def _feedback(self) -> Feedback | None:
@@ -193,7 +197,7 @@ class _Descent:
         search, actions = self.search, torch.from_numpy(self.point.actions)
         offsets = torch.from_numpy(self.lengths[:, None, None] * feedback.offsets)
         candidates = self.problem.track(actions, offsets, torch.from_numpy(feedback.gains))
-        search.spend(len(candidates) * len(actions))
+        search.spend((len(candidates) + 1) * len(actions))
         batch = Batch(search.iterations, candidates, self.problem.evaluate(candidates))
         search.record(batch.actions, batch.evaluation)
         search.iterations += 1

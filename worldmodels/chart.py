@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
 
 from envs.errors import TelosError
 from envs.physics import INTEGRATION, BatchPhysics
-from envs.task import Snapshot, TaskParams
+from envs.task import TaskParams
 from worldmodels.model import Chart
 
 PLAIN = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
@@ -26,15 +25,6 @@ CARRIED = (
     mujoco.mjtState.mjSTATE_WARMSTART,
     mujoco.mjtState.mjSTATE_CTRL,
 )
-
-
-@runtime_checkable
-class Identified(Protocol):
-    """A world model that can say whether another would imagine the same."""
-
-    def identity(self, start: Snapshot) -> str:
-        """Equal for two models, each with what a reset decided, that lead from one state to the same next one."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

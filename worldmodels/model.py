@@ -109,6 +109,10 @@ class Physical(Branching, Protocol):
         """(N,D) -> (N,S): states like the start's in everything else, with actuators and warm starts at zero."""
         ...
 
+    def identity(self, start: Snapshot) -> str:
+        """Equal for two models, each with what a reset decided, that lead from one state to the same next one."""
+        ...
+
 
 @runtime_checkable
 class Differentiable(Protocol):

@@ -105,7 +105,7 @@ class Simulator:
         return torch.from_numpy(chart.write(self.physics.model, start.state, coordinates.numpy()))
 
     def identity(self, start: Snapshot) -> str:
-        """Equal for simulators that lead from one state to the same next one; see `worldmodels.chart.Identified`."""
+        """Equal for simulators that lead from one state to the same next one; see `worldmodels.model.Physical`."""
         ends = (*self.interface.action_low.tolist(), *self.interface.action_high.tolist())
         return chart.identity(self.task.id, self.physics, (self.dt, *ends), start.params)
 

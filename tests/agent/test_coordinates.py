@@ -27,7 +27,6 @@ from planners.best_first import Route
 from planners.capabilities import Discretisable
 from planners.grid import GridParams, grid
 from planners.problem import Budget
-from worldmodels.chart import Identified
 from worldmodels.simulator import Simulator
 
 PENDULUM, POINT, REACHER = (
@@ -67,7 +66,6 @@ def test_coordinates_and_places_are_inverse(task_id: str, size: int) -> None:
     torch.testing.assert_close(made.coordinates(nodes), at, rtol=0, atol=1e-12)
     torch.testing.assert_close(made.place(made.coordinates(nodes)), nodes, rtol=0, atol=1e-12)
     assert isinstance(made, Discretisable)
-    assert isinstance(made.model, Identified)
     assert problem_over(made.model) is PhysicalProblem
 
 

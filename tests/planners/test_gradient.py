@@ -100,8 +100,10 @@ class Glider:
             margin_x=slope.expand(h, guards, 2),
             margin_u=-self.push[:1].expand(h, guards, size),
             limits=self.limits,
-            spent=7 * h,
         )
+
+    def expansion_steps(self) -> int:
+        return 7 * self.horizon
 
     def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
         along = self.path(nominal[None])[0]
@@ -150,7 +152,7 @@ def test_a_linear_problem_takes_ilqr_one_step() -> None:
     problem = Glider(start=(0.03, 0.02), pushes=2)  # so little that no step's offset by itself meets a bound
     matrix, target = problem.least_squares()
     best = np.linalg.lstsq(matrix, target, rcond=None)[0]
-    plan = planned("ilqr", problem, 30, samples=0, damping=1e-9, least_damping=1e-9, reserve=7)
+    plan = planned("ilqr", problem, 30, samples=0, damping=1e-9, least_damping=1e-9)
     np.testing.assert_allclose(plan.actions.flatten(), best, atol=1e-6)
 
 
@@ -295,16 +297,15 @@ def test_the_budget_holds_and_is_used(name: str, evaluations: int) -> None:
         assert 0.9 * evaluations <= plan.statistics.evaluations <= evaluations
 
 
-def test_ilqr_remembers_what_an_expansion_costs() -> None:
-    """Under a budget smaller than what is kept for an unknown price, only samples are tried at first."""
-    planner = Ilqr(IlqrParams(reserve=200, steps=4))
-    _, fresh = planner.plan(planner.start(0), Glider(), Budget(evaluations=60))
-    assert fresh.memory is None
-    _, state = planner.plan(planner.start(0), Glider(), Budget(evaluations=300))
-    assert state.memory == 7
-    optimum = planned("ilqr", Glider()).cost
-    plan, _ = planner.plan(planner.advance(state, 1), Glider(), Budget(evaluations=60))
-    assert plan.cost == pytest.approx(optimum, rel=1e-3)
+def test_ilqr_knows_what_an_expansion_costs() -> None:
+    """Where there is no room for one and a line search, samples alone are tried."""
+    planner = Ilqr(IlqrParams(samples=0, steps=4, damping=1e-9, least_damping=1e-9))
+    problem = Glider(start=(0.03, 0.02))  # so little that one step leads to the optimum
+    sampled, _ = planner.plan(planner.start(0), problem, Budget(evaluations=1 + 7 + 9 - 1))
+    descended, _ = planner.plan(planner.start(0), problem, Budget(evaluations=1 + 7 + 9))
+    optimum = planned("ilqr", problem).cost
+    assert sampled.cost > 1.01 * optimum
+    assert descended.cost == pytest.approx(optimum, rel=1e-6)
 
 
 def test_knots_are_differentiated_through() -> None:
