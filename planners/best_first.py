@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from planners.actions import action_set
 from planners.capabilities import Discretisable
-from planners.grid import Grid, GridParams, action_set, grid
+from planners.grid import Grid, GridParams, grid
 from planners.lookahead import lookahead
 from planners.search import Search
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, softmin, weighted_mean
+from planners.distribution import Distribution, around, softmin, weighted_mean
 from planners.knots import Interpolation
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
@@ -50,10 +50,7 @@ class DialMpc(SamplingPlanner[DialMpcParams]):
 
     def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
         """mean + std * white noise."""
-        knots = rng.standard_normal((count, *distribution.mean.shape))
-        knots *= distribution.std
-        knots += distribution.mean
-        return knots
+        return around(distribution, rng.standard_normal((count, *distribution.mean.shape)))
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """The weighted mean of the candidates, and noise exp(-1/(beta_1 N)) times smaller."""

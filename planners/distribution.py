@@ -24,6 +24,13 @@ class Distribution:
     scores: Scores | None = None  # of the elites; None where this plan has not evaluated them
 
 
+def around(distribution: Distribution, noise: np.ndarray) -> np.ndarray:
+    """Candidates mean + std * noise of noise (N,P,A), in its place."""
+    noise *= distribution.std
+    noise += distribution.mean
+    return noise
+
+
 def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> list[int]:
     """Sizes that sum to `total`, each `decay` times smaller than the one before it.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, elites, softmin, split, weighted_mean
+from planners.distribution import Distribution, around, elites, softmin, split, weighted_mean
 from planners.noise import coloured
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
@@ -49,10 +49,7 @@ class EliteMppi(SamplingPlanner[EliteMppiParams]):
 
     def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
         """mean + std * coloured noise."""
-        knots = coloured(rng, self.params.beta, count, *distribution.mean.shape)
-        knots *= distribution.std
-        knots += distribution.mean
-        return knots
+        return around(distribution, coloured(rng, self.params.beta, count, *distribution.mean.shape))
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """Weighted mean and standard deviation of the elites (equation 4)."""

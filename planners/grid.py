@@ -1,6 +1,6 @@
-"""Cells of a space of coordinates, and a finite set of actions: what makes a problem a finite graph.
+"""Cells of a space of coordinates, which make a problem a finite graph.
 
-N nodes, D coordinates, M grid points, E actions, A action size.
+N nodes, D coordinates, M grid points.
 """
 
 from __future__ import annotations
@@ -109,13 +109,6 @@ def grid(space: Space, params: GridParams) -> Grid:
     gaps = np.where(space.periodic | one, cells, cells - 1)  # periodic: the last point's right neighbour is the first
     step = (high - low) / gaps
     return Grid(np.where(one, (low + high) / 2, low), step, cells, space.periodic & ~one, closed)
-
-
-def action_set(per_dimension: int, size: int) -> np.ndarray:
-    """(E,A) in [-1,1], E = per_dimension^A, the smallest first, so that a tie goes to the calmest action."""
-    levels = np.linspace(-1.0, 1.0, per_dimension)
-    actions = np.array(list(product(levels, repeat=size)))
-    return actions[np.argsort(np.linalg.norm(actions, axis=1), kind="stable")]
 
 
 def _each(name: str, given: float | tuple[float, ...], space: Space) -> np.ndarray:

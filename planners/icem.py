@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, elites, moments, pool, split
+from planners.distribution import Distribution, around, elites, moments, pool, split
 from planners.noise import coloured
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
@@ -51,9 +51,7 @@ class Icem(SamplingPlanner[IcemParams]):
     def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
         """mean + std * coloured noise; elites of the last plan take the place of some samples."""
         kept = distribution.elites[:count] if distribution.scores is None else distribution.elites[:0]
-        knots = coloured(rng, self.params.beta, count - len(kept), *distribution.mean.shape)
-        knots *= distribution.std
-        knots += distribution.mean
+        knots = around(distribution, coloured(rng, self.params.beta, count - len(kept), *distribution.mean.shape))
         return np.concatenate([kept, knots]) if len(kept) else knots
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from heapq import nsmallest
-from itertools import product
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
+from planners.actions import DiscreteActions
 from planners.capabilities import Steppable
 from planners.knots import bounded
 from planners.noise import coloured
@@ -31,7 +31,6 @@ from planners.warm import WarmPlanner
 
 Rollout = Literal["plan", "hold", "zero"]
 ROLLOUTS: tuple[str, ...] = get_args(Rollout)
-MAX_ACTIONS = 1000  # of a discrete set
 ATTEMPTS = 32  # selections in a row that may end where nothing new is allowed yet
 
 
@@ -114,7 +113,7 @@ class _Growing:
         self.params, self.search, self.rng = params, search, rng
         self.horizon, self.size = search.problem.horizon, search.problem.action_size
         number = params.actions_per_dimension
-        self.discrete = None if number is None else _Actions(number, self.size)
+        self.discrete = None if number is None else DiscreteActions(number, self.size)
         assert isinstance(search.problem, Steppable)
         self.follow = search.problem.step
         self.tree = Growth(search.problem.root(), params.hold, self.size)
@@ -320,41 +319,3 @@ class _Growing:
         """The actions of a path (H,A), the last one held where the episode ended before the horizon."""
         actions = self.tree.actions(end)
         return actions[np.minimum(np.arange(self.horizon), len(actions) - 1)]
-
-
-class _Actions:
-    """A discrete action set, and which of it have been tried at each node."""
-
-    def __init__(self, number: int, size: int) -> None:
-        """All combinations of `number` values from -1 to 1 in each of `size` dimensions.
-
-        Raises ValueError where they are more than `MAX_ACTIONS`.
-        """
-        if number**size > MAX_ACTIONS:
-            given = f"{number} with {size} dimensions, {number**size} actions,"
-            raise ValueError(f"MctsParams.actions_per_dimension: {given} given, allowed: at most {MAX_ACTIONS} actions")
-        self.grid = np.array(list(product(np.linspace(-1, 1, number), repeat=size)))  # (U,A)
-        self.number = {row.tobytes(): index for index, row in enumerate(self.grid)}
-        self.tried: dict[int, set[int]] = {}
-
-    def take(self, node: int, edge: np.ndarray) -> None:
-        """An edge (k,A) leaves `node`; a reference's need not be of the set."""
-        if (edge == edge[0]).all() and (index := self.number.get(edge[0].tobytes())) is not None:
-            self.tried.setdefault(node, set()).add(index)
-
-    def exhausted(self, node: int) -> bool:
-        """Whether all have been tried."""
-        return len(self.tried.get(node, ())) == len(self.grid)
-
-    def untried(self, node: int, rng: np.random.Generator) -> np.ndarray:
-        """Any that has not been tried, (A,)."""
-        tried = self.tried.get(node, set())
-        return self.grid[rng.choice([index for index in range(len(self.grid)) if index not in tried])]
-
-    def nearest(self, actions: np.ndarray, hold: int) -> np.ndarray:
-        """Actions (h,A), each stretch of `hold` steps replaced by the action nearest to its mean."""
-        starts = np.arange(0, len(actions), hold)
-        lengths = np.diff(np.append(starts, len(actions)))
-        means = np.add.reduceat(actions, starts) / lengths[:, None]
-        nearest = np.square(means[:, None] - self.grid).sum(2).argmin(1)
-        return np.repeat(self.grid[nearest], lengths, 0)

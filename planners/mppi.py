@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, softmin, weighted_mean
+from planners.distribution import Distribution, around, softmin, weighted_mean
 from planners.noise import coloured
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
@@ -44,10 +44,7 @@ class Mppi(SamplingPlanner[MppiParams]):
 
     def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
         """mean + std * coloured noise."""
-        knots = coloured(rng, self.params.beta, count, *distribution.mean.shape)
-        knots *= distribution.std
-        knots += distribution.mean
-        return knots
+        return around(distribution, coloured(rng, self.params.beta, count, *distribution.mean.shape))
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """The weighted mean of the candidates (algorithm 2, lines 14 to 18)."""

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from planners.actions import action_set
 from planners.capabilities import Discretisable, DiscretisableProblem
-from planners.grid import Grid, GridParams, action_set, grid
+from planners.grid import Grid, GridParams, grid
 from planners.search import Search
 
 

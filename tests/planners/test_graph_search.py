@@ -18,10 +18,11 @@ from scipy.sparse.csgraph import shortest_path
 from torch import Tensor
 
 from planners.a_star import AStar
+from planners.actions import action_set
 from planners.best_first import GraphParams, Route
 from planners.capabilities import Discretisable, Guided, Space, Stepped
 from planners.dijkstra import Dijkstra
-from planners.grid import Grid, action_set, grid
+from planners.grid import Grid, grid
 from planners.problem import Budget, Evaluation, Limits, Plan
 from planners.transitions import Transitions
 from planners.value_iteration import ValueIteration, ValueIterationParams, Values, solved

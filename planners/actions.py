@@ -1,0 +1,57 @@
+"""Discrete action sets: a grid in [-1,1] per dimension, and all combinations.
+
+E actions of a set, A action size, h control steps.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+MAX_ACTIONS = 1000  # of a set that is searched by trying them
+
+
+def action_set(per_dimension: int, size: int) -> np.ndarray:
+    """(E,A) in [-1,1], E = per_dimension^A, the smallest first, so that a tie goes to the calmest action."""
+    levels = np.linspace(-1.0, 1.0, per_dimension)
+    actions = np.array(list(product(levels, repeat=size)))
+    return actions[np.argsort(np.linalg.norm(actions, axis=1), kind="stable")]
+
+
+class DiscreteActions:
+    """A discrete action set, and which of it have been tried at each node."""
+
+    def __init__(self, number: int, size: int) -> None:
+        """All combinations of `number` values from -1 to 1 in each of `size` dimensions.
+
+        Raises ValueError where they are more than `MAX_ACTIONS`.
+        """
+        if number**size > MAX_ACTIONS:
+            given = f"{number} with {size} dimensions, {number**size} actions,"
+            raise ValueError(f"MctsParams.actions_per_dimension: {given} given, allowed: at most {MAX_ACTIONS} actions")
+        self.grid = action_set(number, size)
+        self.number = {row.tobytes(): index for index, row in enumerate(self.grid)}
+        self.tried: dict[int, set[int]] = {}
+
+    def take(self, node: int, edge: np.ndarray) -> None:
+        """An edge (k,A) leaves `node`; a reference's need not be of the set."""
+        if (edge == edge[0]).all() and (index := self.number.get(edge[0].tobytes())) is not None:
+            self.tried.setdefault(node, set()).add(index)
+
+    def exhausted(self, node: int) -> bool:
+        """Whether all have been tried."""
+        return len(self.tried.get(node, ())) == len(self.grid)
+
+    def untried(self, node: int, rng: np.random.Generator) -> np.ndarray:
+        """Any that has not been tried, (A,)."""
+        tried = self.tried.get(node, set())
+        return self.grid[rng.choice([index for index in range(len(self.grid)) if index not in tried])]
+
+    def nearest(self, actions: np.ndarray, hold: int) -> np.ndarray:
+        """Actions (h,A), each stretch of `hold` steps replaced by the action nearest to its mean."""
+        starts = np.arange(0, len(actions), hold)
+        lengths = np.diff(np.append(starts, len(actions)))
+        means = np.add.reduceat(actions, starts) / lengths[:, None]
+        nearest = np.square(means[:, None] - self.grid).sum(2).argmin(1)
+        return np.repeat(self.grid[nearest], lengths, 0)
