@@ -41,6 +41,18 @@ class Decision:
     age: float = 0.0  # s of simulated time since the state that the plan starts from; above 0 in real time alone
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How an episode in real time went."""
+
+    asked: float  # simulated seconds per second
+    factor: float  # as it was; NaN before the second decision
+    age_median: float  # s of simulated time between the state that a plan starts from and its action
+    age_p95: float  # s
+    plans: int  # finished
+    planning: float  # s, spent on those
+
+
 class Agent:
     """The six modules, wired. Build one with `agent.build`; ask it for actions with `act`."""
 
@@ -154,6 +166,11 @@ class Agent:
         if self._pending is not None:
             self._perceive(Percept(observation, None, params))
         self.memory.close()
+
+    @property
+    def pace(self) -> Pace | None:
+        """How the episode goes in real time; None in lock-step."""
+        return None
 
     def close(self) -> None:
         """End what goes on in the background: nothing, in lock-step."""

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.agent import Agent
+from agent.agent import Agent, Pace
 from agent.perception import instruction
-from agent.realtime import Pace, RealTimeAgent
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.monitor import Monitor
@@ -178,5 +177,5 @@ def _play(
         spent.seconds,
         time.perf_counter() - clock,
         tuple(images),
-        agent.pace if isinstance(agent, RealTimeAgent) else None,
+        agent.pace,
     )

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from agent.actor import Actor
-from agent.agent import Agent
+from agent.agent import Agent, Pace
 from agent.problem import ImaginedProblem
 from envs.errors import TelosError
 from envs.task import Snapshot, TaskParams
@@ -228,18 +228,6 @@ class BackgroundActor(Actor):
         if self._thinker is not None:
             self._thinker.close()
             self._thinker = None
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How an episode in real time went."""
-
-    asked: float  # simulated seconds per second
-    factor: float  # as it was; NaN before the second decision
-    age_median: float  # s of simulated time between the state that a plan starts from and its action
-    age_p95: float  # s
-    plans: int  # finished
-    planning: float  # s, spent on those
 
 
 class RealTimeAgent(Agent):

@@ -60,7 +60,7 @@ class Row:
     rules_sha256: str  # of guardrails and back-up
     seconds: float  # wall clock of the episode
     real_time: dict[str, float] = field(default_factory=dict)
-    """Of a run in real time: see `agent.realtime.Pace`. Empty in lock-step, where JSON has no such key."""
+    """Of a run in real time: see `agent.agent.Pace`. Empty in lock-step, where JSON has no such key."""
 
     def values(self) -> dict[str, Any]:
         """As JSON has them."""
