@@ -38,7 +38,7 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
 }
 GUARDRAILS: Mapping[str, Mapping[str, Any]] = {
     "cartpole-swingup": {"kind": "joint_position", "name": "short_rail", "joint": "slider"}
-    | {"lower": -0.9, "upper": 0.9, "unit": "m", "scale": 0.1},
+    | {"lower": -0.6, "upper": 0.6, "unit": "m", "scale": 0.1},
     "cheetah-run": {"kind": "body_orientation", "name": "no_somersault", "body": "torso", "limit": 0.9, "scale": 0.1},
     "walker-walk": {"kind": "body_height", "name": "upright", "body": "torso", "lower": 0.9, "scale": 0.1},
 }
