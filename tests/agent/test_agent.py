@@ -18,6 +18,7 @@ from envs.errors import TelosError
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Trajectory
+from planners import registry as planners
 
 CARTPOLE, CHEETAH = "dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0"
 RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9, "unit": "m"}
@@ -312,3 +313,19 @@ def test_it_is_reset_before_it_acts() -> None:
     observation, _ = env.reset(seed=0)
     with pytest.raises(TelosError, match="before reset"):
         agent.act(observation, env.snapshot())
+
+
+# --- whichever planner -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(planners.table()))
+def test_every_planner_that_the_simulator_can_serve_drives_an_agent(name: str) -> None:
+    planner = {"kind": name, "horizon": 12, "budget": {"evaluations": 40}}
+    c = Config.model_validate({"task": "dm_control/pendulum-swingup-v0", "planner": planner, "threads": 1})
+    if name == "gradient":
+        with pytest.raises(TelosError, match=r"needs a Differentiable problem.*allowed: with this world model"):
+            played(c)
+        return
+    one, other = (played(c, frames=4) for _ in range(2))
+    assert [step.action.tolist() for step in one.steps] == [step.action.tolist() for step in other.steps]
+    assert one.physics_steps <= 40 * 12 * 4
