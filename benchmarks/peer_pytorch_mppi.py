@@ -21,7 +21,7 @@ class PytorchMppi:
         from pytorch_mppi import MPPI  # pyright: ignore[reportMissingImports]
 
         torch.set_num_threads(settings["threads"])
-        torch.manual_seed(0)
+        torch.manual_seed(0)  # pytorch-mppi draws from the global generator
         network = Network(settings["seed"])
         self.controls = torch.tensor(settings["controls"], dtype=torch.float32)
         candidates, horizon, _ = self.controls.shape

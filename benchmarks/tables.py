@@ -30,10 +30,7 @@ def readme() -> str:
         "How much of MuJoCo's own throughput is left, as ratios in one run (`telos bench throughput`):",
         throughput.table(rows.read(throughput.OUT)),
         throughput.shortfall(rows.read(throughput.OUT)),
-        "Side by side with other planners, each in its own virtual environment, one iteration of MPPI per decision, as "
-        "ratios of one run (`telos bench peers`):",
-        peers.table(rows.read(peers.OUT)),
-        peers.shortfall(rows.read(peers.OUT)),
+        *_peers(),
         "What Ray workers bring on two CPUs (`telos bench parallel`):",
         parallel.table(rows.read(parallel.OUT)),
         "What is left of runs on two workers when random processes of theirs get SIGKILL at random moments, and "
@@ -41,6 +38,19 @@ def readme() -> str:
         faults.table(rows.read(faults.OUT)),
     ]
     return "\n\n".join(parts)
+
+
+def _peers() -> list[str]:
+    """The peers' part; none where they have not been measured."""
+    found = rows.read(peers.OUT)
+    if not found:
+        return []
+    return [
+        "Side by side with other planners, each in its own virtual environment, one iteration of MPPI per decision, as "
+        "ratios of one run (`telos bench peers`):",
+        peers.table(found),
+        peers.shortfall(found),
+    ]
 
 
 def cluster() -> str:

@@ -42,6 +42,7 @@ class Values:
 
     table: Transitions
     alive: np.ndarray  # (M,) bool, the greatest safe set
+    edges: np.ndarray  # (m,E) bool, and the edges that stay inside it
     value: np.ndarray  # (M,), 0 where not alive
     sweeps: int = 0  # done on this table
     settled: bool = False  # nothing is left to be improved
@@ -60,12 +61,11 @@ class ValueIteration(WarmPlanner[ValueIterationParams, Values]):
         problem = cast(DiscretisableProblem[Any], search.problem)  # as `needs` says
         if memory is None or memory.table.identity != problem.identity():
             table = blank(problem, p)
-            memory = Values(table, np.ones(len(table.order), bool), np.zeros(len(table.order)))
+            memory = Values(table, *table.survivors(), np.zeros(len(table.order)))
         reserve = len(memory.table.actions) + 1  # the greedy plan, and its judgement
         table = grown(memory.table, search, p, reserve)
         if table is not memory.table:
-            points, _ = table.survivors()
-            memory = Values(table, points, np.zeros(len(points)))
+            memory = Values(table, *table.survivors(), np.zeros(len(table.order)))
         if not memory.settled:
             memory = solved(memory, p, lambda: search.late)
         if search.room(reserve):
@@ -90,9 +90,8 @@ class ValueIteration(WarmPlanner[ValueIterationParams, Values]):
 def solved(known: Values, params: ValueIterationParams, late: Callable[[], bool] = lambda: False) -> Values:
     """Sweep on until the values settle, the sweeps are over, or `late` says so."""
     table, value, sweeps = known.table, known.value, known.sweeps
-    _, edges = table.survivors()
-    chances = table.matrix(edges)
-    cost = np.where(edges, table.cost, np.inf)
+    chances = table.matrix(known.edges)
+    cost = np.where(known.edges, table.cost, np.inf)
     factor = params.discount**params.hold
     alive = known.alive[table.known]
     settled = not alive.any()

@@ -479,7 +479,7 @@ def test_values_are_resumed_where_time_ended() -> None:
     problem = ring(3, unsafe=0.1)
     params = ValueIterationParams(cells=8, discount=0.9, tolerance=1e-10)
     whole = learnt(problem, discount=0.9, tolerance=1e-10)
-    unsolved = Values(whole.table, whole.alive, np.zeros(8))
+    unsolved = Values(whole.table, whole.alive, whole.edges, np.zeros(8))
     turns = iter([False, False, True])
     part = solved(unsolved, params, lambda: next(turns))
     assert (part.sweeps, part.settled) == (2, False)
