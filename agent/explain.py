@@ -22,10 +22,12 @@ from agent.player import made
 from agent.row import Steps
 from agent.rundir import RunDir, write
 from envs.errors import TelosError
+from planners.capabilities import Discretisable
 from planners.problem import Population
 from planners.select import Scores, order
 
 BEST = 8  # candidates shown
+PANELS = 4  # coordinates of a tree drawn
 COLUMNS = 4  # guardrails in the table, those that the published plan comes closest to
 
 
@@ -100,7 +102,7 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
 
 
 def show(rundir: RunDir, episode: int, step: int, console: Console) -> int:
-    """Print the explanation, and write explain-I-K.png into the run directory; the exit status."""
+    """Print the explanation, and write its pictures into the run directory; the exit status."""
     found = explain(rundir, episode, step, console)
     plan = found.decision.plan
     seconds = step * float(found.replayed.control_period)
@@ -135,7 +137,39 @@ def show(rundir: RunDir, episode: int, step: int, console: Console) -> int:
     path = rundir.path / f"explain-{episode}-{step}.png"
     write(path, picture(found))
     say(console, f"picture: {path}")
+    _tree(rundir, found, console)
     return 0 if found.same or not found.exact else 1
+
+
+def _tree(rundir: RunDir, found: Explanation, console: Console) -> None:
+    """Draw the tree of a search that grew one, where the model's positions are plain numbers."""
+    from agent import tree_plot
+    from agent.plots import png
+
+    tree, problem = found.decision.plan.tree, found.decision.problem
+    if tree is None:
+        return
+    size = (
+        f"tree: {len(tree.parent)} nodes, {int(tree.visits[0])} simulations, {int((~tree.feasible).sum())} infeasible"
+    )
+    try:
+        space = problem.space() if isinstance(problem, Discretisable) else None
+    except TelosError:  # rotations in space have no plain coordinates
+        space = None
+    if space is None or not isinstance(problem, Discretisable):
+        say(console, f"{size}; not drawn, as the model's positions are more than hinges and slides")
+        return
+    places = problem.coordinates(tree.nodes).numpy()
+    positions = {
+        name: tree_plot.unwrapped(tree, places[:, at], space.high[at] - space.low[at])
+        if space.periodic[at]
+        else places[:, at]
+        for at, name in enumerate(space.names[: len(space.names) // 2][:PANELS])
+    }
+    path = rundir.path / f"explain-{found.episode}-{found.step}-tree.png"
+    drawn = tree_plot.draw(tree, positions, found.decision.plan.dt)
+    write(path, png(drawn, 9.6, 1.2 + 2.6 * len(positions)))
+    say(console, f"{size}; picture: {path}")
 
 
 def say(console: Console, text: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from agent.plots import BLUE, INK, MUTED, RED, STYLE
+from agent.plots import BLUE, INK, MUTED, RED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,38 +18,46 @@ WIDEST = 4.0  # points, of an edge that every simulation went through
 
 
 def draw(
-    tree: Tree,
-    coordinates: Callable[[Tensor], Tensor],
-    dt: float,
-    label: str = "coordinate",
-    best: int | None = None,
-) -> Figure:
-    """Every edge from its parent's time and coordinate to its own; straight between them.
+    tree: Tree, coordinates: Mapping[str, np.ndarray], dt: float, best: int | None = None
+) -> Callable[[Figure], None]:
+    """For `agent.plots.png`: a panel for each coordinate, every edge from its parent's time and place to its own.
 
     Width tells visits, colour the value (the return of whole futures through the node); what is infeasible is red,
     and the path to `best` bold.
 
     Args:
-        tree: M nodes of S numbers.
-        coordinates: nodes (M,S) -> one coordinate of each, (M,).
+        tree: M nodes.
+        coordinates: what a coordinate is -> that of each node, (M,). At least one.
         dt: s per control step.
-        label: what the coordinate is, with its unit.
         best: the node where the drawn path ends; that of the feasible future of greatest return where None.
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    with rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 5.4), layout="constrained")
-        FigureCanvasAgg(figure)
-        _panel(figure, tree, np.stack([tree.time * dt, coordinates(tree.nodes).detach().numpy()], 1), label, best)
-    return figure
+    def panels(figure: Figure) -> None:
+        cells: Any = figure.subplots(len(coordinates), 1, sharex=True, squeeze=False)[:, 0]
+        drawn: Any = None
+        for cell, (label, values) in zip(cells, coordinates.items(), strict=True):
+            drawn = _panel(cell, tree, np.stack([tree.time * dt, values], 1), best)
+            cell.set(ylabel=label)
+        nodes, visits = len(tree.parent), int(tree.visits[0])
+        cells[0].set(title=f"Search tree: {nodes} nodes, {visits} simulations")
+        cells[0].legend(loc="upper left", frameon=True, framealpha=0.85)
+        cells[-1].set(xlabel="s ahead")
+        figure.colorbar(drawn, ax=list(cells), label="return of whole futures through the node")
+
+    return panels
 
 
-def _panel(figure: Figure, tree: Tree, points: np.ndarray, label: str, best: int | None) -> None:
-    """The tree with its nodes at `points` (M,2), seconds and coordinate."""
-    axes: Any = figure.subplots()
+def unwrapped(tree: Tree, values: np.ndarray, period: float) -> np.ndarray:
+    """A periodic coordinate (M,), every node going on from its parent by the shorter way round."""
+    found = values.copy()
+    for node in range(1, len(found)):  # parents come first
+        before = found[tree.parent[node]]
+        found[node] = before + (values[node] - before + period / 2) % period - period / 2
+    return found
+
+
+def _panel(axes: Any, tree: Tree, points: np.ndarray, best: int | None) -> Any:
+    """The tree with its nodes at `points` (M,2), seconds and coordinate; the edges that a colour bar explains."""
     children = np.arange(1, len(tree.parent))
     valued = children[tree.feasible[1:] & np.isfinite(tree.value[1:])]
     valued = valued[np.argsort(tree.value[valued], kind="stable")]  # the best on top
@@ -65,10 +72,7 @@ def _panel(figure: Figure, tree: Tree, points: np.ndarray, label: str, best: int
     path = tree.path(_end(tree) if best is None else best)
     axes.plot(*points[path].T, color=INK, lw=2.6, label="best path", zorder=4)
     axes.scatter(*points[:1].T, color=BLUE, s=40, label="now", zorder=5)
-    figure.colorbar(drawn, ax=axes, label="return of whole futures through the node")
-    nodes, visits = len(tree.parent), int(tree.visits[0])
-    axes.set(title=f"Search tree: {nodes} nodes, {visits} simulations", xlabel="s ahead", ylabel=label)
-    axes.legend(loc="upper left", frameon=True, framealpha=0.85)
+    return drawn
 
 
 def _edges(axes: Any, tree: Tree, points: np.ndarray, which: np.ndarray, **style: Any) -> Any:

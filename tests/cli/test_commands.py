@@ -88,6 +88,15 @@ def test_explain_runs_the_decision_again(telos, copy: Path, episode: int, step: 
     assert (copy / f"explain-{episode}-{step}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_explain_draws_the_tree_of_a_search(telos, tmp_path: Path) -> None:
+    search = ("--planner", "mcts", "--planner.params", "{hold: 5}", "--planner.budget", "{evaluations: 6}")
+    telos("run", "--task=dm_control/pendulum-swingup-v0", "--frames=2", "--out", tmp_path / "run", *search)
+    done = telos("explain", tmp_path / "run", "--step", 1)
+    assert done.status == 0, done.err
+    assert re.search(r"^tree: \d+ nodes, \d+ simulations, 0 infeasible; picture: ", done.out, re.M)
+    assert (tmp_path / "run" / "explain-0-1-tree.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_explain_tells_when_the_actions_differ(telos, copy: Path) -> None:
     rundir = RunDir.open(copy)
     steps = rundir.steps(0)
