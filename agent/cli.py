@@ -186,6 +186,7 @@ class Bench:
             "returns",
             "quickstart_twins",
             "planners",
+            "sac",
             "ablations",
             "robust",
             "throughput",

@@ -121,50 +121,7 @@ def suite_mean(found: Sequence[Cell]) -> tuple[Estimate, float] | None:
     return statistics.mean(per_seed.tolist()), float(np.mean([published()[c.task].values[REFERENCE] for c in found]))
 
 
-def summary(found: Sequence[Row]) -> str:
-    """The rows as Markdown tables, one for each way of matching."""
-    all_ = cells(found)
-    return "\n\n".join(_table([c for c in all_ if c.match == match], all_) for match in ("steps", "time")).strip()
-
-
-def _table(mine: Sequence[Cell], all_: Sequence[Cell]) -> str:
-    searching = [cell for cell in mine if cell.physics_steps > 0]
-    if not searching:
-        return ""
-    lines = [
-        f"Matched by {searching[0].match}:",
-        "",
-        "| task | planner | return, mean [95 %] | worst | seeds | random | TD-MPC2, last | best published | normalised "
-        "| physics steps / decision | plan, ms median | p95 | in C |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for cell in sorted(searching, key=lambda cell: cell.task):
-        known = published().get(cell.task)
-        values = (
-            *(cell.task, cell.planner, interval(cell.estimate), f"{min(cell.returns):.0f}", str(len(cell.returns))),
-            _number(random_return(cell.task, all_), ".0f"),
-            *((f"{known.values[REFERENCE]:.1f}", f"{known.best:.1f}") if known else ("", "")),
-            _number(float(np.mean(normalised(cell, all_))), ".3f"),
-            *(f"{cell.physics_steps:,.0f}", f"{cell.median_ms:.1f}", f"{cell.p95_ms:.1f}", f"{cell.in_simulator:.1%}"),
-        )
-        lines.append(f"| {' | '.join(values)} |")
-    for planner in dict.fromkeys(cell.planner for cell in searching):
-        theirs = [cell for cell in searching if cell.planner == planner and cell.task in published()]
-        whole = suite_mean(theirs)
-        if whole is not None:
-            lines += [
-                "",
-                f"{planner}, mean over {len(theirs)} tasks: {interval(whole[0])}; TD-MPC2's last values on "
-                f"them: {whole[1]:.1f}.",
-            ]
-    return "\n".join(lines)
-
-
 def interval(estimate: Estimate) -> str:
     """A mean with its 95 % interval, where there is one."""
     known = "" if estimate.low is None else f" [{estimate.low:.0f}, {estimate.high:.0f}]"
     return f"{estimate.mean:.1f}{known}"
-
-
-def _number(value: float, form: str) -> str:
-    return "" if math.isnan(value) else f"{value:{form}}"

@@ -22,7 +22,7 @@ from typing import Any
 from agent.config import Config
 from agent.load import load, preset_of
 from agent.rollouts import PLAYER
-from benchmarks import experiment, planner_page, planner_scores, rows, scripted, steps
+from benchmarks import experiment, planner_page, planner_tables, rows, scripted, steps
 from envs.errors import TelosError
 from planners import registry as planners
 from planners.sampling import SamplingPlanner
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with experiment.rollouts(options) as rollouts:
             experiment.measure(todo, options.out, rollouts)
     found = rows.read(options.out)
-    print(planner_scores.summary(found))
+    print(planner_tables.summary(found))
     print(planner_page.write(found, options.out.with_suffix(".html")))
     return 0
 

@@ -8,11 +8,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from benchmarks import faults, parallel, peers, quickstart_twins, returns, rows, scaling, throughput
+from benchmarks import (
+    ablations,
+    faults,
+    parallel,
+    peers,
+    planner_scores,
+    planner_tables,
+    planners,
+    quickstart_twins,
+    returns,
+    robust,
+    rows,
+    scaling,
+    throughput,
+)
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -31,6 +45,7 @@ def readme() -> str:
         throughput.table(rows.read(throughput.OUT)),
         throughput.shortfall(rows.read(throughput.OUT)),
         *_peers(),
+        *_planners(),
         "What Ray workers bring on two CPUs (`telos bench parallel`):",
         parallel.table(rows.read(parallel.OUT)),
         "What is left of runs on two workers when random processes of theirs get SIGKILL at random moments, and "
@@ -51,6 +66,41 @@ def _peers() -> list[str]:
         peers.table(found),
         peers.shortfall(found),
     ]
+
+
+def _planners() -> list[str]:
+    """What planners reach, as far as it has been measured."""
+    parts: list[str] = []
+
+    def add(found: Sequence[planner_scores.Row], words: str, table: Callable[[], str]) -> None:
+        if found:
+            parts.extend([words, table()])
+
+    suite, giants, hard = (rows.read(planners.OUT.with_name(f"{name}.jsonl")) for name in ("suite", "giants", "hard"))
+    add(
+        suite,
+        "One planner, one default configuration per domain, on the real dm_control tasks, at most 40,000 physics steps "
+        "per decision (`telos bench planners`). TD-MPC2's column is what was learned in up to 4 million frames; a "
+        "planner has the simulator instead, and no training:",
+        lambda: planner_tables.summary(suite),
+    )
+    add(
+        giants,
+        "The dog and the humanoid, one seed (`telos bench planners --tasks giants --seeds 1`):",
+        lambda: planner_tables.summary(giants),
+    )
+    for match in planner_tables.MATCHES:
+        table = planner_tables.matrix(hard, match)
+        add(hard if table else [], f"All sampling planners, matched by {match}, three seeds:", lambda t=table: t)
+    found = rows.read(robust.OUT)
+    add(
+        found,
+        "Mass and gain 30 % off, unknown to the planner (`telos bench robust`):",
+        lambda: robust.table(found),
+    )
+    changed = rows.read(ablations.OUT)
+    add(changed, "What single choices bring (`telos bench ablations`):", lambda: ablations.table(changed))
+    return parts
 
 
 def cluster() -> str:

@@ -5,9 +5,9 @@
     telos bench throughput --peers    side by side with other planners instead: `telos bench peers`
 
 For every task, at N candidates and H control steps, clocks around the same rollouts from the same state:
-the bare C call (`Batch.rollout` alone, recording nothing), `imagine()`, `imagine()` with all that could be recorded
-(every sensor and the integration state of every physics step), and the problem's `evaluate()`; then a whole `plan()`
-of three iterations of N candidates, and the bare C call on every candidate which that plan evaluated. They are
+the bare C call (`Batch.rollout` alone, no sensors, recording nothing), `imagine()`, `imagine()` with all that could be
+recorded (every sensor and the integration state of every physics step), and the problem's `evaluate()`; then a whole
+`plan()` of three iterations of N candidates, and the bare C call on every candidate which that plan evaluated. They are
 interleaved, over all numbers of threads too, and the medians compared, so that the machine's other load weighs on all
 alike.
 """
@@ -34,7 +34,7 @@ from agent.config import CostConfig
 from agent.problem import ImaginedProblem
 from benchmarks import peers, rows
 from benchmarks.throughput_table import shortfall, table
-from envs import registry
+from envs import registry, signals
 from envs.environment import Environment
 from envs.guardrails.ruleset import Guardrails
 from envs.physics import INTEGRATION, cpus
@@ -99,8 +99,11 @@ class Clocks:
 
 
 def _bare(model: Simulator, start: Snapshot, batches: Sequence[Tensor], threads: int) -> Callable[[], None]:
-    """The C call alone on candidates (N,H,A), batch after batch, recording nothing."""
-    compiled = model.task.spec().compile()
+    """The C call alone on candidates (N,H,A), batch after batch, recording nothing: on the environment's model without
+    its sensors, so that leaving out what nobody reads does not make up for what telos costs."""
+    spec = model.task.spec()
+    signals.drop_unread(spec, ())
+    compiled = spec.compile()
     for name, value in start.params.model.items():
         getattr(compiled, name)[...] = value
     row = start.state[: mujoco.mj_stateSize(compiled, INTEGRATION)]

@@ -11,7 +11,7 @@ import torch
 
 from agent import episode, player
 from agent.load import load, preset_of
-from benchmarks import ablations, cold, planner_page, planner_scores, planners, rows, steps
+from benchmarks import ablations, cold, planner_page, planner_scores, planner_tables, planners, rows, steps
 from envs.errors import TelosError
 
 TASK = "dm_control/pendulum-swingup-v0"
@@ -120,7 +120,26 @@ def test_the_page_shows_every_cell(tmp_path: Path) -> None:
     assert "901.0 [900, 902]" in page
     assert page.count("data:image/png") == 4
     assert "http" not in page.replace("http-equiv", ""), "self-contained"
-    assert "| pendulum-swingup | icem | 901.0 [900, 902] |" in planner_scores.summary(found)
+    assert "| pendulum-swingup | icem | 901.0 [900, 902] |" in planner_tables.summary(found)
+
+
+def test_the_matrix_ranks_planners_that_have_every_task() -> None:
+    walker = "dm_control/walker-run-v0"
+    found = [row("cem", **{"return": 100.0}), row("cem", task=walker, **{"return": 300.0})]
+    found += [row("icem", **{"return": 500.0}), row("icem", task=walker, **{"return": 100.0})]
+    found += [row("mppi", **{"return": 900.0}), row("icem", match="time", **{"return": 1.0})]
+    nothing = {"physics_steps_per_decision": 0.0, "return": 0.0}
+    found += [row("random", **nothing), row("random", task=walker, **nothing)]
+    lines = planner_tables.matrix(found, "steps").split("\n")
+    best = [planner_scores.published()[task].best for task in ("pendulum-swingup", "walker-run")]
+    scores = {"icem": (500 / best[0] + 100 / best[1]) / 2, "cem": (100 / best[0] + 300 / best[1]) / 2}
+    assert lines[0] == "| matched by steps | pendulum-swingup | walker-run | normalised, mean |"
+    assert lines[2:] == [
+        f"| `icem` | 500.0 | 100.0 | {scores['icem']:.3f} |",
+        f"| `cem` | 100.0 | 300.0 | {scores['cem']:.3f} |",
+        "| random actions | 0 | 0 | 0 |",
+    ]
+    assert planner_tables.matrix([], "steps") == ""
 
 
 @pytest.mark.parametrize("name", list(ablations.ABLATIONS))

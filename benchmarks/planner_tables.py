@@ -1,0 +1,94 @@
+"""What rows of `benchmarks.planners` come to, as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.planner_scores import (
+    RANDOM,
+    REFERENCE,
+    Cell,
+    Row,
+    cells,
+    interval,
+    normalised,
+    published,
+    random_return,
+    suite_mean,
+)
+
+MATCHES = ("steps", "time")
+
+
+def summary(found: Sequence[Row]) -> str:
+    """The rows as Markdown tables, one for each way of matching."""
+    all_ = cells(found)
+    return "\n\n".join(_table([c for c in all_ if c.match == match], all_) for match in MATCHES).strip()
+
+
+def _table(mine: Sequence[Cell], all_: Sequence[Cell]) -> str:
+    searching = [cell for cell in mine if cell.physics_steps > 0]
+    if not searching:
+        return ""
+    lines = [
+        f"Matched by {searching[0].match}:",
+        "",
+        "| task | planner | return, mean [95 %] | worst | seeds | random | TD-MPC2, last | best published | normalised "
+        "| physics steps / decision | plan, ms median | p95 | in C |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in sorted(searching, key=lambda cell: cell.task):
+        known = published().get(cell.task)
+        values = (
+            *(cell.task, cell.planner, interval(cell.estimate), f"{min(cell.returns):.0f}", str(len(cell.returns))),
+            _number(random_return(cell.task, all_), ".0f"),
+            *((f"{known.values[REFERENCE]:.1f}", f"{known.best:.1f}") if known else ("", "")),
+            _number(float(np.mean(normalised(cell, all_))), ".3f"),
+            *(f"{cell.physics_steps:,.0f}", f"{cell.median_ms:.1f}", f"{cell.p95_ms:.1f}", f"{cell.in_simulator:.1%}"),
+        )
+        lines.append(f"| {' | '.join(values)} |")
+    for planner in dict.fromkeys(cell.planner for cell in searching):
+        theirs = [cell for cell in searching if cell.planner == planner and cell.task in published()]
+        whole = suite_mean(theirs)
+        if whole is not None:
+            lines += [
+                "",
+                f"{planner}, mean over {len(theirs)} tasks: {interval(whole[0])}; TD-MPC2's last values on "
+                f"them: {whole[1]:.1f}.",
+            ]
+    return "\n".join(lines)
+
+
+def _number(value: float, form: str) -> str:
+    return "" if math.isnan(value) else f"{value:{form}}"
+
+
+def matrix(found: Sequence[Row], match: str) -> str:
+    """Planners by tasks, matched in one way: mean returns, then the mean of the normalised scores. Best planner first.
+
+    Empty where there is nothing.
+    """
+    all_ = cells(found)
+    mine = {(cell.planner, cell.task): cell for cell in all_ if cell.match == match and cell.physics_steps > 0}
+    tasks = sorted({task for _, task in mine})
+    if not mine:
+        return ""
+
+    def score(planner: str) -> float:
+        known = [normalised(mine[planner, task], all_) for task in tasks if (planner, task) in mine]
+        return float(np.mean([values.mean() for values in known]))
+
+    whole = [name for name in dict.fromkeys(name for name, _ in mine) if all((name, task) in mine for task in tasks)]
+    lines = [
+        f"| matched by {match} | {' | '.join(tasks)} | normalised, mean |",
+        f"|---|{'---|' * len(tasks)}---|",
+    ]
+    for planner in sorted(whole, key=score, reverse=True):
+        values = (interval(mine[planner, task].estimate) for task in tasks)
+        lines.append(f"| `{planner}` | {' | '.join(values)} | {score(planner):.3f} |")
+    randoms = (_number(random_return(task, all_), ".0f") for task in tasks)
+    lines.append(f"| {RANDOM} actions | {' | '.join(randoms)} | 0 |")
+    return "\n".join(lines)
