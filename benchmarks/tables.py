@@ -24,6 +24,7 @@ from benchmarks import (
     returns,
     robust,
     rows,
+    sac,
     scaling,
     throughput,
 )
@@ -92,6 +93,15 @@ def _planners() -> list[str]:
     for match in planner_tables.MATCHES:
         table = planner_tables.matrix(hard, match)
         add(hard if table else [], f"All sampling planners, matched by {match}, three seeds:", lambda t=table: t)
+    trained = rows.read(sac.OUT)
+    add(
+        trained,
+        "For scale, a model-free agent: SAC of Stable-Baselines3 with its default parameters (`telos bench sac`, extra "
+        "`sac`), trained in the same environments, each action lasting two frames as in TD-MPC2's results, evaluated "
+        "without exploration from the planners' starts. No guardrail is enforced on it: its violating frames on "
+        "cartpole-swingup are of the rail that planners keep:",
+        lambda: sac.table(trained),
+    )
     found = rows.read(robust.OUT)
     add(
         found,
