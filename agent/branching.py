@@ -7,6 +7,8 @@ N candidates or nodes, K control steps of an edge, H of the horizon, A action si
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from agent.costs import Objective, TaskCost
 from agent.problem import ImaginedProblem
 from agent.robust import RobustProblem
 from envs.errors import TelosError
+from envs.task import Task
 from envs.trajectory import Trajectory
 from planners.capabilities import Linearisation, Space, Stepped
 from planners.problem import Evaluation
@@ -67,7 +70,8 @@ class BranchingProblem(ImaginedProblem):
 
 
 class PhysicalProblem(BranchingProblem):
-    """Over a model of positions and velocities: `planners.capabilities.Linearisable` and `Discretisable` too."""
+    """Over a model of positions and velocities: `planners.capabilities.Linearisable`, `Discretisable`, `Measurable` and
+    `Guided` too."""
 
     def expansion_steps(self) -> int:
         """Control steps that one `linearise` simulates."""
@@ -103,6 +107,32 @@ class PhysicalProblem(BranchingProblem):
         assert isinstance(self.model, Physical)
         return self.model.place(self.start, coordinates)
 
+    def embedding(self, nodes: Tensor, seconds: float) -> Tensor:
+        """(N,S) -> (N,D'): points in m and rad, velocities as the way that they lead in `seconds`."""
+        assert isinstance(self.model, Physical)
+        return self.model.embedding(nodes, seconds)
+
+    def heuristic(self, nodes: Tensor) -> Tensor:
+        """(N,S) -> (N,): what the task's own bound says of the reward still missed, by the reward's weight.
+
+        0, which claims nothing, where the task tells no bound (`envs.task.ForgoneFunction`), and where anything but its
+        reward counts, as only the reward is known to be at most 1. It is a bound for whoever counts costs above at
+        least that weight per step.
+        """
+        if self._bound is None:
+            return torch.zeros(len(nodes), dtype=torch.float64)
+        return self._bound(nodes)
+
+    @cached_property
+    def _bound(self) -> Callable[[Tensor], Tensor] | None:
+        sole = _sole_reward(self.objective)
+        if sole is None or sole[1].forgone is None:
+            return None
+        assert isinstance(self.model, Physical)
+        weight, read = sole[0], self.model.coordinates
+        missed = sole[1].forgone(self.model.mechanics(self.start), self.dt)
+        return lambda nodes: weight * missed(read(nodes))
+
 
 def _terms(objective: Objective) -> tuple[str, ...]:
     """What decides the cost of a step. A task is known by its id: its `repr` shows addresses of functions."""
@@ -111,6 +141,15 @@ def _terms(objective: Objective) -> tuple[str, ...]:
         for weight, term in objective.terms
         if weight != 0
     )
+
+
+def _sole_reward(objective: Objective) -> tuple[float, Task] | None:
+    """Weight and task where the task's reward, and that it is great, is all that counts."""
+    counted = [(weight, term) for weight, term in objective.terms if weight != 0]
+    if len(counted) != 1 or objective.critic is not None:
+        return None
+    weight, term = counted[0]
+    return (weight, term.task) if weight > 0 and isinstance(term, TaskCost) else None
 
 
 def problem_over(model: WorldModel) -> type[ImaginedProblem]:

@@ -120,6 +120,13 @@ RewardFunction = Callable[[Trajectory, TaskParams], Tensor]
 """Reward of every step, (N,H), float64."""
 TerminationFunction = Callable[[Trajectory, TaskParams], Tensor]
 """Whether each step ends the episode, (N,H), bool."""
+ForgoneFunction = Callable[["mujoco.MjModel", float], Callable[[Tensor], Tensor]]
+"""The model, with what a reset decided, and s per control step -> a function of joint positions and velocities (N,D),
+positions first: a lower bound on the reward that will still be missed, (N,).
+
+A step misses what it earns less than 1, and none earns more. The bound counts what is missed until an edge has earned
+nearly all that it could; it is 0 there, and over an edge it falls by no more than the edge misses (it is consistent).
+"""
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,7 @@ class Task:
     params: tuple[str, ...] = ()  # MjModel fields that a reset writes
     attributes: tuple[str, ...] = ()  # attributes of the environment's task that the reward reads
     back_up: BackUp | None = None
+    forgone: ForgoneFunction | None = None  # how far it still is, at least
 
     def interface(self) -> Interface:
         """Make the environment once, and read how an agent is coupled to it."""

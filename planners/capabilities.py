@@ -138,6 +138,19 @@ class Discretisable(Steppable, Protocol):
 
 
 @runtime_checkable
+class Measurable(Steppable, Protocol):
+    """Steppable, and how far apart two nodes are means something, however many numbers make a node."""
+
+    def embedding(self, nodes: Tensor, seconds: float) -> Tensor:
+        """(N,S) -> (N,D): points near each other, by Euclidean distance, where nodes are alike.
+
+        Positions are in m and rad, and the same place is the same point, however often something has turned; a
+        velocity counts as the way that it leads in `seconds`.
+        """
+        ...
+
+
+@runtime_checkable
 class Guided(Protocol):
     """Knows a lower bound on what is still to come, which guides a search for the shortest path."""
 
@@ -159,6 +172,10 @@ class LinearisableProblem(Problem[T_co], Linearisable, Protocol[T_co]):
 
 class SteppableProblem(Problem[T_co], Steppable, Protocol[T_co]):
     """A problem that branches."""
+
+
+class MeasurableProblem(Problem[T_co], Measurable, Protocol[T_co]):
+    """A problem whose nodes can be compared."""
 
 
 class DiscretisableProblem(Problem[T_co], Discretisable, Protocol[T_co]):

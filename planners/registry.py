@@ -44,6 +44,7 @@ BUILT_IN: Mapping[str, Entry] = {
     "value_iteration": Entry("planners.value_iteration:ValueIteration", "dynamic programming on a grid of states"),
     "dijkstra": Entry("planners.dijkstra:Dijkstra", "the cheapest path to a goal over cells of the state space"),
     "a_star": Entry("planners.a_star:AStar", "Dijkstra's, guided by a heuristic that is checked"),
+    "sst": Entry("planners.sst:Sst", "stable sparse RRT: a tree over landmark states, for large spaces"),
 }
 
 

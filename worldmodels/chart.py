@@ -56,7 +56,7 @@ def joints(model: mujoco.MjModel) -> Joints:
         np.concatenate([np.where(limited, model.jnt_range[:, 1], reach), endless]),
         np.concatenate([turns, np.zeros(model.nv, bool)]),
     )
-    begin = _part(model, mujoco.mjtState.mjSTATE_QPOS).start
+    begin = part(model, mujoco.mjtState.mjSTATE_QPOS).start
     return Joints(chart, slice(begin, begin + model.nq + model.nv))
 
 
@@ -82,8 +82,8 @@ def write(model: mujoco.MjModel, like: np.ndarray, coordinates: np.ndarray) -> n
         raise TelosError("place: coordinates", f"shape {coordinates.shape}", f"(N,{size})")
     states = np.repeat(like[None], len(coordinates), 0)
     states[:, known.columns] = coordinates
-    for part in CARRIED:
-        states[:, _part(model, part)] = 0.0
+    for carried in CARRIED:
+        states[:, part(model, carried)] = 0.0
     return states
 
 
@@ -112,7 +112,7 @@ def _add(digest: hashlib._Hash, values: Mapping[str, np.ndarray]) -> None:
         digest.update(array.tobytes())
 
 
-def _part(model: mujoco.MjModel, part: mujoco.mjtState) -> slice:
+def part(model: mujoco.MjModel, part: mujoco.mjtState) -> slice:
     """The columns of one part of a state: parts follow each other in the order of their bits."""
     begin = mujoco.mj_stateSize(model, INTEGRATION & (int(part) - 1))
     return slice(begin, begin + mujoco.mj_stateSize(model, int(part)))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
 from envs.task import Snapshot
 from envs.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    import mujoco
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,17 @@ class Physical(Branching, Protocol):
 
     def difference(self, origin: Tensor, states: Tensor) -> Tensor:
         """The tangent vectors (N,D) that lead from `origin` (N,S) to `states` (N,S)."""
+        ...
+
+    def embedding(self, states: Tensor, seconds: float) -> Tensor:
+        """(N,S) -> (N,D'): points that are near each other where states are alike, in m and rad.
+
+        A velocity counts as the way that it leads in `seconds`.
+        """
+        ...
+
+    def mechanics(self, start: Snapshot) -> mujoco.MjModel:
+        """The bodies, joints and actuators behind the states, with what a reset decided; to be read only."""
         ...
 
     def chart(self) -> Chart:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
+import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from envs.task import Interface, Snapshot, Task
 from envs.trajectory import Trajectory, no_doubt
 from envs.variants import Variant
 from worldmodels import chart
+from worldmodels.embedding import Embedding
 from worldmodels.model import Chart, Spent
 from worldmodels.tangent import Tangent
 
@@ -91,6 +93,19 @@ class Simulator:
     def difference(self, origin: Tensor, states: Tensor) -> Tensor:
         """The tangent vectors (N,D) that lead from `origin` (N,S) to `states` (N,S)."""
         return torch.from_numpy(self._tangent.difference(origin.numpy(), states.numpy()))
+
+    @cached_property
+    def _embedding(self) -> Embedding:
+        return Embedding(self.physics.model)
+
+    def embedding(self, states: Tensor, seconds: float) -> Tensor:
+        """(N,S) -> (N,D'), points as in `worldmodels.embedding`, velocities over `seconds`."""
+        return torch.from_numpy(self._embedding.points(states.numpy(), seconds))
+
+    def mechanics(self, start: Snapshot) -> mujoco.MjModel:
+        """The model that is simulated, with what a reset decided; to be read only."""
+        self.physics.set_params(start.params)
+        return self.physics.model
 
     def chart(self) -> Chart:
         """Positions and velocities of hinges and slides. Raises TelosError for ball and free joints."""

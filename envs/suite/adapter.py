@@ -14,7 +14,7 @@ from shimmy.dm_control_compatibility import DmControlCompatibilityV0
 from envs.backup import BackUp
 from envs.errors import TelosError
 from envs.requests import Request
-from envs.task import RewardFunction, Task, TerminationFunction
+from envs.task import ForgoneFunction, RewardFunction, Task, TerminationFunction
 
 
 class DmControl:
@@ -77,6 +77,7 @@ def suite_task(
     params: tuple[str, ...] = (),
     attributes: tuple[str, ...] = (),
     back_up: BackUp | None = None,
+    forgone: ForgoneFunction | None = None,
 ) -> Task:
     """A `Task` whose environment is dm_control's."""
     return Task(
@@ -89,6 +90,7 @@ def suite_task(
         params=params,
         attributes=attributes,
         back_up=back_up,
+        forgone=forgone,
     )
 
 

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planners import registry
-from planners.capabilities import Differentiable, Discretisable, Linearisable, Linearisation, Space, Steppable, Stepped
+from planners.capabilities import (
+    Differentiable,
+    Discretisable,
+    Linearisable,
+    Linearisation,
+    Measurable,
+    Space,
+    Steppable,
+    Stepped,
+)
 from planners.problem import Budget, Evaluation, Limits
 from planners.sampling import SamplingPlanner
 from planners.select import first, scores
@@ -18,8 +27,10 @@ from planners.select import first, scores
 NAMES = sorted(registry.table())
 NEEDS = {name: registry.load(name).needs for name in NAMES}
 SAMPLING = [name for name in NAMES if issubclass(registry.load(name), SamplingPlanner)]
-# Graph search plans on a grid of its own: how good that is, test_graph_search.py asks.
-SEARCHING = [name for name in NAMES if name != "random_shooting" and NEEDS[name] is not Discretisable]
+# Graph search plans on cells or landmarks of its own, and goes nowhere where nothing is feasible: how good it is,
+# test_graph_search.py and test_sst.py ask.
+GRAPH = [name for name in NAMES if NEEDS[name] in (Discretisable, Measurable)]
+SEARCHING = [name for name in NAMES if name != "random_shooting" and name not in GRAPH]
 RANDOM = [name for name in NAMES if NEEDS[name] is not Discretisable]
 every = pytest.mark.parametrize("name", NAMES)
 
@@ -164,6 +175,11 @@ class Toy:
         past = torch.arange(self.horizon) < times[:, None]
         history = torch.where(past, coordinates[:, 1:2], 0.0)[..., None].expand(-1, -1, self.action_size)
         return torch.cat([times[:, None], history.reshape(len(coordinates), -1)], 1)
+
+    # Measurable: two nodes are alike where their histories are
+
+    def embedding(self, nodes, seconds):
+        return nodes
 
 
 def bowl(target=0.6):
@@ -530,7 +546,7 @@ def test_knots(name, interpolation):
 @every
 def test_a_problem_without_the_capability_is_refused(name):
     """What a planner needs is said by type, and asked before anything else."""
-    assert NEEDS[name] in (object, Differentiable, Linearisable, Steppable, Discretisable)
+    assert NEEDS[name] in (object, Differentiable, Linearisable, Steppable, Discretisable, Measurable)
 
     class Plain:
         horizon, action_size, dt = 12, 2, 0.1
