@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, around, elites, moments, split
+from planners.distribution import Distribution, elites, moments, split
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
 
@@ -41,10 +41,6 @@ class Cem(SamplingPlanner[CemParams]):
     def begin(self, distribution: Distribution) -> Distribution:
         """The mean goes on, the standard deviation starts again."""
         return replace(distribution, std=np.full_like(distribution.mean, self.params.std))
-
-    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
-        """mean + std * white noise."""
-        return around(distribution, rng.standard_normal((count, *distribution.mean.shape)))
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """Mean and standard deviation of the elites (algorithm 2, lines 8 and 9)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, around, softmin, weighted_mean
+from planners.distribution import Distribution, softmin, weighted_mean
 from planners.knots import Interpolation
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
@@ -47,10 +47,6 @@ class DialMpc(SamplingPlanner[DialMpcParams]):
         left = np.arange(count - 1, -1, -1) / count
         std = self.params.std * np.exp(-left / self.params.beta_horizon)
         return replace(distribution, std=np.repeat(std[:, None], distribution.mean.shape[1], 1))
-
-    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
-        """mean + std * white noise."""
-        return around(distribution, rng.standard_normal((count, *distribution.mean.shape)))
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """The weighted mean of the candidates, and noise exp(-1/(beta_1 N)) times smaller."""

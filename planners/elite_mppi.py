@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, around, elites, softmin, split, weighted_mean
+from planners.distribution import Distribution, elites, softmin, split, weighted_mean
 from planners.noise import coloured
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
@@ -47,9 +47,9 @@ class EliteMppi(SamplingPlanner[EliteMppiParams]):
         """The mean goes on, the standard deviation starts again."""
         return replace(distribution, std=np.full_like(distribution.mean, self.params.std))
 
-    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
-        """mean + std * coloured noise."""
-        return around(distribution, coloured(rng, self.params.beta, count, *distribution.mean.shape))
+    def noise(self, rng: np.random.Generator, count: int, knots: int, size: int) -> np.ndarray:
+        """Coloured along time."""
+        return coloured(rng, self.params.beta, count, knots, size)
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """Weighted mean and standard deviation of the elites (equation 4)."""

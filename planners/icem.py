@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from planners.distribution import Distribution, around, elites, moments, pool, split
-from planners.noise import coloured
+from planners.noise import Stock, coloured
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
 
@@ -48,10 +48,14 @@ class Icem(SamplingPlanner[IcemParams]):
         """The mean goes on, the standard deviation starts again (algorithm 1, line 3)."""
         return replace(distribution, std=np.full_like(distribution.mean, self.params.std))
 
-    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
-        """mean + std * coloured noise; elites of the last plan take the place of some samples."""
+    def noise(self, rng: np.random.Generator, count: int, knots: int, size: int) -> np.ndarray:
+        """Coloured along time."""
+        return coloured(rng, self.params.beta, count, knots, size)
+
+    def sample(self, distribution: Distribution, stock: Stock, count: int) -> np.ndarray:
+        """mean + std * noise; elites of the last plan take the place of some samples."""
         kept = distribution.elites[:count] if distribution.scores is None else distribution.elites[:0]
-        knots = around(distribution, coloured(rng, self.params.beta, count - len(kept), *distribution.mean.shape))
+        knots = around(distribution, stock.take(count - len(kept)))
         return np.concatenate([kept, knots]) if len(kept) else knots
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, around, elites, pool
+from planners.distribution import Distribution, elites, pool
 from planners.knots import Interpolation
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
@@ -42,10 +42,6 @@ class PredictiveSampling(SamplingPlanner[PredictiveSamplingParams]):
         std = np.full_like(distribution.mean, self.params.std)
         kept = distribution.elites[:0] if distribution.scores is None else distribution.elites
         return replace(distribution, std=std, elites=kept)
-
-    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
-        """best + std * white noise (algorithm 1, line 4)."""
-        return around(distribution, rng.standard_normal((count, *distribution.mean.shape)))
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """The best so far is the centre of the next iteration, and of the next plan."""

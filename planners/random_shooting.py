@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planners.distribution import Distribution
+from planners.noise import Stock
 from planners.sampling import SamplingParams, SamplingPlanner
 from planners.select import Scores
 
@@ -33,9 +34,13 @@ class RandomShooting(SamplingPlanner[RandomShootingParams]):
         """Nothing to prepare."""
         return distribution
 
-    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Uniform knots (count,P,A)."""
-        return rng.uniform(-1.0, 1.0, (count, *distribution.mean.shape))
+    def noise(self, rng: np.random.Generator, count: int, knots: int, size: int) -> np.ndarray:
+        """Uniform."""
+        return rng.uniform(-1.0, 1.0, (count, knots, size))
+
+    def sample(self, distribution: Distribution, stock: Stock, count: int) -> np.ndarray:
+        """Noise alone."""
+        return stock.take(count)
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """Nothing is learnt."""

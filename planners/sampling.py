@@ -1,6 +1,7 @@
 """What all sampling planners share: candidates in, a better distribution out, the best candidate published.
 
-A planner is three short methods over a `Distribution` of knots: `begin`, `sample`, `update`.
+A planner is two short methods over a `Distribution` of knots, `begin` and `update`, and its own `noise` or `sample`
+where it does not want mean + std * white noise.
 N candidates, H control steps, P knots, A action size, K elites, R references (proposals, the previous plan).
 """
 
@@ -13,8 +14,9 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
-from planners.distribution import Distribution, split
+from planners.distribution import Distribution, around, split
 from planners.knots import INTERPOLATIONS, Interpolation, Spline, bounded, shift, spline
+from planners.noise import Stock
 from planners.params import Params
 from planners.problem import Budget, Plan, Problem
 from planners.search import Search, references
@@ -68,9 +70,14 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
     def begin(self, distribution: Distribution) -> Distribution:
         """The distribution that a round of iterations starts from, given the last one shifted."""
 
-    @abstractmethod
-    def sample(self, distribution: Distribution, rng: np.random.Generator, count: int) -> np.ndarray:
-        """A new array of candidates (count,P,A); the caller clips them to [-1,1], in place."""
+    def noise(self, rng: np.random.Generator, count: int, knots: int, size: int) -> np.ndarray:
+        """What makes candidates differ, (count,P,A): white noise. Drawn for a whole round at once."""
+        return rng.standard_normal((count, knots, size))
+
+    def sample(self, distribution: Distribution, stock: Stock, count: int) -> np.ndarray:
+        """Candidates (count,P,A), in an array that nobody else uses: mean + std * noise. The caller clips them to
+        [-1,1], in place."""
+        return around(distribution, stock.take(count))
 
     @abstractmethod
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
@@ -101,13 +108,15 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         if not sizes:  # no room for a search: references alone, most important first
             search.evaluate(fixed[: budget.evaluations], names)
         floor = (np.inf, np.inf)
+        stock = Stock(np.zeros((0, curve.knots, size)))
         for index, count in enumerate(sizes if budget.seconds is None else cycle(sizes)):
             search.iterations = index
             at = index % len(sizes)
             if at == 0:
                 distribution = self.begin(distribution)
+                stock = Stock(self.noise(rng, sum(sizes), *distribution.mean.shape))
             with_mean = self.mean_is == "sampled" and at == len(sizes) - 1 and count > 1
-            knots = bounded(np.ascontiguousarray(self.sample(distribution, rng, count - with_mean), np.float64))
+            knots = bounded(np.ascontiguousarray(self.sample(distribution, stock, count - with_mean), np.float64))
             labels: list[str] = []
             if with_mean:
                 labels = ["mean"]

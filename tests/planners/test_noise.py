@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from planners.noise import coloured
+from planners.noise import Stock, coloured
 
 
 def draw(beta, count=2000, steps=64, size=2, seed=0):
@@ -41,3 +41,12 @@ def test_one_step_and_no_candidates():
 def test_only_the_generator_decides():
     assert np.array_equal(draw(2.0, count=3), draw(2.0, count=3))
     assert not np.array_equal(draw(2.0, count=3), draw(2.0, count=3, seed=1))
+
+
+def test_a_stock_deals_out_everything_once():
+    noise = draw(1.0, count=5)
+    stock = Stock(noise.copy())
+    parts = [stock.take(2), stock.take(0), stock.take(3)]
+    assert np.array_equal(np.concatenate(parts), noise)
+    with pytest.raises(ValueError, match="1 given, allowed: at most 0"):
+        stock.take(1)
