@@ -34,6 +34,13 @@ def test_all_search_as_many_physics_steps_under_the_same_guardrail(task: str, pl
     assert robust.GUARDRAILS[task]["name"] in agent.guardrails.names
 
 
+def test_as_many_candidates_as_plain_planning_are_five_times_the_steps() -> None:
+    cases = robust.cases(["walker-walk"], ["plain", "worst", "worst_x5"], 1, 1, 10_000)[:3]
+    plain, worst, many = (case.config.planner.budget.evaluations for case in cases)
+    assert plain == many == 10_000 // steps.per_candidate(cases[0].config)
+    assert worst == 2_000 // steps.per_candidate(cases[0].config)
+
+
 def test_the_worst_world_is_that_of_the_least_mean_return() -> None:
     def row(plan: str, mass: float, seed: int, total: float, violations: int = 0) -> dict[str, Any]:
         labels = {"plan": plan, "task": "dm_control/walker-walk-v0", "mass": mass, "gain": 1.0, "seed": seed}
