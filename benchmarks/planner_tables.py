@@ -66,6 +66,13 @@ def _number(value: float, form: str) -> str:
     return "" if math.isnan(value) else f"{value:{form}}"
 
 
+def missing(found: Sequence[Row], planner: str, tasks: Sequence[str], seeds: int) -> str:
+    """Which tasks have fewer seeds of a planner than there should be, in words; "" where none has."""
+    there = {cell.task: len(cell.returns) for cell in cells(found) if cell.planner == planner}
+    short = [f"{task} ({there.get(task, 0)})" for task in tasks if there.get(task, 0) < seeds]
+    return f"Tasks with fewer than {seeds} seeds so far: {', '.join(short)}." if short else ""
+
+
 def matrix(found: Sequence[Row], match: str) -> str:
     """Planners by tasks, matched in one way: mean returns, then the mean of the normalised scores. Best planner first.
 

@@ -142,6 +142,13 @@ def test_the_matrix_ranks_planners_that_have_every_task() -> None:
     assert planner_tables.matrix([], "steps") == ""
 
 
+def test_tasks_that_lack_seeds_are_named() -> None:
+    found = [row(seed=0), row(seed=1), row("cem", task="dm_control/walker-run-v0")]
+    said = planner_tables.missing(found, "icem", ["pendulum-swingup", "walker-run"], 3)
+    assert said == "Tasks with fewer than 3 seeds so far: pendulum-swingup (2), walker-run (0)."
+    assert planner_tables.missing(found, "icem", ["pendulum-swingup"], 2) == ""
+
+
 @pytest.mark.parametrize("name", list(ablations.ABLATIONS))
 def test_ablations_change_one_thing_within_the_budget(name: str) -> None:
     """Each is another plan at no more physics steps, and one of them is the preset's own."""
