@@ -68,7 +68,8 @@ def configured(task: str, planner: str, seed: int, threads: int, budget: int, se
     params, kind = preset.planner.params, preset.planner.kind
     if planner not in BASELINES and planner != kind:
         own = vars(planners.load(planner).Params())
-        params = {name: params[name] for name in ("knots", "interpolation") if name in params and name in own}
+        shared = {"knots": None, **params}  # without a number, one per step: so for all, whatever their defaults are
+        params = {name: shared[name] for name in ("knots", "interpolation") if name in shared and name in own}
         kind = planner
     allowed = steps.affordable(preset, budget) if seconds is None else {"seconds": seconds}
     chosen = {"planner.kind": kind, "planner.params": params, "planner.budget": allowed}

@@ -55,12 +55,18 @@ def test_the_budget_holds_and_is_used(task: str) -> None:
 
 
 def test_planners_share_knots_and_starts_and_nothing_else() -> None:
-    cases = planners.cases(["walker-walk"], ["icem", "mppi", "random_shooting"], 2, 1, 40_000, None)
+    cases = planners.cases(["cartpole-swingup"], ["icem", "mppi", "random_shooting"], 2, 1, 40_000, None)
     by = {case.labels["planner"]: case.config for case in cases if case.labels["seed"] == 1}
-    assert by["icem"].planner.params == load(task="dm_control/walker-walk-v0").planner.params
+    assert by["icem"].planner.params == load(task="dm_control/cartpole-swingup-v0").planner.params
     assert by["mppi"].planner.params == {"knots": by["icem"].planner.params["knots"]}
     assert {config.planner.horizon for config in by.values()} == {by["icem"].planner.horizon}
     assert {config.seed for config in by.values()} == {1}
+
+
+def test_one_knot_per_step_is_shared_with_planners_that_have_a_default() -> None:
+    icem, sampling = planners.cases(["walker-walk"], ["icem", "predictive_sampling"], 1, 1, 40_000, None)
+    assert "knots" not in icem.config.planner.params
+    assert sampling.config.planner.params == {"knots": None}
 
 
 def test_names_are_checked() -> None:
