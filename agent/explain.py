@@ -152,20 +152,17 @@ def _tree(rundir: RunDir, found: Explanation, console: Console) -> None:
     size = (
         f"tree: {len(tree.parent)} nodes, {int(tree.visits[0])} simulations, {int((~tree.feasible).sum())} infeasible"
     )
+    assert isinstance(problem, Discretisable)  # as all problems over MuJoCo that a tree grows on
     try:
-        space = problem.space() if isinstance(problem, Discretisable) else None
+        space = problem.space()
     except TelosError:  # rotations in space have no plain coordinates
-        space = None
-    if space is None or not isinstance(problem, Discretisable):
         say(console, f"{size}; not drawn, as the model's positions are more than hinges and slides")
         return
-    places = problem.coordinates(tree.nodes).numpy()
-    positions = {
-        name: tree_plot.unwrapped(tree, places[:, at], space.high[at] - space.low[at])
-        if space.periodic[at]
-        else places[:, at]
-        for at, name in enumerate(space.names[: len(space.names) // 2][:PANELS])
-    }
+    positions: dict[str, np.ndarray] = {}
+    for at, name in enumerate(space.names[: len(space.names) // 2][:PANELS]):  # velocities follow
+        places = problem.coordinates(tree.nodes)[:, at].numpy()
+        period = space.high[at] - space.low[at]
+        positions[name] = tree_plot.unwrapped(tree, places, period) if space.periodic[at] else places
     path = rundir.path / f"explain-{found.episode}-{found.step}-tree.png"
     drawn = tree_plot.draw(tree, positions, found.decision.plan.dt)
     write(path, png(drawn, 9.6, 1.2 + 2.6 * len(positions)))

@@ -42,7 +42,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {"suite": SUITE, "giants": GIANTS, "hard
 DEFAULT = "icem"
 BASELINES = {"random": scripted.RANDOM, "do_nothing": scripted.DO_NOTHING}
 OUT = rows.RESULTS / "planners" / "suite.jsonl"
-BUDGET = 40_000  # physics steps per decision
+BUDGET = 39_000  # physics steps per decision; the gate adds its own, and together they stay below 40,000
 
 
 def named(words: Sequence[str]) -> list[str]:

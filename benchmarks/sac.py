@@ -37,8 +37,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from agent import build, episode, provenance, statistics
+from agent.episode import Step
 from agent.load import load
-from benchmarks import rows
+from agent.player import frame_limit
+from benchmarks import rows, scripted
 from benchmarks.peers import machine
 from benchmarks.planner_scores import interval, name_of
 from benchmarks.sac_training import CHUNK, Learner, Make, Spent, StableBaselines, Training, flat, trained
@@ -73,21 +75,21 @@ def evaluate(learner: Learner, task: str, seed: int, action_repeat: int) -> Eval
     with closing(build.environment(config)) as env:
         monitor = build.monitor(config, env)
         observation, accepted, _ = episode.start(env, monitor, episode.seeds_of(config.seed, 0))
-        total, frames, violated, ended = 0.0, 0, 0, False
+        steps: list[Step] = []
         times: list[float] = []
-        before = env.snapshot()
-        action = np.zeros(env.interface.action_size)
-        while not ended:
-            if frames % action_repeat == 0:
-                clock = time.perf_counter()
-                action = learner.act(flat(env.observation_space, observation))
-                times.append(1e3 * (time.perf_counter() - clock))
-            observation, reward, terminated, truncated, _ = env.step(action)
-            after = env.snapshot()
-            violated += not monitor.judge(before, env.control(), after).safe
-            before, ended = after, terminated or truncated
-            total, frames = total + reward, frames + 1
-        return Evaluated(total, frames, accepted, violated, monitor.guardrails.digest, tuple(times))
+
+        def act(seen: Any) -> np.ndarray:
+            if len(steps) % action_repeat:
+                return steps[-1].action
+            clock = time.perf_counter()
+            action = learner.act(flat(env.observation_space, seen))
+            times.append(1e3 * (time.perf_counter() - clock))
+            return action
+
+        for _ in scripted.judged(env, monitor, observation, act, frame_limit(config, env.interface), steps):
+            pass
+        total, violated = float(sum(step.reward for step in steps)), sum(step.violated for step in steps)
+        return Evaluated(total, len(steps), accepted, violated, monitor.guardrails.digest, tuple(times))
 
 
 def row_of(training: Training, learner: Learner, spent: Spent, found: Sequence[Evaluated]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,9 @@ from agent.episode import Step
 from agent.player import frame_limit
 from agent.rollouts import Played
 from agent.row import Row
+from envs.environment import Environment
 from envs.guardrails.ruleset import Guardrails
+from envs.monitor import Monitor
 from envs.task import Interface
 
 RANDOM = "benchmarks.scripted:random"
@@ -46,19 +49,11 @@ def _play(
     with closing(env):
         monitor = build.monitor(config, env)
         seeds = episode.seeds_of(config.seed, index)
-        _, accepted, rejected = episode.start(env, monitor, seeds)
+        observation, accepted, rejected = episode.start(env, monitor, seeds)
         rng = np.random.default_rng(seeds[-1])
         steps: list[Step] = []
-        before, ended, terminated = env.snapshot(), False, False
-        while not ended and len(steps) < frame_limit(config, env.interface):
-            action = choose(env.interface, rng)
-            _, reward, terminated, truncated, _ = env.step(action)
-            after = env.snapshot()
-            judged = monitor.judge(before, env.control(), after)
-            step = bare_step(len(steps), reward, judged.margin.numpy(), not judged.safe, action, after.state)
-            steps.append(step)
-            yield step
-            before, ended = after, terminated or truncated
+        limit = frame_limit(config, env.interface)
+        terminated = yield from judged(env, monitor, observation, lambda _: choose(env.interface, rng), limit, steps)
         row = bare_row(
             name,
             config,
@@ -70,6 +65,34 @@ def _play(
             time.perf_counter() - clock,
         )
         return Played(replace(row, reset_seed=accepted, resets_rejected=rejected, terminated=terminated))
+
+
+def judged(
+    env: Environment,
+    monitor: Monitor,
+    observation: Any,
+    act: Callable[[Any], np.ndarray],
+    limit: int,
+    steps: list[Step],
+) -> Generator[Step, None, bool]:
+    """An episode after its reset that nobody plans, under the monitor's eyes; returns whether it terminated.
+
+    Args:
+        observation: of the reset.
+        act: observation -> action (A,) in [-1,1].
+        limit: frames.
+        steps: where the steps go, too.
+    """
+    before, ended, terminated = env.snapshot(), False, False
+    while not ended and len(steps) < limit:
+        action = act(observation)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        after = env.snapshot()
+        found = monitor.judge(before, env.control(), after)
+        steps.append(bare_step(len(steps), reward, found.margin.numpy(), not found.safe, action, after.state))
+        yield steps[-1]
+        before, ended = after, terminated or truncated
+    return terminated
 
 
 def bare_step(

@@ -60,6 +60,12 @@ class PhysicsOptions:
             model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
 
 
+def columns(model: mujoco.MjModel, part: mujoco.mjtState) -> slice:
+    """The columns of one part of an integration state: parts follow each other in the order of their bits."""
+    begin = mujoco.mj_stateSize(model, INTEGRATION & (int(part) - 1))
+    return slice(begin, begin + mujoco.mj_stateSize(model, int(part)))
+
+
 @dataclass(frozen=True)
 class Recording:
     """What a rollout of N futures over H control steps left behind."""

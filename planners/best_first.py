@@ -22,11 +22,11 @@ from torch import Tensor
 from planners.actions import action_set
 from planners.capabilities import Discretisable
 from planners.grid import Grid, GridParams, grid
+from planners.least import ROUNDING, above_least
 from planners.lookahead import lookahead
 from planners.search import Search
 
 Heuristic = Callable[[Tensor], Tensor]
-ROUNDING = 1e-9  # relative; what sums of costs may be off
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ class Exploration:
         self.simulated += len(line)
         safe = stepped.violation == 0  # a guardrail takes edges away, whatever they cost
         cells = self.grid.nearest(self.problem.coordinates(stepped.nodes).numpy())
-        cost, done = self._above_least(stepped.cost.numpy(), safe), stepped.done.numpy()
+        cost = above_least(stepped.cost.numpy(), safe, self.hold, self.params.most_reward)
+        done = stepped.done.numpy()
         bound = self._bound(stepped.nodes)
         for place, parent in enumerate(line):
             first = place * len(self.actions)
@@ -215,15 +216,6 @@ class Exploration:
                 f"leads to where it gives {ahead:g}"
             )
         return Node(row, int(cell), parent.cost + float(cost), ahead, parent.depth + 1, index, edge, goal)
-
-    def _above_least(self, cost: np.ndarray, safe: np.ndarray) -> np.ndarray:
-        """Edge costs >= 0. Raises ValueError where a step earned more than it should be able to."""
-        above = cost + self.params.most_reward * self.hold
-        if (above[safe] < -ROUNDING * (1 + self.params.most_reward) * self.hold).any():
-            least = cost[safe].min() / self.hold
-            given = f"GraphParams.most_reward: {self.params.most_reward} given"
-            raise ValueError(f"{given}, allowed: at least {-least:g}, as there are steps that cost {least:g}")
-        return np.maximum(above, 0.0)
 
     def _bound(self, rows: Tensor) -> np.ndarray:
         """The heuristic (N,). Raises ValueError where it is no number."""

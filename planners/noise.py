@@ -57,7 +57,7 @@ def _scale(beta: float, steps: int) -> np.ndarray:
 class Stock:
     """Noise that was made at once and is dealt out in parts.
 
-    Simulations leave the caches cold: made part by part between them, it takes several times as long.
+    Simulations leave the caches cold: made part by part between them, it costs more.
     """
 
     def __init__(self, noise: np.ndarray) -> None:

@@ -8,7 +8,7 @@ however many edges are simulated, and the cheapest known way to each. Nothing ha
 simulator can do: that is why these landmarks grow a tree, and are not drawn first and then joined, by edges that would
 have to meet. Here many edges grow in one call, and the tree begins with the references.
 
-Edge costs are counted above the least that a control step can cost, as `planners.best_first` does, so that of two ways
+Edge costs are counted above the least that a control step can cost, as in `planners.least`, so that of two ways
 to a place the cheaper is the better one, also where it is shorter. An edge that breaks a guardrail leads nowhere.
 B edges at once, E actions, H control steps, A action size, D size of an embedding.
 """
@@ -25,13 +25,12 @@ import torch
 from planners.capabilities import Measurable
 from planners.knots import bounded
 from planners.landmarks import Landmarks
+from planners.least import above_least
 from planners.lookahead import lookahead
 from planners.params import Params
 from planners.search import Search
 from planners.tree import Growth
 from planners.warm import WarmPlanner
-
-ROUNDING = 1e-9  # relative; what sums of costs may be off
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ class _Growing:
         stepped = self.problem.step(torch.from_numpy(tree.nodes[parents]), torch.from_numpy(edges))
         self.search.spend(len(parents) * steps)
         violation, cost, done = stepped.violation, stepped.cost.numpy(), stepped.done.numpy()
-        self._check(cost[(violation == 0) & np.isfinite(cost)] / steps)
+        above_least(cost, (violation == 0) & np.isfinite(cost), steps, self.params.most_reward)  # refuses what is less
         rows, points = stepped.nodes.numpy(), self.problem.embedding(stepped.nodes, self.seconds).numpy()
         found: list[int] = []
         for index, parent in enumerate(parents):
@@ -189,9 +188,3 @@ class _Growing:
         rest = (rate + most) * (self.horizon - self.tree.time[node])  # as if the last edge's cost went on
         self.best = min(self.best, (not goal, above + rest, node))
         return not goal and self.landmarks.offer(node, point, above)
-
-    def _check(self, rates: np.ndarray) -> None:
-        most = self.params.most_reward
-        if len(rates) and rates.min() < -most - ROUNDING * (1 + most):
-            allowed = f"at least {-rates.min():g}, as there are steps that cost {rates.min():g}"
-            raise ValueError(f"SstParams.most_reward: {most} given, allowed: {allowed}")

@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from envs.errors import TelosError
-from envs.physics import INTEGRATION, BatchPhysics
+from envs.physics import BatchPhysics, columns
 from envs.task import TaskParams
 from worldmodels.model import Chart
 
@@ -56,7 +56,7 @@ def joints(model: mujoco.MjModel) -> Joints:
         np.concatenate([np.where(limited, model.jnt_range[:, 1], reach), endless]),
         np.concatenate([turns, np.zeros(model.nv, bool)]),
     )
-    begin = part(model, mujoco.mjtState.mjSTATE_QPOS).start
+    begin = columns(model, mujoco.mjtState.mjSTATE_QPOS).start
     return Joints(chart, slice(begin, begin + model.nq + model.nv))
 
 
@@ -83,7 +83,7 @@ def write(model: mujoco.MjModel, like: np.ndarray, coordinates: np.ndarray) -> n
     states = np.repeat(like[None], len(coordinates), 0)
     states[:, known.columns] = coordinates
     for carried in CARRIED:
-        states[:, part(model, carried)] = 0.0
+        states[:, columns(model, carried)] = 0.0
     return states
 
 
@@ -110,9 +110,3 @@ def _add(digest: hashlib._Hash, values: Mapping[str, np.ndarray]) -> None:
         array = np.ascontiguousarray(values[name])
         digest.update(repr((name, array.shape, array.dtype.str)).encode())
         digest.update(array.tobytes())
-
-
-def part(model: mujoco.MjModel, part: mujoco.mjtState) -> slice:
-    """The columns of one part of a state: parts follow each other in the order of their bits."""
-    begin = mujoco.mj_stateSize(model, INTEGRATION & (int(part) - 1))
-    return slice(begin, begin + mujoco.mj_stateSize(model, int(part)))

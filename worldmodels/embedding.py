@@ -11,7 +11,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from worldmodels.chart import part
+from envs.physics import columns
 
 FREE, BALL, SLIDE, HINGE = (
     int(getattr(mujoco.mjtJoint, f"mjJNT_{kind}")) for kind in ("FREE", "BALL", "SLIDE", "HINGE")
@@ -23,7 +23,7 @@ class Embedding:
 
     def __init__(self, model: mujoco.MjModel) -> None:
         """Read off which columns of a state are what."""
-        begin = part(model, mujoco.mjtState.mjSTATE_QPOS).start
+        begin = columns(model, mujoco.mjtState.mjSTATE_QPOS).start
         plain: list[int] = []
         turns: list[int] = []
         quaternions: list[list[int]] = []
@@ -41,8 +41,8 @@ class Embedding:
         self._plain = np.array(plain, dtype=np.int64)
         self._turns = np.array(turns, dtype=np.int64)
         self._quaternions = np.array(quaternions, dtype=np.int64).reshape(-1, 4)
-        self._velocities = part(model, mujoco.mjtState.mjSTATE_QVEL)
-        self._actuators = part(model, mujoco.mjtState.mjSTATE_ACT)
+        self._velocities = columns(model, mujoco.mjtState.mjSTATE_QVEL)
+        self._actuators = columns(model, mujoco.mjtState.mjSTATE_ACT)
 
     def points(self, states: np.ndarray, seconds: float) -> np.ndarray:
         """States (N,S) -> points (N,D), in m and rad.

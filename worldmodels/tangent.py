@@ -9,6 +9,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from envs.physics import columns
+
 _SCALAR = (int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE))
 
 
@@ -16,16 +18,11 @@ class Tangent:
     """The tangent space of one model's states."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        """Read off where positions, velocities and actuator states stand: the parts of a row follow their bits."""
-
-        def part(bit: mujoco.mjtState) -> slice:
-            begin = mujoco.mj_stateSize(model, int(bit) - 1)  # of all lower bits together
-            return slice(begin, begin + mujoco.mj_stateSize(model, int(bit)))
-
+        """Read off where positions, velocities and actuator states stand."""
         self.model = model
         self.size = 2 * model.nv + model.na  # D
-        self._qpos = part(mujoco.mjtState.mjSTATE_QPOS)
-        self._rest = slice(self._qpos.stop, part(mujoco.mjtState.mjSTATE_ACT).stop)  # velocities, actuators
+        self._qpos = columns(model, mujoco.mjtState.mjSTATE_QPOS)
+        self._rest = slice(self._qpos.stop, columns(model, mujoco.mjtState.mjSTATE_ACT).stop)  # velocities, actuators
         self._flat = bool(np.isin(model.jnt_type, _SCALAR).all())  # positions are plain numbers, as velocities are
 
     def displace(self, states: np.ndarray, by: np.ndarray) -> np.ndarray:

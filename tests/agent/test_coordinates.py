@@ -22,11 +22,9 @@ from envs.guardrails.registry import build as guardrails
 from envs.physics import PhysicsOptions
 from envs.residuals import Residual
 from envs.task import Snapshot, TaskParams
-from planners import registry as planners
-from planners.best_first import Route
 from planners.capabilities import Discretisable
 from planners.grid import GridParams, grid
-from planners.problem import Budget
+from tests.agent.conftest import Routed
 from worldmodels.simulator import Simulator
 
 PENDULUM, POINT, REACHER = (
@@ -183,25 +181,10 @@ def fewest_steps(config: Config, start: np.ndarray, speed: float = 0.1, period: 
 
 
 @pytest.mark.parametrize("start", [(-0.048, 0.128), (0.0, -0.22)])
-def test_the_maze_is_left_by_its_shortest_way(start: tuple[float, float]) -> None:
+def test_the_maze_is_left_by_its_shortest_way(routed: Routed, start: tuple[float, float]) -> None:
     """Close to what no path can beat: 15 steps more to start from rest, 20 for whole edges."""
-    config = load("maze", overrides={"threads": 1})
-    env = build.environment(config)
-    agent = build.agent(config, env.task, env.interface)
-    env.reset(seed=0)
-    state = env.snapshot().state.copy()
-    env.close()
-    state[1:3] = start
-    horizon = config.planner.horizon
-    fallback = torch.zeros(horizon, 2, dtype=torch.float64)
-    begin = Snapshot(state, TaskParams())
-    made = PhysicalProblem(agent.model, agent.objective, agent.guardrails, begin, horizon, {"fallback": fallback})
-    planner = planners.make(config.planner.kind, **config.planner.params)
-    plan, after = planner.plan(planner.start(0), made, Budget(evaluations=config.planner.budget.evaluations))
-    route = after.memory
-    assert isinstance(route, Route)
+    plan, route, made = routed("dijkstra", start)
     assert route.goal
-    assert plan.feasible
-    least = fewest_steps(config, np.array(start))
+    least = fewest_steps(load("maze"), np.array(start))
     rewarded = int(np.argmax(made.evaluate(plan.actions[None]).step_cost[0].numpy() < -0.7))
     assert least <= rewarded <= least + 50

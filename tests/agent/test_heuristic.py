@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,10 @@ from torch import Tensor
 from agent import build
 from agent.branching import PhysicalProblem
 from agent.config import CostConfig
-from agent.load import load
 from envs import registry
 from envs.guardrails.registry import build as guardrails
-from envs.task import Snapshot, TaskParams
-from planners import registry as planners
-from planners.best_first import Route
 from planners.capabilities import Guided
-from planners.problem import Budget
+from tests.agent.conftest import Routed
 from worldmodels.simulator import Simulator
 
 POINT = "dm_control/point_mass-easy-v0"
@@ -100,39 +95,12 @@ def test_it_is_offered_for_the_plain_task_alone() -> None:
     assert pendulum.heuristic(pendulum.root()).tolist() == [0.0]
 
 
-@cache
-def maze() -> tuple[Any, Any, np.ndarray]:
-    config = load("maze", overrides={"threads": 1})
-    env = build.environment(config)
-    agent = build.agent(config, env.task, env.interface)
-    env.reset(seed=0)
-    state = env.snapshot().state.copy()
-    env.close()
-    return config, agent, state
-
-
-def routed(kind: str, start: tuple[float, float], **params: Any) -> tuple[Route, PhysicalProblem]:
-    """What a planner with the maze's settings, and `params` over them, finds from `start`."""
-    config, agent, state = maze()
-    state = state.copy()
-    state[1:3], state[3:5] = start, 0.0
-    horizon = config.planner.horizon
-    fallback = torch.zeros(horizon, 2, dtype=torch.float64)
-    begin = Snapshot(state, TaskParams())
-    made = PhysicalProblem(agent.model, agent.objective, agent.guardrails, begin, horizon, {"fallback": fallback})
-    planner = planners.make(kind, **{**config.planner.params, **params})
-    plan, after = planner.plan(planner.start(0), made, Budget(evaluations=config.planner.budget.evaluations))
-    assert isinstance(after.memory, Route)
-    assert plan.feasible
-    return after.memory, made
-
-
 @pytest.mark.parametrize("start", [(-0.079, 0.0), (-0.079, -0.05), (-0.079, 0.079)])
-def test_a_star_finds_what_dijkstra_finds_in_fewer_nodes(start: tuple[float, float]) -> None:
+def test_a_star_finds_what_dijkstra_finds_in_fewer_nodes(routed: Routed, start: tuple[float, float]) -> None:
     """Cells so small that none holds two nodes: the cheapest path over the same edges, exactly."""
     fine = {"cells": [4000, 4000, 400, 400], "hold": 15}
-    blind, _ = routed("dijkstra", start, **fine)
-    guided, made = routed("a_star", start, **fine)
+    _, blind, _ = routed("dijkstra", start, **fine)
+    _, guided, made = routed("a_star", start, **fine)
     assert blind.goal
     assert guided.goal
     assert guided.cost == blind.cost
@@ -140,20 +108,19 @@ def test_a_star_finds_what_dijkstra_finds_in_fewer_nodes(start: tuple[float, flo
     assert 0 < float(made.heuristic(made.root())[0]) <= blind.cost
 
 
-def test_a_star_is_guided_through_the_maze_as_it_ships() -> None:
+def test_a_star_is_guided_through_the_maze_as_it_ships(routed: Routed) -> None:
     """Its cells hold many nodes, and who comes first stands for them: the cost may differ by what that makes out."""
     start = (-0.048, 0.128)
-    blind, made = routed("dijkstra", start)
-    guided, _ = routed("a_star", start)
+    _, blind, made = routed("dijkstra", start)
+    _, guided, _ = routed("a_star", start)
     assert blind.goal
     assert guided.goal
     assert guided.expanded < 0.6 * blind.expanded
     assert guided.cost == pytest.approx(blind.cost, abs=1.0)
     node, ahead = made.root(), [float(made.heuristic(made.root())[0])]
     paid = [0.0]
-    for step in np.split(
-        blind.plan[: len(blind.edges) * 20], len(blind.edges)
-    ):  # each node's bound against what is left
+    edges = np.split(blind.plan[: len(blind.edges) * 20], len(blind.edges))
+    for step in edges:  # each node's bound against what is left
         stepped = made.step(node, torch.from_numpy(step[None]))
         node = stepped.nodes
         paid.append(paid[-1] + float(stepped.cost[0]) + len(step))

@@ -1,0 +1,45 @@
+"""Routes through the maze preset, from any start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from agent import build
+from agent.branching import PhysicalProblem
+from agent.load import load
+from envs.task import Snapshot, TaskParams
+from planners import registry as planners
+from planners.best_first import Route
+from planners.problem import Budget, Plan
+
+Routed = Callable[..., tuple[Plan[Any], Route, PhysicalProblem]]
+
+
+@pytest.fixture(scope="session")
+def routed() -> Routed:
+    """What a planner with the maze's settings, and parameters over them, finds from rest at a start: (kind, start)."""
+    config = load("maze", overrides={"threads": 1})
+    env = build.environment(config)
+    agent = build.agent(config, env.task, env.interface)
+    env.reset(seed=0)
+    at_reset = env.snapshot().state.copy()
+    env.close()
+    horizon = config.planner.horizon
+    fallback = {"fallback": torch.zeros(horizon, 2, dtype=torch.float64)}
+
+    def found(kind: str, start: tuple[float, float], **params: Any) -> tuple[Plan[Any], Route, PhysicalProblem]:
+        state = at_reset.copy()
+        state[1:3], state[3:5] = start, 0.0
+        begin = Snapshot(state, TaskParams())
+        made = PhysicalProblem(agent.model, agent.objective, agent.guardrails, begin, horizon, fallback)
+        planner = planners.make(kind, **{**config.planner.params, **params})
+        plan, after = planner.plan(planner.start(0), made, Budget(evaluations=config.planner.budget.evaluations))
+        assert isinstance(after.memory, Route)
+        assert plan.feasible
+        return plan, after.memory, made
+
+    return found
