@@ -41,25 +41,47 @@ def measure(
 ) -> None:
     """Run the cases that have no row in `out` yet; append a row of labels, `more` and the episode's own for each.
 
+    A row also has the digest of its configuration, and those whose presets have changed since are pointed at.
+
     Raises:
         TelosError: what an episode raises.
         KeyboardInterrupt: Ctrl-C before all have a row.
     """
     torch.set_num_threads(1)  # planning has its own C threads
     there = rows.read(out)
-    missing = [case for case in cases if not any(case.labels.items() <= row.items() for row in there)]
+    found = [(case, _row_of(case, there)) for case in cases]
+    missing = [case for case, row in found if row is None]
     waiting = {_key(job): (case, job) for case in missing for job in [_job(case)]}
     frames = max((case.config.frames or 1_000 for case in cases), default=1)
     console = Console(stderr=True)
+    _point_at(console, [case for case, row in found if row is not None and not _is_of(row, case)], out)
     progress = RunProgress(console, Guardrails(), len(cases), frames, len(cases) - len(missing))
     jobs = [job for _, job in waiting.values()]
     with interrupts() as stop, progress, closing(rollouts.run(jobs, progress.watch, stop)) as outcomes:
         for outcome in outcomes:
             case, _ = waiting.pop(_key(outcome.job))
-            rows.append(out, {**outcome.played.row.values(), **more(outcome.played), **case.labels})
+            of = {"config_sha256": outcome.job.parcel.sha256}
+            rows.append(out, {**outcome.played.row.values(), **of, **more(outcome.played), **case.labels})
             progress.end(outcome.played.row, " ".join(str(value) for value in case.labels.values()))
     if waiting:
         raise KeyboardInterrupt(f"{len(waiting)} of {len(cases)} episodes are left; the same command goes on")
+
+
+def _row_of(case: Case, there: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return next((row for row in there if case.labels.items() <= row.items()), None)
+
+
+def _is_of(row: Mapping[str, Any], case: Case) -> bool:
+    """Whether the row is of this very configuration; rows from before there were digests say nothing."""
+    return row.get("config_sha256") in (None, sealed(case.config).sha256)
+
+
+def _point_at(console: Console, older: Sequence[Case], out: Path) -> None:
+    if not older:
+        return
+    first = " ".join(str(value) for value in older[0].labels.values())
+    text = f"{len(older)} row(s) in {out} are of another configuration than today's, the first of {first}"
+    console.print(f"{text}; with another --out they are measured again", style="yellow", markup=False, soft_wrap=True)
 
 
 def _job(case: Case) -> Job:

@@ -99,6 +99,20 @@ def test_an_experiment_goes_on_where_it_stopped(small: Callable[..., Config], tm
     ]
 
 
+def test_rows_of_another_configuration_are_pointed_at(
+    small: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rows.jsonl"
+    before, now = (experiment.Case({"agent": "random"}, small(frames=f), scripted.RANDOM) for f in (2, 3))
+    experiment.measure([before], out, Serial())
+    experiment.measure([before], out, Serial())
+    assert "another configuration" not in capsys.readouterr().err
+    experiment.measure([now], out, Serial())
+    assert len(rows.read(out)) == 1, "it stands, for whoever measured it to judge"
+    assert "1 row(s) in" in (said := capsys.readouterr().err)
+    assert "another configuration" in said
+
+
 @pytest.mark.parametrize("name", get_args(get_type_hints(Bench)["name"]))
 def test_every_benchmark_has_help(telos: Callable[..., Any], name: str) -> None:
     done = telos("bench", name, "--help")
