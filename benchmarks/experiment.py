@@ -73,7 +73,8 @@ def _row_of(case: Case, there: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]
 
 def _is_of(row: Mapping[str, Any], case: Case) -> bool:
     """Whether the row is of this very configuration; rows from before there were digests say nothing."""
-    return row.get("config_sha256") in (None, sealed(case.config).sha256)
+    digest = row.get("config_sha256")
+    return digest is None or digest == sealed(case.config).sha256
 
 
 def _point_at(console: Console, older: Sequence[Case], out: Path) -> None:
