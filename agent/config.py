@@ -141,7 +141,7 @@ class PlannerConfig(Closed):
 class RuleConfig(Closed):
     """While a condition on the last plan holds, other settings."""
 
-    quantity: Literal["plan_cost", "plan_margin", "step"]
+    quantity: Literal["plan_cost", "mean_cost", "plan_margin", "step"]
     above: Number | None = None
     below: Number | None = None
     rises_by: NonNegative | None = Field(default=None, description="fraction of its size since the last decision")

@@ -14,7 +14,7 @@ from envs.errors import TelosError
 from planners.problem import Budget, Plan
 
 MAX_EVALUATIONS, MAX_SECONDS = 10_000_000, 60.0  # of one decision, as in the configuration's own budget
-Quantity = Literal["plan_cost", "plan_margin", "step"]
+Quantity = Literal["plan_cost", "mean_cost", "plan_margin", "step"]
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,14 @@ class Observed:
     """What the rules look at after each plan."""
 
     plan_cost: float
+    mean_cost: float  # the plan's, per control step: comparable where rules set the horizon
     plan_margin: float  # the least of the plan's margins; +inf without guardrails
     step: float  # control steps since the episode began
 
     @staticmethod
     def of(plan: Plan[Any], step: int) -> Observed:
         margin = float(plan.margin.min()) if plan.margin.numel() else float("inf")
-        return Observed(plan.cost, margin, float(step))
+        return Observed(plan.cost, plan.cost / len(plan.actions), margin, float(step))
 
 
 class Configurator:

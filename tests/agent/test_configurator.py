@@ -23,9 +23,9 @@ RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0
 BASE = Settings("icem", MappingProxyType({"knots": 5}), 10, Budget(evaluations=40), (1.0, 0.0))
 
 
-def plan(cost: float = 0.0, margin: tuple[float, ...] = ()) -> Plan[Any]:
+def plan(cost: float = 0.0, margin: tuple[float, ...] = (), horizon: int = 1) -> Plan[Any]:
     statistics = SearchStatistics(1, 1, 0.0, "sample")
-    return Plan(torch.zeros(1, 1), 0.01, cost, torch.tensor(margin), True, None, statistics)
+    return Plan(torch.zeros(horizon, 1), 0.01, cost, torch.tensor(margin), True, None, statistics)
 
 
 # --- conditions ----------------------------------------------------------------------------------------
@@ -62,6 +62,7 @@ def test_conditions(rule: dict[str, float], now: float, last: float | None, hold
     ("quantity", "seen", "unseen"),
     [
         ("plan_cost", (plan(cost=2.0), 0), (plan(cost=0.5), 9)),
+        ("mean_cost", (plan(cost=30.0, horizon=20), 0), (plan(cost=30.0, horizon=40), 9)),
         ("plan_margin", (plan(margin=(2.0, 3.0)), 0), (plan(cost=9.0, margin=(0.5, 3.0)), 9)),
         ("plan_margin", (plan(), 0), (plan(margin=(0.0,)), 9)),  # no guardrail: +inf
         ("step", (plan(), 2), (plan(cost=9.0), 1)),
