@@ -77,14 +77,19 @@ class Ilqr(WarmPlanner[IlqrParams, None]):
         p = self.params
         self._sample(search, rng, p.samples)
         assert search.best is not None
+        problem = cast("LinearisableProblem[Any]", search.problem)
         point = _point(search.best.batch, search.best.index)
         for _ in range(p.descents):
-            if not point.sound or not search.room(_price(search) + _line_search(p)):
+            if not point.sound or not search.room(self.least(problem)):
                 break
             _Descent(p, search, point).run()
             point = self._sample(search, rng, p.samples) or _point(search.best.batch, search.best.index)
         if np.isfinite(search.left):
             self._sample(search, rng, int(search.left))
+
+    def least(self, problem: LinearisableProblem[Any]) -> int:
+        """Evaluations that one step of a descent costs, besides references and samples."""
+        return _price(problem) + _line_search(self.params)
 
     def _sample(self, search: Search[Any], rng: np.random.Generator, count: int) -> _Point | None:
         """The best of so many candidates around the best one, as far as there is room for any."""
@@ -99,9 +104,9 @@ class Ilqr(WarmPlanner[IlqrParams, None]):
         return _point(Batch(search.iterations, candidates, evaluation), best)
 
 
-def _price(search: Search[Any]) -> int:
+def _price(problem: LinearisableProblem[Any]) -> int:
     """Evaluations that one expansion costs."""
-    return -(-cast("LinearisableProblem[Any]", search.problem).expansion_steps() // search.problem.horizon)
+    return -(-problem.expansion_steps() // problem.horizon)
 
 
 def _line_search(params: IlqrParams) -> int:
@@ -152,7 +157,7 @@ class _Descent:
             else:
                 settled = before - self._merit(step) <= self._least(before)
                 accepted, self.point = accepted + 1, step
-            if not self.search.room(_price(self.search) + line_search):
+            if not self.search.room(_price(self.problem) + line_search):
                 break
             if step is not None:
                 self.linear = self._expanded()

@@ -69,6 +69,12 @@ def test_one_knot_per_step_is_shared_with_planners_that_have_a_default() -> None
     assert sampling.config.planner.params == {"knots": None}
 
 
+def test_a_planner_that_polishes_searches_as_the_preset_does() -> None:
+    icem, polished = planners.cases(["acrobot-swingup"], ["icem", "polished"], 1, 1, 40_000, None)
+    assert polished.config.planner.params == {"search": icem.config.planner.params}
+    assert polished.config.planner.budget == icem.config.planner.budget
+
+
 def test_names_are_checked() -> None:
     assert planners.named(["hard", "dog-run"]) == [*planners.HARD, "dog-run"]
     assert {"icem", "dial_mpc"} <= set(planners.contenders(["sampling"]))
