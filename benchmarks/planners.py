@@ -5,11 +5,11 @@
     telos bench planners --match time                         the same seconds for all, instead of the same steps
     telos bench planners --table                              print the tables of what there is, and write the page
 
-Every task is planned with its default preset: horizon, knots and cost are the same for all planners, and a planner's
-own parameters are its defaults (the preset's where the preset is for that planner, or for the one that it searches
-with). Under `--match steps` all search as many physics steps per decision as `--budget` allows; under `--match time`
-all plan as long as the default planner in its step-matched rows, which must be there. Starts follow from the seed, so
-planners share them. Rows go to `runs/bench/planners.jsonl` as they come; the page beside them.
+Every task is planned with its default preset: horizon, knots, cost and the descent after a search are the same for all
+planners, and a planner's own parameters are its defaults (the preset's where the preset is for that planner). Under
+`--match steps` all search as many physics steps per decision as `--budget` allows; under `--match time` all plan as
+long as the default planner in its step-matched rows, which must be there. Starts follow from the seed, so planners
+share them. Rows go to `runs/bench/planners.jsonl` as they come; the page beside them.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ HARD = (
 )
 GROUPS: Mapping[str, tuple[str, ...]] = {"suite": SUITE, "giants": GIANTS, "hard": HARD}
 DEFAULT = "icem"
+SHARED = ("knots", "interpolation", "descent")  # parameters of the preset that all planners take
 BASELINES = {"random": scripted.RANDOM, "do_nothing": scripted.DO_NOTHING}
 OUT = rows.RESULTS / "planners" / "suite.jsonl"
 BUDGET = 39_000  # physics steps per decision; the gate adds its own, and together they stay below 40,000
@@ -68,9 +69,8 @@ def configured(task: str, planner: str, seed: int, threads: int, budget: int, se
     params, kind = preset.planner.params, preset.planner.kind
     if planner not in BASELINES and planner != kind:
         own = vars(planners.load(planner).Params())
-        search = {"search": params} if "search" in own else {}  # as the preset's own planner does
         shared = {"knots": None, **params}  # without a number, one per step: so for all, whatever their defaults are
-        params = search | {name: shared[name] for name in ("knots", "interpolation") if name in shared and name in own}
+        params = {name: shared[name] for name in SHARED if name in shared and name in own}
         kind = planner
     allowed = steps.affordable(preset, budget) if seconds is None else {"seconds": seconds}
     chosen = {"planner.kind": kind, "planner.params": params, "planner.budget": allowed}

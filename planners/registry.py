@@ -40,9 +40,6 @@ BUILT_IN: Mapping[str, Entry] = {
     "dial_mpc": Entry("planners.dial_mpc:DialMpc", "MPPI under noise annealed over iterations and along the horizon"),
     "gradient": Entry("planners.gradient:Gradient", "Adam on the actions, with noise restarts; needs a gradient"),
     "ilqr": Entry("planners.ilqr:Ilqr", "iLQR with control limits; needs an expansion of the dynamics"),
-    "polished": Entry(
-        "planners.polished:Polished", "iCEM, then iLQR from its plan; needs an expansion of the dynamics"
-    ),
     "mcts": Entry("planners.mcts:Mcts", "tree search over macro-actions: PUCT, progressive widening, references first"),
     "value_iteration": Entry("planners.value_iteration:ValueIteration", "dynamic programming on a grid of states"),
     "dijkstra": Entry("planners.dijkstra:Dijkstra", "the cheapest path to a goal over cells of the state space"),

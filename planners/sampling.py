@@ -18,6 +18,7 @@ from planners.distribution import Distribution, around, split
 from planners.knots import INTERPOLATIONS, Interpolation, Spline, bounded, shift, spline
 from planners.noise import Stock
 from planners.params import Params
+from planners.polish import before, polished
 from planners.problem import Budget, Plan, Problem
 from planners.search import Search, references
 from planners.select import Scores
@@ -34,11 +35,15 @@ class SamplingParams(Params):
     iterations: int = 3  # per round: under a budget in seconds, rounds follow each other until time is over
     knots: int | None = None  # P, at most one per control step; None: one per control step
     interpolation: Interpolation = "linear"  # between knots
+    descent: float = (
+        0.0  # share of the budget with which iLQR then polishes the plan, where the problem can be expanded
+    )
 
     def __post_init__(self) -> None:
         self.require("samples", 1 <= self.samples <= 1_000_000, "1 to 1,000,000")
         self.require("iterations", 1 <= self.iterations <= 10_000, "1 to 10,000")
         self.require("knots", self.knots is None or self.knots >= 1, ">= 1, or None")
+        self.require("descent", 0 <= self.descent < 1, "0 <= descent < 1")
         self.require("interpolation", self.interpolation in INTERPOLATIONS, str(INTERPOLATIONS))
 
 
@@ -98,6 +103,15 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
 
         The published plan is never worse, by the order of `planners.select`, than any reference evaluated.
         """
+        first = before(problem, budget, self.params.descent)
+        found, after = self._searched(state, problem, first)
+        if first is budget:
+            return found, after
+        plan = polished(problem, budget, found, state.seed, state.counter)
+        return plan, self._around(after, plan)
+
+    def _searched(self, state: SamplingState, problem: Problem[T], budget: Budget) -> tuple[Plan[T], SamplingState]:
+        """Samples alone."""
         search = Search(problem, budget)
         rng = np.random.default_rng([state.seed, state.counter])
         horizon, size = problem.horizon, problem.action_size
@@ -155,6 +169,13 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         curve = spline(self.params.interpolation, len(old.mean), len(previous))
         moved = replace(old, mean=curve.shift(old.mean, steps), elites=curve.shift(old.elites, steps))
         return replace(state, previous=shift(previous, steps), distribution=moved)
+
+    def _around(self, state: SamplingState, plan: Plan[Any]) -> SamplingState:
+        """The same beliefs, around another plan."""
+        actions = plan.actions.numpy().copy()
+        assert state.distribution is not None
+        curve = spline(self.params.interpolation, len(state.distribution.mean), len(actions))
+        return replace(state, previous=actions, distribution=replace(state.distribution, mean=curve.fit(actions)))
 
     def _sizes(self, budget: Budget, fixed: int) -> list[int]:
         """Candidates to sample in each iteration, besides references and an evaluated mean."""

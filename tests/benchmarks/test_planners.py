@@ -69,10 +69,9 @@ def test_one_knot_per_step_is_shared_with_planners_that_have_a_default() -> None
     assert sampling.config.planner.params == {"knots": None}
 
 
-def test_a_planner_that_polishes_searches_as_the_preset_does() -> None:
-    icem, polished = planners.cases(["acrobot-swingup"], ["icem", "polished"], 1, 1, 40_000, None)
-    assert polished.config.planner.params == {"search": icem.config.planner.params}
-    assert polished.config.planner.budget == icem.config.planner.budget
+def test_a_descent_is_shared() -> None:
+    icem, cem = planners.cases(["acrobot-swingup"], ["icem", "cem"], 1, 1, 40_000, None)
+    assert icem.config.planner.params["descent"] == cem.config.planner.params["descent"] > 0
 
 
 def test_names_are_checked() -> None:

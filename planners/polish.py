@@ -1,0 +1,117 @@
+"""What iLQR makes of a plan that samples found, with a share of the budget, where the problem can be expanded.
+
+Samples choose among futures; where these are unstable, only feedback can mend a long one. Both publish through the one
+selection rule, so the polished plan is never worse than the one found. H control steps, A action size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Generic, TypeGuard, TypeVar
+
+from torch import Tensor
+
+from planners.capabilities import Linearisable, LinearisableProblem, Linearisation
+from planners.ilqr import Ilqr, IlqrParams
+from planners.problem import Budget, Evaluation, Plan, Population, Problem, SearchStatistics
+from planners.warm import WarmState
+
+T = TypeVar("T")
+
+DESCENT = IlqrParams(samples=0, descents=1, steps=6)
+
+
+@dataclass(frozen=True, eq=False)
+class _Offered(Generic[T]):
+    """The same problem with one proposal more."""
+
+    problem: LinearisableProblem[T]
+    proposals: Mapping[str, Tensor]
+
+    @property
+    def horizon(self) -> int:
+        return self.problem.horizon
+
+    @property
+    def action_size(self) -> int:
+        return self.problem.action_size
+
+    @property
+    def dt(self) -> float:
+        return self.problem.dt
+
+    def evaluate(self, actions: Tensor) -> Evaluation:
+        return self.problem.evaluate(actions)
+
+    def imagine(self, actions: Tensor) -> T:
+        return self.problem.imagine(actions)
+
+    def expansion_steps(self) -> int:
+        return self.problem.expansion_steps()
+
+    def linearise(self, actions: Tensor) -> Linearisation:
+        return self.problem.linearise(actions)
+
+    def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
+        return self.problem.track(nominal, offsets, gains)
+
+
+def before(problem: Problem[Any], budget: Budget, share: float) -> Budget:
+    """What a search may spend, so that the share is left for a descent.
+
+    All of it where the problem cannot be expanded, and where the share is too little for one step of a descent or the
+    rest for the references.
+    """
+    if not share or not _expandable(problem):
+        return budget
+    if budget.seconds is not None:
+        return Budget(seconds=(1 - share) * budget.seconds)
+    assert budget.evaluations is not None
+    last = round(share * budget.evaluations)
+    references = len(problem.proposals) + 2  # the previous plan, and what the search has found
+    if last < references + Ilqr(DESCENT).least(problem) or budget.evaluations - last < references:
+        return budget
+    return Budget(evaluations=budget.evaluations - last)
+
+
+def polished(problem: Problem[T], budget: Budget, found: Plan[T], seed: int, counter: int) -> Plan[T]:
+    """A plan no worse than the one found, with what the search has left of the budget; the same where that is nothing.
+
+    Args:
+        seed, counter: of the search; they make the stream of random numbers.
+    """
+    left = _left(budget, found.statistics)
+    if left is None or not _expandable(problem):
+        return found
+    offered = _Offered(problem, MappingProxyType({**problem.proposals, "search": found.actions}))
+    plan, _ = Ilqr(DESCENT).plan(WarmState(seed, counter), offered, left)
+    one, two = found.statistics, plan.statistics
+    assert found.population is not None
+    assert plan.population is not None
+    later = (batch._replace(iteration=batch.iteration + one.iterations) for batch in plan.population.batches)
+    return replace(
+        plan,
+        statistics=SearchStatistics(
+            one.evaluations + two.evaluations,
+            one.iterations + two.iterations,
+            one.seconds + two.seconds,
+            one.source if two.source == "search" else two.source,
+        ),
+        population=Population((*found.population.batches, *later)),
+    )
+
+
+def _expandable(problem: Problem[T]) -> TypeGuard[LinearisableProblem[T]]:
+    return isinstance(problem, Linearisable)
+
+
+def _left(budget: Budget, spent: SearchStatistics) -> Budget | None:
+    """What has not been spent; None where that is nothing."""
+    if budget.seconds is not None:
+        seconds = budget.seconds - spent.seconds
+        return Budget(seconds=seconds) if seconds > 0 else None
+    assert budget.evaluations is not None
+    left = budget.evaluations - spent.evaluations
+    return Budget(evaluations=left) if left > 0 else None

@@ -1,0 +1,87 @@
+"""A plan of samples that iLQR polishes: each does what it would do alone, with its share of the budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from planners import registry
+from planners.cem import Cem, CemParams
+from planners.icem import Icem, IcemParams
+from planners.problem import Budget, Problem
+from planners.sampling import SamplingPlanner
+from tests.planners.test_gradient import Glider, planned
+
+SAMPLING = [name for name in registry.table() if issubclass(registry.load(name), SamplingPlanner)]
+
+
+class Blind:
+    """A problem that says nothing of its dynamics."""
+
+    def __init__(self, problem: Glider) -> None:
+        self.horizon, self.action_size, self.dt = problem.horizon, problem.action_size, problem.dt
+        self.proposals, self.evaluate, self.imagine = problem.proposals, problem.evaluate, problem.imagine
+
+
+@pytest.mark.parametrize(
+    ("problem", "evaluations"),
+    [(Glider(), 40), (Blind(Glider()), 300)],  # one step of a descent costs 20 evaluations here, and its references 3
+    ids=["no room", "no expansion"],
+)
+def test_where_it_cannot_descend_it_searches(problem: Problem[Any], evaluations: int) -> None:
+    alone, polished = Icem(), Icem(IcemParams(descent=0.5))
+    one, other = alone.start(3), polished.start(3)
+    for _ in range(3):
+        plan, one = alone.plan(one, problem, Budget(evaluations=evaluations))
+        same, other = polished.plan(other, problem, Budget(evaluations=evaluations))
+        assert torch.equal(plan.actions, same.actions)
+        assert plan.statistics.evaluations == same.statistics.evaluations
+        one, other = alone.advance(one, 1), polished.advance(other, 1)
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_the_descent_begins_where_the_search_ended(name: str) -> None:
+    budget, share = 300, 0.4
+    plan = planned(name, Glider(), budget, descent=share)
+    assert plan.cost < planned(name, Glider(), budget - round(share * budget)).cost
+    assert plan.cost == pytest.approx(planned("ilqr", Glider()).cost, rel=1e-6)
+    assert 0.9 * budget <= plan.statistics.evaluations <= budget
+
+
+def test_a_guardrail_holds_on_the_way() -> None:
+    plan = planned("icem", Glider(ceiling=0.17), 300, plans=2, descent=0.5)
+    assert plan.feasible
+
+
+def test_all_that_was_evaluated_is_there_in_order() -> None:
+    plan = planned("icem", Glider(), 300, descent=0.7)
+    assert plan.population is not None
+    iterations = plan.population.iteration.numpy()
+    assert (np.diff(iterations) >= 0).all()
+    assert iterations[-1] <= plan.statistics.iterations
+    assert plan.cost == plan.population.cost.min().item()
+
+
+def test_the_next_search_begins_around_the_plan() -> None:
+    planner = Cem(CemParams(knots=5, descent=0.5))
+    plan, state = planner.plan(planner.start(0), Glider(), Budget(evaluations=300))
+    assert state.previous is not None
+    assert state.distribution is not None
+    np.testing.assert_array_equal(state.previous, plan.actions.numpy())
+    assert state.distribution.mean.shape == (5, 1)
+    assert np.abs(state.distribution.mean[0] - state.previous[0]).max() < 0.2
+
+
+def test_seconds_are_shared_too() -> None:
+    planner = Icem(IcemParams(descent=0.5))
+    plan, _ = planner.plan(planner.start(0), Glider(), Budget(seconds=0.2))
+    assert plan.cost == pytest.approx(planned("ilqr", Glider()).cost, rel=1e-6)
+
+
+@pytest.mark.parametrize("share", [1.0, -0.1, float("nan")])
+def test_a_share_leaves_something_to_the_search(share: float) -> None:
+    with pytest.raises(ValueError, match=r"descent.*0 <= descent < 1"):
+        IcemParams(descent=share)
