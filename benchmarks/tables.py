@@ -82,7 +82,7 @@ def _planners() -> list[str]:
         suite,
         "One planner, one default configuration per domain, on the real dm_control tasks, at most 40,000 physics steps "
         "per decision (`telos bench planners`; with `--budget 20000` for ball in cup, cart-pole, pendulum, "
-        "quadruped-walk and reacher). Acrobot's and fish's configurations give 0.7 and 0.3 of them to iLQR (`descent`). "
+        "quadruped-walk and reacher). Acrobot and fish give 0.7 and 0.3 of them to iLQR (`descent`, in their presets). "
         "TD-MPC2's column is what was learned in up to 4 million frames; a planner has the simulator instead, and no "
         "training. Two or three episodes ran at a time on two CPUs, one thread each: times are those "
         "of a busy machine. " + planner_tables.missing(suite, planners.DEFAULT, planners.SUITE, seeds=3),
