@@ -66,7 +66,7 @@ class Observed:
     """What the rules look at after each plan."""
 
     plan_cost: float
-    mean_cost: float  # the plan's, per control step: comparable where rules set the horizon
+    mean_cost: float  # the plan's, per control step: comparable where rules set the horizon, but for a critic's part
     plan_margin: float  # the least of the plan's margins; +inf without guardrails
     step: float  # control steps since the episode began
 

@@ -242,6 +242,8 @@ def _why(found: Explanation) -> str:
         text += "No candidate was feasible; the one with the least scaled violation went out"
     elif source == "mean" and place != 1:
         text += f"The distribution's mean (rank {place}) is feasible and no worse than any proposal, so it is preferred"
+    elif source == "descent":
+        text += f"The descent from the plan that samples found went out (rank {place})"
     else:
         text += f"The feasible candidate of least cost went out (rank {place})"
     return f"{text}; source: {source}; cost {plan.cost:.6g}."

@@ -48,6 +48,10 @@ class _Offered(Generic[T]):
     def imagine(self, actions: Tensor) -> T:
         return self.problem.imagine(actions)
 
+    @property
+    def expandable(self) -> bool:
+        return self.problem.expandable
+
     def expansion_steps(self) -> int:
         return self.problem.expansion_steps()
 
@@ -61,8 +65,8 @@ class _Offered(Generic[T]):
 def before(problem: Problem[Any], budget: Budget, share: float) -> Budget:
     """What a search may spend, so that the share is left for a descent.
 
-    All of it where the problem cannot be expanded, and where the share is too little for one step of a descent or the
-    rest for the references.
+    All of it where the problem cannot be expanded, and where the share is too few evaluations for one step of a descent
+    or the rest for the references; how long a step takes is not known, so a share of seconds is always left.
     """
     if not share or not _expandable(problem):
         return budget
@@ -97,14 +101,14 @@ def polished(problem: Problem[T], budget: Budget, found: Plan[T], seed: int, cou
             one.evaluations + two.evaluations,
             one.iterations + two.iterations,
             one.seconds + two.seconds,
-            one.source if two.source == "search" else two.source,
+            {"search": one.source, "sample": "descent"}.get(two.source, two.source),
         ),
         population=Population((*found.population.batches, *later)),
     )
 
 
 def _expandable(problem: Problem[T]) -> TypeGuard[LinearisableProblem[T]]:
-    return isinstance(problem, Linearisable)
+    return isinstance(problem, Linearisable) and problem.expandable
 
 
 def _left(budget: Budget, spent: SearchStatistics) -> Budget | None:

@@ -183,7 +183,7 @@ class SearchStatistics:
     evaluations: int  # candidates evaluated; what else was simulated counts in candidates' worth of steps
     iterations: int
     seconds: float  # wall clock of the whole plan
-    source: str  # what was published: "sample", "mean", or a proposal's name
+    source: str  # what was published: "sample", "mean", "descent", or a proposal's name
 
 
 @dataclass(frozen=True)

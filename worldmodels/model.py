@@ -68,6 +68,11 @@ class WorldModel(Protocol):
 class Branching(Protocol):
     """A world model that goes on from any of its own states, S numbers each."""
 
+    @property
+    def resumable(self) -> bool:
+        """Whether it does: not where signals lag behind the state."""
+        ...
+
     def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
         """The futures of candidates (N,K,A), each from its own state (N,S), with states; `start` gives the task's
         parameters. A future taken up where another ended is its exact continuation."""

@@ -67,6 +67,11 @@ class Simulator:
         """Simulate N candidates (N,H,A) from `start`; see `WorldModel.imagine`."""
         return self._rollout(start, start.state, actions, states)
 
+    @property
+    def resumable(self) -> bool:
+        """Whether `branch` can go on from a state."""
+        return not self.physics.lagging
+
     def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
         """Simulate N candidates (N,K,A), each from its own state (N,S); see `worldmodels.model.Branching`.
 

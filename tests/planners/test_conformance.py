@@ -92,6 +92,8 @@ class Toy:
 
     # Linearisable
 
+    expandable = True
+
     def expansion_steps(self):
         return self.horizon
 

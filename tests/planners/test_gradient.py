@@ -102,6 +102,8 @@ class Glider:
             limits=self.limits,
         )
 
+    expandable = True
+
     def expansion_steps(self) -> int:
         return 7 * self.horizon
 
