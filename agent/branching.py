@@ -73,11 +73,10 @@ class PhysicalProblem(BranchingProblem):
     """Over a model of positions and velocities: `planners.capabilities.Linearisable`, `Discretisable`, `Measurable` and
     `Guided` too."""
 
-    @property
     def expandable(self) -> bool:
         """Whether every cost is one of single steps, and the model goes on from any state."""
         assert isinstance(self.model, Physical)
-        return self.model.resumable and not self.objective.looks_back
+        return self.model.resumable() and not self.objective.looks_back
 
     def expansion_steps(self) -> int:
         """Control steps that one `linearise` simulates."""

@@ -53,7 +53,6 @@ class Linearisation:
 class Linearisable(Protocol):
     """The dynamics can be expanded around a trajectory, and followed with feedback."""
 
-    @property
     def expandable(self) -> bool:
         """Whether `linearise` can; where it cannot, it raises."""
         ...

@@ -48,9 +48,8 @@ class _Offered(Generic[T]):
     def imagine(self, actions: Tensor) -> T:
         return self.problem.imagine(actions)
 
-    @property
     def expandable(self) -> bool:
-        return self.problem.expandable
+        return self.problem.expandable()
 
     def expansion_steps(self) -> int:
         return self.problem.expansion_steps()
@@ -108,7 +107,7 @@ def polished(problem: Problem[T], budget: Budget, found: Plan[T], seed: int, cou
 
 
 def _expandable(problem: Problem[T]) -> TypeGuard[LinearisableProblem[T]]:
-    return isinstance(problem, Linearisable) and problem.expandable
+    return isinstance(problem, Linearisable) and problem.expandable()
 
 
 def _left(budget: Budget, spent: SearchStatistics) -> Budget | None:

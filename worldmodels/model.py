@@ -68,7 +68,6 @@ class WorldModel(Protocol):
 class Branching(Protocol):
     """A world model that goes on from any of its own states, S numbers each."""
 
-    @property
     def resumable(self) -> bool:
         """Whether it does: not where signals lag behind the state."""
         ...

@@ -67,7 +67,6 @@ class Simulator:
         """Simulate N candidates (N,H,A) from `start`; see `WorldModel.imagine`."""
         return self._rollout(start, start.state, actions, states)
 
-    @property
     def resumable(self) -> bool:
         """Whether `branch` can go on from a state."""
         return not self.physics.lagging

@@ -92,7 +92,8 @@ class Toy:
 
     # Linearisable
 
-    expandable = True
+    def expandable(self):
+        return True
 
     def expansion_steps(self):
         return self.horizon

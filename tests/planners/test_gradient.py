@@ -102,7 +102,8 @@ class Glider:
             limits=self.limits,
         )
 
-    expandable = True
+    def expandable(self) -> bool:
+        return True
 
     def expansion_steps(self) -> int:
         return 7 * self.horizon
