@@ -6,59 +6,17 @@ selection rule, so the polished plan is never worse than the one found. H contro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any, Generic, TypeGuard, TypeVar
+from dataclasses import replace
+from typing import Any, TypeGuard, TypeVar
 
-from torch import Tensor
-
-from planners.capabilities import Linearisable, LinearisableProblem, Linearisation
+from planners.capabilities import Linearisable, LinearisableProblem
 from planners.ilqr import Ilqr, IlqrParams
-from planners.problem import Budget, Evaluation, Plan, Population, Problem, SearchStatistics
+from planners.problem import Budget, Plan, Population, Problem, SearchStatistics
 from planners.warm import WarmState
 
 T = TypeVar("T")
 
 DESCENT = IlqrParams(samples=0, descents=1, steps=6)
-
-
-@dataclass(frozen=True, eq=False)
-class _Offered(Generic[T]):
-    """The same problem with one proposal more."""
-
-    problem: LinearisableProblem[T]
-    proposals: Mapping[str, Tensor]
-
-    @property
-    def horizon(self) -> int:
-        return self.problem.horizon
-
-    @property
-    def action_size(self) -> int:
-        return self.problem.action_size
-
-    @property
-    def dt(self) -> float:
-        return self.problem.dt
-
-    def evaluate(self, actions: Tensor) -> Evaluation:
-        return self.problem.evaluate(actions)
-
-    def imagine(self, actions: Tensor) -> T:
-        return self.problem.imagine(actions)
-
-    def expandable(self) -> bool:
-        return self.problem.expandable()
-
-    def expansion_steps(self) -> int:
-        return self.problem.expansion_steps()
-
-    def linearise(self, actions: Tensor) -> Linearisation:
-        return self.problem.linearise(actions)
-
-    def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
-        return self.problem.track(nominal, offsets, gains)
 
 
 def before(problem: Problem[Any], budget: Budget, share: float) -> Budget:
@@ -83,13 +41,13 @@ def polished(problem: Problem[T], budget: Budget, found: Plan[T], seed: int, cou
     """A plan no worse than the one found, with what the search has left of the budget; the same where that is nothing.
 
     Args:
+        found: (H,A); the descent takes it for the last plan, which it must not make worse.
         seed, counter: of the search; they make the stream of random numbers.
     """
     left = _left(budget, found.statistics)
     if left is None or not _expandable(problem):
         return found
-    offered = _Offered(problem, MappingProxyType({**problem.proposals, "search": found.actions}))
-    plan, _ = Ilqr(DESCENT).plan(WarmState(seed, counter), offered, left)
+    plan, _ = Ilqr(DESCENT).plan(WarmState(seed, counter, found.actions.numpy()), problem, left)
     one, two = found.statistics, plan.statistics
     assert found.population is not None
     assert plan.population is not None
@@ -100,7 +58,7 @@ def polished(problem: Problem[T], budget: Budget, found: Plan[T], seed: int, cou
             one.evaluations + two.evaluations,
             one.iterations + two.iterations,
             one.seconds + two.seconds,
-            {"search": one.source, "sample": "descent"}.get(two.source, two.source),
+            {"previous": one.source, "sample": "descent"}.get(two.source, two.source),
         ),
         population=Population((*found.population.batches, *later)),
     )
