@@ -35,9 +35,7 @@ class SamplingParams(Params):
     iterations: int = 3  # per round: under a budget in seconds, rounds follow each other until time is over
     knots: int | None = None  # P, at most one per control step; None: one per control step
     interpolation: Interpolation = "linear"  # between knots
-    descent: float = (
-        0.0  # share of the budget with which iLQR then polishes the plan, where the problem can be expanded
-    )
+    descent: float = 0.0  # share of the budget for iLQR from the plan found, if the problem can be expanded
 
     def __post_init__(self) -> None:
         self.require("samples", 1 <= self.samples <= 1_000_000, "1 to 1,000,000")
