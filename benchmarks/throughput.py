@@ -9,7 +9,8 @@ the bare C call (`Batch.rollout` alone, no sensors, recording nothing), `imagine
 recorded (every sensor and the integration state of every physics step), and the problem's `evaluate()`; then a whole
 `plan()` of three iterations of N candidates, and the bare C call on every candidate which that plan evaluated. They are
 interleaved, over all numbers of threads too, and the medians compared, so that the machine's other load weighs on all
-alike.
+alike. Then an agent with the task's preset, but for the same N, H and planner, acts in the environment, and the share
+of its planning inside C is read off decision by decision.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +31,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agent import build
 from agent.build import objective
 from agent.config import CostConfig
+from agent.load import load, preset_of
 from agent.problem import ImaginedProblem
 from benchmarks import peers, rows
 from benchmarks.throughput_table import shortfall, table
@@ -56,6 +60,8 @@ TASKS = (
 SETTINGS = ((64, 40), (16, 20))  # candidates, control steps
 
 ITERATIONS = 3
+PARAMS: Mapping[str, Any] = {"iterations": ITERATIONS, "knots": 10, "decay": 1.0}
+DECISIONS = 60  # of an agent
 WARM_UP = 3  # rounds that warm caches and buffers
 OUT = rows.RESULTS / "throughput.jsonl"
 
@@ -125,7 +131,7 @@ def _clocks(env: Environment, number: int, horizon: int, threads: int) -> Clocks
     model = Simulator(task, interface, costs.requests, threads=threads)
     fallback = {"fallback": torch.zeros(horizon, interface.action_size, dtype=torch.float64)}
     problem = ImaginedProblem(model, costs, Guardrails(), start, horizon, fallback)
-    planner = planners.make("icem", iterations=ITERATIONS, knots=10, decay=1.0)
+    planner = planners.make("icem", **PARAMS)
     state = planner.start(0)
     rng = np.random.default_rng(0)
     actions = torch.from_numpy(rng.uniform(-1, 1, (number, horizon, interface.action_size)))
@@ -146,6 +152,23 @@ def _clocks(env: Environment, number: int, horizon: int, threads: int) -> Clocks
     return Clocks(model, calls)
 
 
+def _in_an_episode(task_id: str, number: int, horizon: int, threads: int) -> float:
+    """Share of an agent's planning inside C, the median over decisions that follow each other in the environment."""
+    planner = {"kind": "icem", "params": PARAMS, "horizon": horizon, "budget": {"evaluations": ITERATIONS * number}}
+    overrides = {f"planner.{name}": value for name, value in planner.items()}
+    config = load(preset_of(task_id), task=task_id, overrides={**overrides, "threads": threads})
+    shares: list[float] = []
+    with closing(build.environment(config)) as env, closing(build.agent(config, env.task, env.interface)) as agent:
+        observation, _ = env.reset(seed=0)
+        agent.reset(seed=0)
+        for _ in range(WARM_UP + DECISIONS):
+            before = agent.model.spent.seconds
+            observation, *_ = env.step(agent.act(observation, env.snapshot()))
+            assert agent.decision is not None
+            shares.append((agent.model.spent.seconds - before) / agent.decision.plan_seconds)
+    return statistics.median(shares[WARM_UP:])
+
+
 def measure(task_id: str, number: int, horizon: int, repeats: int, threads: Sequence[int]) -> list[dict[str, Any]]:
     """One row for each number of threads."""
     env = registry.make(task_id)
@@ -155,7 +178,8 @@ def measure(task_id: str, number: int, horizon: int, repeats: int, threads: Sequ
     for _ in range(repeats + WARM_UP):
         for clocks in found:
             clocks.round()
-    return [clocks.row(number, horizon) for clocks in found]
+    episodes = [{"episode_fraction_in_c": round(_in_an_episode(task_id, number, horizon, n), 4)} for n in threads]
+    return [clocks.row(number, horizon) | more for clocks, more in zip(found, episodes, strict=True)]
 
 
 def _setting(text: str) -> tuple[int, int]:

@@ -220,7 +220,9 @@ class BatchPhysics:
             self.seconds += time.perf_counter() - clock
         # A diverged simulation may have stopped, or been put back to its default pose: its clock tells.
         valid = batch.state[:, 0] > start[..., 0] + (horizon * steps - 0.5) * self.timestep
-        valid &= np.maximum.reduce(np.abs(batch.state), 1) < mujoco.mjMAXVAL  # MuJoCo's own bound; NaN fails it
+        size = np.abs(batch.state)
+        if not np.maximum.reduce(size, None) < mujoco.mjMAXVAL:  # MuJoCo's own bound; NaN fails it
+            valid &= np.maximum.reduce(size, 1) < mujoco.mjMAXVAL
         if np.count_nonzero(batch.warning):
             valid &= ~batch.warning[:, :, 1].any(1)  # (last info, number)
         if pool.again is not None:

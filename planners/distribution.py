@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
+from math import isfinite
 from operator import sub
 
 import numpy as np
@@ -45,7 +46,7 @@ def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> li
 def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, Scores]:
     """The best `count` candidates, best first, (K,P,A) with K <= count: unsound ones are never among them."""
     chosen = order(scores)[:count]
-    if not np.isfinite(scores.cost[chosen[-1:]]).all():  # the last of them, if anyone, is not sound
+    if len(chosen) and not isfinite(scores.cost[chosen[-1]]):  # the last of them, if anyone, is not sound
         chosen = chosen[np.isfinite(scores.cost[chosen])]
     return knots[chosen], scores.take(chosen)
 

@@ -7,6 +7,7 @@ Real-time Planning", CoRL 2020, algorithm 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class Icem(SamplingPlanner[IcemParams]):
         if len(values) == 0:
             return distribution
         mean, std = moments(chosen)
-        kept = slice(int(np.ceil(p.keep * len(values))))
+        kept = slice(ceil(p.keep * len(values)))
         return Distribution(
             mean=p.momentum * distribution.mean + (1 - p.momentum) * mean,
             std=p.momentum * distribution.std + (1 - p.momentum) * std,

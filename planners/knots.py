@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 Interpolation = Literal["zero", "linear", "cubic"]
+JOINED = (2, 3)  # action sizes for which one product for all candidates, half of it zeros or more, beats one for each
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 
 
@@ -26,7 +27,13 @@ class Spline:
 
     def expand(self, knots: np.ndarray) -> np.ndarray:
         """(N,P,A) in [-1,1] -> (N,H,A), clipped to [-1,1]: a cubic overshoots between its knots."""
-        return knots if self.matrix is None else bounded(self.matrix @ knots)
+        if self.matrix is None:
+            return knots
+        count, _, size = knots.shape
+        if size not in JOINED:
+            return bounded(self.matrix @ knots)
+        joined = knots.reshape(count, self.knots * size) @ _joined(self, size)
+        return bounded(joined.reshape(count, self.horizon, size))
 
     def fit(self, actions: np.ndarray) -> np.ndarray:
         """(...,H,A) -> (...,P,A): knots that follow the actions, clipped to [-1,1]."""
@@ -42,6 +49,13 @@ class Spline:
         if self.matrix is None:
             return shift(knots, steps)
         return self.fit(shift(self.matrix @ knots, steps))
+
+
+@lru_cache(maxsize=64)
+def _joined(curve: Spline, size: int) -> np.ndarray:
+    """(P*A,H*A): what the matrix does to knots whose components stand side by side."""
+    assert curve.matrix is not None
+    return np.ascontiguousarray(np.kron(curve.matrix.T, np.eye(size)))
 
 
 def bounded(actions: np.ndarray) -> np.ndarray:

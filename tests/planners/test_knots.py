@@ -22,6 +22,16 @@ def test_expand_stays_in_bounds_and_fit_undoes_it(kind, size, seed):
 
 
 @kinds
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_every_action_component_is_expanded_by_itself(kind, size):
+    curve = spline(kind, 5, 12)
+    knots = np.random.default_rng(0).uniform(-0.5, 0.5, (7, 5, size))  # nothing to clip
+    actions = curve.expand(knots)
+    for component in range(size):
+        np.testing.assert_allclose(actions[..., component], knots[..., component] @ curve.matrix.T, atol=1e-12)
+
+
+@kinds
 @given(size=sizes)
 def test_constant_stays_constant(kind, size):
     curve = spline(kind, *size)
