@@ -145,7 +145,7 @@ def agent(
         costs,
         rules,
         actor,
-        Gate(task, interface, rules, back_up(config, task)),
+        Gate(task, interface, rules, back_up(config, task), _planned_for(config.world_model.robust)),
         Memory(config.memory.capacity),
         Configurator(settings, tuple(_rule(rule, i, names) for i, rule in enumerate(config.configurator.rules))),
         _risk(config.world_model.robust),
@@ -168,8 +168,12 @@ def _model(config: Config, task: Task, interface: Interface, requests: tuple[Req
 
     if chosen.robust is None:
         return member()
-    variants = [Variant(**variant.model_dump()) for variant in chosen.robust.variants]
-    return Ensemble([member(), *(member(variant=variant) for variant in variants)])
+    return Ensemble([member(), *(member(variant=variant) for variant in _planned_for(chosen.robust))])
+
+
+def _planned_for(config: RobustConfig | None) -> list[Variant]:
+    """The physics that a plan must work in besides the nominal ones."""
+    return [] if config is None else [Variant(**variant.model_dump()) for variant in config.variants]
 
 
 def _risk(config: RobustConfig | None) -> Risk | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -12,6 +13,7 @@ from envs.backup import BackUp, BackUpController
 from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.physics import INTEGRATION, BatchPhysics
 from envs.task import Interface, Snapshot, Task
+from envs.variants import Variant
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,24 @@ class Executed:
 
 
 class Gate:
-    """Checks one prefix: margins over it, and a safe stop after it.
+    """Checks one prefix: margins over it, and a safe stop after it, in every world that is planned for.
 
-    From the state after the prefix, the back-up controller, run closed-loop for its declared time on
-    the nominal model, must reach its stop set with every margin held. A task that declares no back-up
-    has only its prefix checked.
+    From the state after the prefix, the back-up controller, run closed-loop for its declared time, must reach its
+    stop set with every margin held. A task that declares no back-up has only its prefix checked.
     """
 
-    def __init__(self, task: Task, interface: Interface, guardrails: Guardrails, back_up: BackUp | None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        interface: Interface,
+        guardrails: Guardrails,
+        back_up: BackUp | None,
+        variants: Sequence[Variant] = (),
+    ) -> None:
         """
+        Args:
+            variants: physics that are planned for besides the nominal ones.
+
         Raises:
             TelosError: a guardrail on a signal that the model lacks.
             GuardrailTampered: no set of guardrails, or a changed one.
@@ -49,17 +60,16 @@ class Gate:
         self.guardrails = guardrails
         self.digest = digest_of(guardrails)
         self.back_up = back_up
-        self.steps = 0  # physics steps simulated so far
         self._interface = interface
-        self._physics = BatchPhysics(task.spec, guardrails.requests, interface.control_period, threads=1)
-        self._data = mujoco.MjData(self._physics.model)
-        self._controller = None
-        if back_up is not None:
-            low, high = interface.action_low, interface.action_high
-            self._controller = BackUpController(back_up, self._physics.model, low, high)
+        self._worlds = [_World(task, interface, guardrails, back_up, variant) for variant in (Variant(), *variants)]
+
+    @property
+    def steps(self) -> int:
+        """Physics steps simulated so far."""
+        return sum(world.steps for world in self._worlds)
 
     def check(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
-        """Judge executing `prefix` (P,A) from `start`."""
+        """Judge executing `prefix` (P,A) from `start`: the first world's refusal, or the nominal one's pass."""
         # Asked of the class: an object that only looks like a set would answer for itself.
         Guardrails.verify(self.guardrails, self.digest)
         nothing = prefix[:0]
@@ -67,6 +77,42 @@ class Gate:
             return Verdict(False, "action not finite or out of range", nothing)
         if len(self.guardrails) == 0:
             return Verdict(True, "", nothing)
+        nominal = self._worlds[0].judge(start, prefix)
+        if nominal.passed:
+            for world in self._worlds[1:]:
+                verdict = world.judge(start, prefix)
+                if not verdict.passed:
+                    return replace(verdict, reason=f"{verdict.reason} ({world.variant})", back_up=nominal.back_up)
+        return nominal
+
+    def fallback(self, start: Snapshot) -> np.ndarray:
+        """The fallback's action (A,) in [-1,1] here: the back-up's, or the neutral control without one."""
+        controller = self._worlds[0].controller
+        if controller is None:
+            low, high = self._interface.action_low, self._interface.action_high
+            return _in_range((np.clip(0.0, low, high) - (high + low) / 2) / ((high - low) / 2))
+        return _in_range(controller.action(start.state))
+
+
+class _World:
+    """One physics in which a prefix and its safe stop are tried."""
+
+    def __init__(
+        self, task: Task, interface: Interface, guardrails: Guardrails, back_up: BackUp | None, variant: Variant
+    ) -> None:
+        self.variant = variant
+        self.steps = 0  # physics steps simulated so far
+        self.controller = None
+        self._guardrails, self._interface = guardrails, interface
+        period = interface.control_period
+        self._physics = BatchPhysics(task.spec, guardrails.requests, period, threads=1, variant=variant)
+        self._data = mujoco.MjData(self._physics.model)
+        if back_up is not None:
+            low, high = interface.action_low, interface.action_high
+            self.controller = BackUpController(back_up, self._physics.model, low, high)
+
+    def judge(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
+        """Whether prefix (P,A) and stop hold every margin here."""
         self._physics.set_params(start.params)
         back_up, stopped = self._stop(start, prefix)
         controls = self._interface.native(np.concatenate([prefix, back_up]))
@@ -74,27 +120,21 @@ class Gate:
         self.steps += len(controls) * self._physics.substeps
         if not bool(recording.valid):
             return Verdict(False, "the simulation diverged", back_up)
-        margins = self.guardrails.step_margins(recording.signals)[0]
-        broken = self.guardrails.violated(margins)
+        rules = self._guardrails
+        margins = rules.step_margins(recording.signals)[0]
+        broken = rules.violated(margins)
         if broken.any():
             step, which = (int(index) for index in torch.nonzero(broken)[0])
-            name, margin = self.guardrails.names[which], float(margins[step, which])
+            name, margin = rules.names[which], float(margins[step, which])
             where = f"step {step + 1}" if step < len(prefix) else f"step {step + 1 - len(prefix)} of the safe stop"
-            return Verdict(False, f"{name} at {where}: margin {margin:.4g} {self.guardrails.units[which]}", back_up)
+            return Verdict(False, f"{name} at {where}: margin {margin:.4g} {rules.units[which]}", back_up)
         if not stopped:
             return Verdict(False, "the safe stop does not come to rest in time", back_up)
         return Verdict(True, "", back_up)
 
-    def fallback(self, start: Snapshot) -> np.ndarray:
-        """The fallback's action (A,) in [-1,1] here: the back-up's, or the neutral control without one."""
-        if self._controller is None:
-            low, high = self._interface.action_low, self._interface.action_high
-            return _in_range((np.clip(0.0, low, high) - (high + low) / 2) / ((high - low) / 2))
-        return _in_range(self._controller.action(start.state))
-
     def _stop(self, start: Snapshot, prefix: np.ndarray) -> tuple[np.ndarray, bool]:
         """The back-up's actions (T,A) from the state after the prefix, and whether it came to rest."""
-        controller, model, data = self._controller, self._physics.model, self._data
+        controller, model, data = self.controller, self._physics.model, self._data
         if controller is None:
             return prefix[:0], True
         mujoco.mj_setState(model, data, start.state, INTEGRATION)

@@ -110,8 +110,8 @@ def judge(
     ]
     if manifest.safe_stop:
         checked.append(
-            "a planned action was executed only if, on the nominal model, the declared back-up could stop safely "
-            "after it; otherwise the back-up itself acted"
+            f"a planned action was executed only if, on the nominal model{_and_variants(config)}, the declared back-up "
+            "could stop safely after it; otherwise the back-up itself acted"
         )
     missing = [
         f"other starts and seeds: with {_count(len(rows), 'episode')}, up to {100 * bound:.0f} % of such episodes "
@@ -142,6 +142,11 @@ def judge(
     names = ", ".join(record.name for record in found if not record.held)
     sentence = f"{broken:,} of {over} broke a guardrail ({names}), in {_count(bad, 'episode')}. The worst was {at}."
     return Verdict("violated", "Guardrails violated", sentence, tuple(checked), tuple(missing))
+
+
+def _and_variants(config: Config) -> str:
+    robust = config.world_model.robust
+    return "" if robust is None else f" and {_count(len(robust.variants), 'variant')} of it"
 
 
 def _same(config: Config) -> bool:

@@ -7,7 +7,7 @@ The world is one of eight: mass and gain 30 % too small, right, or 30 % too larg
 with the nominal model; `mean`, `cvar` and `worst` plan the same candidates in the nominal model and in the four
 corners, where mass and gain are 30 % off at once. These search as many physics steps per decision, so that robust
 planners try a fifth of the candidates; `worst_x5` tries as many candidates as `plain`, at five times the steps.
-Guardrails are enforced throughout, and scored on what really happened.
+Guardrails are enforced throughout, at the gate in every world that is planned for, and scored on what really happened.
 Rows go to `runs/bench/robust.jsonl` as they come.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import mujoco
 
@@ -29,6 +29,11 @@ class Variant:
             raise TelosError("variant.latency", self.latency, "control steps >= 0")
         if not 0 <= self.observation_noise < float("inf"):
             raise TelosError("variant.observation_noise", self.observation_noise, "a finite number >= 0")
+
+    def __str__(self) -> str:
+        """What differs, in words."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return ", ".join(f"{name} {value:g}" for name, value in given.items()) or "nominal"
 
     def apply(self, model: mujoco.MjModel) -> None:
         """Write the physical differences into a compiled model."""

@@ -14,6 +14,7 @@ from agent import build
 from agent.agent import Agent
 from agent.config import Config
 from agent.gate import Gate
+from agent.load import load
 from envs import registry
 from envs.backup import BackUp
 from envs.environment import Environment
@@ -21,6 +22,7 @@ from envs.errors import GuardrailTampered
 from envs.guardrails import Guardrails
 from envs.guardrails.registry import build as rules_of
 from envs.task import Snapshot
+from envs.variants import Variant
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
 RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9, "unit": "m"}
@@ -162,6 +164,63 @@ def test_targets_reach_the_gate() -> None:
     moved["geom_pos"][target] = env.backend.data.geom_xpos[finger]
     assert not g.check(Snapshot(start.state, dataclasses.replace(start.params, model=moved)), idle).passed
     assert g.check(start, idle).passed
+
+
+# --- other physics ------------------------------------------------------------------------------------
+
+HEAVY, LIGHT = Variant(mass=1.3, gain=0.7), Variant(mass=0.7, gain=1.3)
+
+
+def test_every_world_that_is_planned_for_has_to_pass(env: Environment) -> None:
+    def of(*variants: Variant) -> Gate:
+        return Gate(env.task, env.interface, rules_of([RAIL]), BRAKE, variants)
+
+    refused = 0
+    for v in np.linspace(0.0, 6.0, 13):
+        start = at(env, 0.4, float(v))
+        nominal, heavy, all_of_them = (g.check(start, IDLE) for g in (of(), of(HEAVY), of(LIGHT, HEAVY)))
+        assert heavy.passed <= nominal.passed
+        assert all_of_them.passed <= heavy.passed
+        np.testing.assert_array_equal(all_of_them.back_up, nominal.back_up)
+        if nominal.passed and not heavy.passed:
+            refused += 1
+            assert "of the safe stop: margin -" in heavy.reason
+            assert heavy.reason.endswith(" (mass 1.3, gain 0.7)")
+    assert refused > 0
+
+
+def test_a_stop_in_another_world_is_the_controllers_own_there(env: Environment) -> None:
+    """In closed loop: the same law, not the nominal world's actions again. Against the real environment's variant."""
+    heavy = registry.make(CARTPOLE, variant=HEAVY)
+    heavy.reset(seed=3)
+    data, passed = heavy.backend.data, set()
+    for v in np.linspace(0.5, 4.0, 8):
+        start = at(env, 0.3, float(v))
+        verdict = Gate(env.task, env.interface, rules_of([RAIL]), BRAKE, (HEAVY,)).check(start, IDLE)
+        heavy.reset(seed=3)
+        data.qpos[:], data.qvel[:] = start.state[1:3], start.state[3:5]
+        positions, law = [], gate(env)
+        for step in range(1 + round(BRAKE.seconds / env.interface.control_period)):
+            heavy.step(IDLE[0] if step == 0 else law.fallback(heavy.snapshot()))
+            positions.append(float(data.qpos[0]))
+        assert (max(np.abs(positions)) <= 0.9 and abs(data.qvel[0]) <= BRAKE.rest_speed) == verdict.passed
+        passed.add(verdict.passed)
+    heavy.close()
+    assert passed == {True, False}
+
+
+def test_an_agent_that_plans_for_other_physics_has_a_gate_that_knows_them() -> None:
+    robust = {"risk": "worst", "variants": [{"mass": 1.3, "gain": 0.7}]}
+    overrides = {"guardrails": [RAIL]}
+    env = registry.make(CARTPOLE)
+    env.reset(seed=3)
+    made = [
+        build.agent(load(task=CARTPOLE, overrides={**overrides, **more}), env.task, env.interface)
+        for more in ({}, {"world_model.robust": robust})
+    ]
+    start = next(at(env, 0.4, v) for v in np.linspace(0, 6, 25) if not made[1].gate.check(at(env, 0.4, v), IDLE).passed)
+    assert made[0].gate.check(start, IDLE).passed
+    env.close()
 
 
 # --- tampering ----------------------------------------------------------------------------------------
