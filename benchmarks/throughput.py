@@ -9,8 +9,8 @@ the bare C call (`Batch.rollout` alone, no sensors, recording nothing), `imagine
 recorded (every sensor and the integration state of every physics step), and the problem's `evaluate()`; then a whole
 `plan()` of three iterations of N candidates, and the bare C call on every candidate which that plan evaluated. They are
 interleaved, over all numbers of threads too, and the medians compared, so that the machine's other load weighs on all
-alike. Then an agent with the task's preset, but for the same N, H and planner, acts in the environment, and the share
-of its planning inside C is read off decision by decision.
+alike. Then an agent with the task's preset, but for the same N, H and planner, plays the beginning of an episode, and
+the share of its planning inside C is read off decision by decision.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agent import build
+from agent import build, episode
 from agent.build import objective
 from agent.config import CostConfig
 from agent.load import load, preset_of
@@ -153,19 +153,18 @@ def _clocks(env: Environment, number: int, horizon: int, threads: int) -> Clocks
 
 
 def _in_an_episode(task_id: str, number: int, horizon: int, threads: int) -> float:
-    """Share of an agent's planning inside C, the median over decisions that follow each other in the environment."""
+    """Share of an agent's planning inside C, the median over the decisions of an episode."""
     planner = {"kind": "icem", "params": PARAMS, "horizon": horizon, "budget": {"evaluations": ITERATIONS * number}}
     overrides = {f"planner.{name}": value for name, value in planner.items()}
-    config = load(preset_of(task_id), task=task_id, overrides={**overrides, "threads": threads})
+    config = load(preset_of(task_id), task=task_id, overrides={**overrides, "threads": threads, "video": False})
     shares: list[float] = []
     with closing(build.environment(config)) as env, closing(build.agent(config, env.task, env.interface)) as agent:
-        observation, _ = env.reset(seed=0)
-        agent.reset(seed=0)
-        for _ in range(WARM_UP + DECISIONS):
-            before = agent.model.spent.seconds
-            observation, *_ = env.step(agent.act(observation, env.snapshot()))
+        before = agent.model.spent.seconds
+        for _ in episode.play(agent, env, build.monitor(config, env), 0, 0, WARM_UP + DECISIONS):
+            after = agent.model.spent.seconds
             assert agent.decision is not None
-            shares.append((agent.model.spent.seconds - before) / agent.decision.plan_seconds)
+            shares.append((after - before) / agent.decision.plan_seconds)
+            before = after
     return statistics.median(shares[WARM_UP:])
 
 
