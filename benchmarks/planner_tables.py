@@ -73,6 +73,15 @@ def missing(found: Sequence[Row], planner: str, tasks: Sequence[str], seeds: int
     return f"Tasks with fewer than {seeds} seeds so far: {', '.join(short)}." if short else ""
 
 
+def seeds(found: Sequence[Row], match: str) -> str:
+    """How many seeds each planner and task has, matched in one way, in words."""
+    mine = [cell for cell in cells(found) if cell.match == match and cell.physics_steps > 0]
+    there = {(cell.planner, cell.task): len(cell.returns) for cell in mine}
+    counts = [there.get((one.planner, other.task), 0) for one in mine for other in mine]
+    few, many = min(counts), max(counts)
+    return f"{few} seeds each" if few == many else f"{few} to {many} seeds each so far"
+
+
 def matrix(found: Sequence[Row], match: str) -> str:
     """Planners by tasks, matched in one way: mean returns, then the mean of the normalised scores. Best planner first.
 

@@ -95,7 +95,9 @@ def _planners() -> list[str]:
     )
     for match in planner_tables.MATCHES:
         table = planner_tables.matrix(hard, match)
-        add(hard if table else [], f"All sampling planners, matched by {match}, three seeds:", lambda t=table: t)
+        if table:
+            count = planner_tables.seeds(hard, match)
+            add(hard, f"All sampling planners, matched by {match}, {count}:", lambda t=table: t)
     trained = rows.read(sac.OUT)
     add(
         trained,

@@ -160,6 +160,13 @@ def test_tasks_that_lack_seeds_are_named() -> None:
     assert planner_tables.missing(found, "icem", ["pendulum-swingup"], 2) == ""
 
 
+def test_seeds_are_counted_for_each_planner_and_task() -> None:
+    found = [row(planner, seed=seed) for planner in ("icem", "cem") for seed in range(3)]
+    assert planner_tables.seeds(found, "steps") == "3 seeds each"
+    assert planner_tables.seeds(found[:-1], "steps") == "2 to 3 seeds each so far"
+    assert planner_tables.seeds([*found, row("mppi", "dm_control/walker-run-v0")], "steps").startswith("0 to 3")
+
+
 @pytest.mark.parametrize("name", list(ablations.ABLATIONS))
 def test_ablations_change_one_thing_within_the_budget(name: str) -> None:
     """Each is another plan at no more physics steps, and one of them is the preset's own."""
