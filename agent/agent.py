@@ -191,7 +191,7 @@ class Agent:
             self._pending = None
 
     def _fallback(self, start: Snapshot) -> np.ndarray:
-        """The back-up that the gate verified at the last step, or the fallback's action held."""
+        """The nominal stop of the gate's last passed check, or the fallback's action held."""
         if self._verdict is not None and self._verdict.passed and len(self._verdict.back_up):
             return self._verdict.back_up
         return self.gate.fallback(start)[None]
