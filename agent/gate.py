@@ -69,7 +69,7 @@ class Gate:
         return sum(world.steps for world in self._worlds)
 
     def check(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
-        """Judge executing `prefix` (P,A) from `start`: a pass, or the first refusal, the nominal world before others."""
+        """Judge executing `prefix` (P,A) from `start`: a pass, or the first refusal, the nominal world first."""
         # Asked of the class: an object that only looks like a set would answer for itself.
         Guardrails.verify(self.guardrails, self.digest)
         nothing = prefix[:0]
