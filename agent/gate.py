@@ -61,7 +61,8 @@ class Gate:
         self.digest = digest_of(guardrails)
         self.back_up = back_up
         self._interface = interface
-        self._worlds = [_World(task, interface, guardrails, back_up, variant) for variant in (Variant(), *variants)]
+        asked = (Variant(), *variants) if len(guardrails) else (Variant(),)  # without rules nothing is tried anywhere
+        self._worlds = [_World(task, interface, guardrails, back_up, variant) for variant in asked]
 
     @property
     def steps(self) -> int:
@@ -82,7 +83,7 @@ class Gate:
             for world in self._worlds[1:]:
                 verdict = world.judge(start, prefix)
                 if not verdict.passed:
-                    return replace(verdict, reason=f"{verdict.reason} ({world.variant})", back_up=nominal.back_up)
+                    return replace(verdict, reason=f"{verdict.reason}, under {world.variant}")
         return nominal
 
     def fallback(self, start: Snapshot) -> np.ndarray:

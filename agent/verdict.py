@@ -104,14 +104,15 @@ def judge(
         "by a monitor with its own copy of the rules, on the raw simulator state, whatever the agent believed "
         f"(assurance level {manifest.assurance}); each step was simulated again and had to end in the same state",
         f"the gate looked at each action before it {'went out' if late else 'was executed'}, from "
-        f"{'the real state' if manifest.privileged else 'a state estimated from observations'}, and replaced "
+        f"{'the real state' if manifest.privileged else 'a state estimated from observations'}, on the nominal "
+        f"model{_and_variants(config)}, and replaced "
         f"{_count(sum(row.interventions for row in rows), 'action')} by the fallback; "
         f"{_count(sum(row.resets_rejected for row in rows), 'unsafe start')} rejected",
     ]
     if manifest.safe_stop:
         checked.append(
-            f"a planned action was executed only if, on the nominal model{_and_variants(config)}, the declared back-up "
-            "could stop safely after it; otherwise the back-up itself acted"
+            "a planned action was executed only if the declared back-up could stop safely after it there; otherwise "
+            "the back-up itself acted"
         )
     missing = [
         f"other starts and seeds: with {_count(len(rows), 'episode')}, up to {100 * bound:.0f} % of such episodes "

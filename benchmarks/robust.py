@@ -81,7 +81,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a Markdown table."""
     lines = [
         "| task | plan | worst world: mean return [95 %] | mass, gain there | all worlds: mean return [95 %] "
-        "| violating steps | episodes with one [95 %] | episodes | physics steps / decision |",
+        "| violating steps | episodes with one [95 %] | episodes | physics steps / decision, search + gate |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
@@ -98,7 +98,8 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
             f"| {interval(statistics.mean([row['return'] for row in mine]))} "
             f"| {sum(row['violation_steps'] for row in mine)} "
             f"| {violated.mean:.0%} [{violated.low or 0:.0%}, {violated.high or 0:.0%}] | {len(mine)} "
-            f"| {np.mean([row['physics_steps_per_decision'] for row in mine]):,.0f} |"
+            f"| {np.mean([row['physics_steps_per_decision'] for row in mine]):,.0f} "
+            f"+ {np.mean([row['gate_steps_per_decision'] for row in mine]):,.0f} |"
         )
     return "\n".join(lines)
 

@@ -14,8 +14,9 @@ GOAL_SPEED_UP = 1.9  # of two threads over one, of `plan()` with 64 candidates
 
 HEAD = (
     "| task | candidates × horizon | threads | bare C, million physics steps / s | `imagine()` / bare C "
-    "| all fields recorded, `imagine()` takes | `plan()` / bare C | share of `plan()` inside C, between the others "
-    "| in an episode | `plan()`: one thread's time / this | bare C: one thread's time / this |",
+    "| all fields recorded, `imagine()` takes | `plan()` / bare C | share of `plan()` inside C, among these calls "
+    "| share of planning inside C, in an episode "
+    "| `plan()`: one thread's time / this | bare C: one thread's time / this |",
     "|---|---|---|---|---|---|---|---|---|---|---|",
 )
 
@@ -87,5 +88,5 @@ def _speed_ups(found: Sequence[Row]) -> str:
     rows = [row for row in found if row["threads"] == 2 and row["candidates"] == 64]
     ratios = [(row, speed_up(row, found)) for row in rows]
     known = [(row, ratio) for row, ratio in ratios if ratio is not None]
-    short = [f"{_name(row)} ({ratio:.2f})" for row, ratio in known if ratio < GOAL_SPEED_UP]
+    short = [f"{_name(row)} ({ratio:.3f})" for row, ratio in known if ratio < GOAL_SPEED_UP]
     return _verdict(f"`plan()` {GOAL_SPEED_UP} times as fast on two threads at N = 64", len(known), short)

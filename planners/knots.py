@@ -12,7 +12,8 @@ from typing import Literal, get_args
 import numpy as np
 
 Interpolation = Literal["zero", "linear", "cubic"]
-JOINED = (2, 3)  # action sizes for which one product for all candidates, half of it zeros or more, beats one for each
+JOINED = (2, 3)  # action sizes for which one product for all candidates, half of it zeros or more, beats one for each;
+JOINED_MOST = 500_000  # multiplications in it: in a larger one BLAS starts threads of its own
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 
 
@@ -30,7 +31,7 @@ class Spline:
         if self.matrix is None:
             return knots
         count, _, size = knots.shape
-        if size not in JOINED:
+        if size not in JOINED or count * self.knots * self.horizon * size**2 > JOINED_MOST:
             return bounded(self.matrix @ knots)
         joined = knots.reshape(count, self.knots * size) @ _joined(self, size)
         return bounded(joined.reshape(count, self.horizon, size))

@@ -220,7 +220,7 @@ def test_throughput_says_which_goal_is_missed_where() -> None:
     assert "Every row reaches the goal of 90% of planning in an episode inside C" in said
     assert "cheetah, humanoid, quadruped: walker-walk with 2 threads (0.940)." in said, "reacher has no such goal"
     assert "Every row reaches the goal of `plan()` at 0.85 of bare C at 16 × 20" in said
-    assert "on two threads at N = 64: cheetah-run (1.60)." in said
+    assert "on two threads at N = 64: cheetah-run (1.600)." in said
     assert "Not measured: `plan()` 1.9 times as fast" in throughput.shortfall(found[:1])
     lines = throughput.table(found).splitlines()
     assert lines[3].endswith("| +10.0% | 0.940 | 96.0% | 97.0% | 2.00 | 1.00 |")

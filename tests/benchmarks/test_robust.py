@@ -45,11 +45,12 @@ def test_the_worst_world_is_that_of_the_least_mean_return() -> None:
     def row(plan: str, mass: float, seed: int, total: float, violations: int = 0) -> dict[str, Any]:
         labels = {"plan": plan, "task": "dm_control/walker-walk-v0", "mass": mass, "gain": 1.0, "seed": seed}
         measured = {"return": total, "violation_steps": violations, "physics_steps_per_decision": 9_900.0}
+        measured |= {"gate_steps_per_decision": 302.0}
         return labels | {"budget": 10_000} | measured
 
     found = [row("plain", 0.7, 0, 900.0), row("plain", 0.7, 1, 800.0), row("plain", 1.3, 0, 100.0, 7)]
     found += [row("plain", 1.3, 1, 300.0), row("worst", 0.7, 0, 500.0), row("worst", 1.3, 0, 600.0)]
     plain, worst = robust.table(found).splitlines()[2:]
     assert plain.startswith("| walker-walk | plain | 200.0 [100, 300] | 1.3, 1 | 525.0 [")
-    assert "| 7 | 25% [5%, 70%] | 4 | 9,900 |" in plain
+    assert "| 7 | 25% [5%, 70%] | 4 | 9,900 + 302 |" in plain
     assert worst.startswith("| walker-walk | worst | 500.0 | 0.7, 1 |")

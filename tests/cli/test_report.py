@@ -72,16 +72,16 @@ def test_the_verdict_follows_the_monitor(finished: Path) -> None:
     assert judge(rundir.config, rundir.manifest, rows, episodes, ()).status == "unguarded"
 
 
-def test_the_verdict_says_in_which_worlds_the_safe_stop_was_tried(finished: Path) -> None:
+def test_the_verdict_says_in_which_worlds_the_gate_tried(finished: Path) -> None:
     rundir = RunDir.open(finished)
     rows, rules = rundir.rows(), build.guardrails(rundir.config)
     episodes = [rundir.steps(row.episode) for row in rows]
     variants = tuple(VariantConfig(mass=mass) for mass in (0.7, 1.3))
     worlds = rundir.config.world_model.model_copy(update={"robust": RobustConfig(variants=variants)})
-    for model, words in ((rundir.config.world_model, "model, the"), (worlds, "model and 2 variants of it, the")):
+    for model, words in ((rundir.config.world_model, "model, and"), (worlds, "model and 2 variants of it, and")):
         config = rundir.config.model_copy(update={"world_model": model})
         checked = judge(config, rundir.manifest, rows, episodes, records(rules, episodes)).checked
-        assert any(f"only if, on the nominal {words} declared back-up could stop safely" in text for text in checked)
+        assert any("the gate looked at each action" in text and f"on the nominal {words}" in text for text in checked)
 
 
 def test_a_margin_that_could_not_be_verified_is_the_worst(finished: Path) -> None:
