@@ -235,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> Status:
         return _fail(str(error))
     except KeyboardInterrupt as stop:
         with _undisturbed():
-            print(f"telos: {stop or 'interrupted'}", file=sys.stderr, flush=True)
+            print(f"telos: {_words(stop)}", file=sys.stderr, flush=True)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not complain
@@ -244,6 +244,15 @@ def main(argv: Sequence[str] | None = None) -> Status:
         return _fail(f"memory: {error or 'given more than there is'}; allowed: a smaller horizon or budget")
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: given {(error.strerror or str(error)).lower()}")
+
+
+def _words(stop: BaseException | None) -> str:
+    """What a stop says. One that comes while another one is cleared up has no words of its own."""
+    while stop is not None:
+        if isinstance(stop, KeyboardInterrupt) and stop.args:
+            return str(stop)
+        stop = stop.__context__
+    return "interrupted"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,41 @@ def test_interrupt_at_any_sync(
     assert rows(out) == rows(finished)
     assert same_steps(out, finished, 3)
     assert not list(out.rglob("*.part*"))
+
+
+@pytest.mark.parametrize("moment", ["running", "clearing up"])
+def test_ctrl_c_while_the_rollouts_are_closed_still_says_how_to_go_on(
+    telos, config_file: Path, tmp_path: Path, monkeypatch, moment: str
+) -> None:
+    """Ray takes a second to shut down: the second press may well come then."""
+
+    class Stopped:
+        def run(self, jobs: Any, watch: Any, stop: Any) -> Iterator[Any]:
+            raise KeyboardInterrupt
+            yield
+
+    @contextmanager
+    def rollouts_for(*given: Any) -> Iterator[Any]:
+        try:
+            yield Stopped()
+        finally:
+            if moment == "clearing up":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("agent.rollouts.rollouts_for", rollouts_for)
+    out = tmp_path / "run"
+    done = telos("run", config_file, "--workers", 2, "--out", out)
+    assert done.status == 130
+    assert f"telos resume {out}" in done.err
+
+
+def test_ctrl_c_before_there_is_anything_to_say(telos, config_file: Path, monkeypatch) -> None:
+    def rollouts_for(*given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("agent.rollouts.rollouts_for", rollouts_for)
+    done = telos("run", config_file)
+    assert (done.status, done.err) == (130, "telos: interrupted\n")
 
 
 LONGER = ("--frames", "40", "--episodes", "5", "--video", "false")
