@@ -11,7 +11,7 @@ from agent.costs import Objective
 from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.task import Snapshot
-from envs.trajectory import Trajectory, zeros
+from envs.trajectory import Trajectory, nothing
 from planners.problem import Evaluation, Limits
 from worldmodels.model import WorldModel
 
@@ -64,7 +64,7 @@ class ImaginedProblem:
     def judge(self, trajectory: Trajectory) -> Evaluation:
         """What objective and guardrails say about imagined futures."""
         rules = self.guardrails
-        margin = rules.margins(trajectory.signals) if len(rules) else zeros(len(trajectory.actions), 0)
+        margin = rules.margins(trajectory.signals) if len(rules) else nothing(len(trajectory.actions), 0)
         return Evaluation(
             self.objective.step_cost(trajectory, self.start.params),
             self.objective.terminal_cost(trajectory, self.start.params),

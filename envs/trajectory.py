@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -52,6 +53,17 @@ class Trajectory:
 def zeros(*shape: int) -> Tensor:
     """Float64 zeros. (Made by numpy: between simulations, that is several times quicker than torch's own.)"""
     return torch.from_numpy(np.zeros(shape))
+
+
+@lru_cache(maxsize=256)
+def nothing(*shape: int) -> Tensor:
+    """Float64 without elements, as one length is 0: all may share it, since there is nothing to write into.
+
+    Raises ValueError where no length is 0.
+    """
+    if 0 not in shape:
+        raise ValueError(f"envs.trajectory.nothing: shape {shape} given, allowed: one with a 0")
+    return zeros(*shape)
 
 
 def no_doubt(actions: Tensor) -> Tensor:

@@ -50,6 +50,6 @@ class Cem(SamplingPlanner[CemParams]):
         mean, std = moments(chosen)
         return replace(distribution, mean=mean, std=np.maximum(std, self.params.least_std))
 
-    def split(self, total: int) -> list[int]:
+    def split(self, total: int) -> tuple[int, ...]:
         """At least twice as many candidates as elites, or fewer iterations."""
         return split(total, self.params.iterations, least=2 * self.params.elites)

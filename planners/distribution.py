@@ -6,6 +6,7 @@ N candidates, P knots, A action size, K elites.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from math import isfinite
 from operator import sub
@@ -32,7 +33,8 @@ def around(distribution: Distribution, noise: np.ndarray) -> np.ndarray:
     return noise
 
 
-def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> list[int]:
+@lru_cache(maxsize=64)
+def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> tuple[int, ...]:
     """Sizes that sum to `total`, each `decay` times smaller than the one before it.
 
     Fewer iterations where the average would fall below `least`: few candidates teach a distribution nothing.
@@ -40,7 +42,7 @@ def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> li
     iterations = max(1, min(iterations, total // least))
     share = list(accumulate(decay**-index for index in range(iterations)))
     edges = [round(total * part / share[-1]) for part in share]
-    return [size for size in map(sub, edges, [0, *edges]) if size > 0]
+    return tuple(size for size in map(sub, edges, [0, *edges]) if size > 0)
 
 
 def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, Scores]:

@@ -61,6 +61,6 @@ class EliteMppi(SamplingPlanner[EliteMppiParams]):
         std = np.sqrt(weighted_mean(weight, (chosen - mean) ** 2))
         return replace(distribution, mean=mean, std=np.clip(std, self.params.least_std, self.params.std))
 
-    def split(self, total: int) -> list[int]:
+    def split(self, total: int) -> tuple[int, ...]:
         """At least twice as many candidates as elites, or fewer iterations."""
         return split(total, self.params.iterations, least=2 * self.params.elites)

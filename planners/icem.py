@@ -6,7 +6,7 @@ Real-time Planning", CoRL 2020, algorithm 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
@@ -47,7 +47,8 @@ class Icem(SamplingPlanner[IcemParams]):
 
     def begin(self, distribution: Distribution) -> Distribution:
         """The mean goes on, the standard deviation starts again (algorithm 1, line 3)."""
-        return replace(distribution, std=np.full_like(distribution.mean, self.params.std))
+        mean = distribution.mean
+        return Distribution(mean, np.full(mean.shape, self.params.std), distribution.elites, distribution.scores)
 
     def noise(self, rng: np.random.Generator, count: int, knots: int, size: int) -> np.ndarray:
         """Coloured along time."""
@@ -74,6 +75,6 @@ class Icem(SamplingPlanner[IcemParams]):
             scores=Scores(values.violation[kept], values.cost[kept]),
         )
 
-    def split(self, total: int) -> list[int]:
+    def split(self, total: int) -> tuple[int, ...]:
         """Line 4: the population decays, though not below twice the elites."""
         return split(total, self.params.iterations, self.params.decay, 2 * self.params.elites)

@@ -86,7 +86,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
         """Learn from candidates (N,P,A) just evaluated."""
 
-    def split(self, total: int) -> list[int]:
+    def split(self, total: int) -> tuple[int, ...]:
         """Candidates of each iteration of a round, `total` together."""
         return split(total, self.params.iterations)
 
@@ -175,14 +175,14 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         curve = spline(self.params.interpolation, len(state.distribution.mean), len(actions))
         return replace(state, previous=actions, distribution=replace(state.distribution, mean=curve.fit(actions)))
 
-    def _sizes(self, budget: Budget, fixed: int) -> list[int]:
+    def _sizes(self, budget: Budget, fixed: int) -> tuple[int, ...]:
         """Candidates to sample in each iteration, besides references and an evaluated mean."""
         if budget.evaluations is None:
             return self.split(self.params.samples * self.params.iterations)
         room = budget.evaluations - fixed
         if self.mean_is == "published" and room > 1:
             room -= 1
-        return self.split(room) if room > 0 else []
+        return self.split(room) if room > 0 else ()
 
 
 def _warm(state: SamplingState, curve: Spline, size: int) -> tuple[np.ndarray | None, Distribution]:
@@ -193,7 +193,7 @@ def _warm(state: SamplingState, curve: Spline, size: int) -> tuple[np.ndarray | 
     if previous.shape[1] != size:
         raise ValueError(f"Problem.action_size: {size} given, the state knows {previous.shape[1]}; use `start`")
     if len(previous) == curve.horizon and len(distribution.mean) == curve.knots:
-        return previous, replace(distribution, scores=None)
+        return previous, Distribution(distribution.mean, distribution.std, distribution.elites)
     # The horizon changed: cut the plan or hold its last action, and search around it.
     previous = previous[np.minimum(np.arange(curve.horizon), len(previous) - 1)]
     return previous, _nothing(curve.fit(previous))

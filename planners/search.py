@@ -139,7 +139,7 @@ def references(problem: Problem, previous: np.ndarray | None) -> tuple[list[str]
     if "fallback" not in proposals:
         raise ValueError(f"Problem.proposals: {sorted(proposals)} given, 'fallback' must be among them")
     found = {"fallback": proposals["fallback"], **proposals}
-    named = [(name, actions.detach().cpu().numpy()) for name, actions in found.items()]
+    named = [(name, actions.numpy(force=True)) for name, actions in found.items()]
     if previous is not None:
         named.insert(1, ("previous", previous))
     out = np.empty((len(named), *shape))

@@ -33,8 +33,8 @@ SLIDER = """
 """
 
 
-def _slider(requests: tuple[Request, ...] = at_states("body_position/cart")) -> BatchPhysics:
-    return BatchPhysics(lambda: mujoco.MjSpec.from_string(SLIDER), requests, 0.01, threads=1)
+def _slider(requests: tuple[Request, ...] = at_states("body_position/cart"), period: float = 0.01) -> BatchPhysics:
+    return BatchPhysics(lambda: mujoco.MjSpec.from_string(SLIDER), requests, period, threads=1)
 
 
 def _start(model: mujoco.MjModel, qpos: float = 0.0, qvel: float = 0.0, time: float = 0.0) -> np.ndarray:
@@ -143,10 +143,15 @@ def test_a_snapshot_is_a_copy():
     env.close()
 
 
-def test_results_are_copies_and_buffers_are_reused():
-    """Naive: hand out views of the buffers, which the next rollout overwrites."""
-    physics = _slider((*at_states("body_position/cart", "qpos"), *in_steps("ctrl", "qvel")))
-    one = physics.rollout(_start(physics.model), np.ones((2, 3, 1)), states=True)
+@pytest.mark.parametrize("substeps", [1, 5])
+def test_results_are_copies_and_buffers_are_reused(substeps: int):
+    """Naive: hand out views of the buffers, which the next rollout overwrites, or of what the caller gave."""
+    physics = _slider((*at_states("body_position/cart", "qpos"), *in_steps("ctrl", "qvel")), substeps * 0.01)
+    assert physics.substeps == substeps
+    controls = np.ones((2, 3, 1))
+    one = physics.rollout(_start(physics.model), controls, states=True)
+    controls[:] = 7.0
+    assert_array_equal(one.signals.interval["ctrl"], np.ones((2, 3, substeps, 1)))
     kept = {name: values.clone() for name, values in {**one.signals.state, **one.signals.interval}.items()}
     states = one.states.clone()
     physics.rollout(_start(physics.model, qpos=5.0), -np.ones((2, 3, 1)), states=True)
