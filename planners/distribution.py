@@ -50,7 +50,7 @@ def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, S
     chosen = order(scores)[:count]
     if len(chosen) and not isfinite(scores.cost[chosen[-1]]):  # the last of them, if anyone, is not sound
         chosen = chosen[np.isfinite(scores.cost[chosen])]
-    return knots[chosen], scores.take(chosen)
+    return knots.take(chosen, 0), scores.take(chosen)
 
 
 def moments(knots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

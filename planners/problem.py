@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isfinite
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -19,6 +20,11 @@ from planners.tree import Tree
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 S = TypeVar("S")
+
+
+def read(tensor: Tensor) -> np.ndarray:
+    """Its numbers, shared with it."""
+    return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Limits:
         """Worst scaled violation of each candidate, (N,), of its margins (N,G): 0 where every guardrail holds."""
         if margin.shape[1] == 0:
             return np.zeros(len(margin))
-        values = margin.detach().numpy()
+        values = read(margin)
         excess = np.maximum(-self.tolerance.numpy() - values, 0.0) / self.scale.numpy()
         return np.where(np.isfinite(values), excess, np.inf).max(1)
 
@@ -56,13 +62,13 @@ class Evaluation:
     def judged(self) -> tuple[np.ndarray, np.ndarray]:
         """`violation` and `cost`, (N,) each, in numpy: a search reads them between simulations that left the caches
         cold, where every operation of torch is several times dearer."""
-        cost = np.add.reduce(self.step_cost.detach().numpy(), 1, dtype=np.float64)
-        cost += self.terminal_cost.detach().numpy()
+        cost = np.add.reduce(read(self.step_cost), 1, dtype=np.float64)
+        cost += read(self.terminal_cost)
         violation = self.limits.violation(self.margin)
-        sound = np.isfinite(cost)
-        sound &= self.valid.numpy()
-        if not sound.all():
-            cost[~sound] = violation[~sound] = np.inf
+        valid = self.valid.numpy()
+        if np.count_nonzero(valid) < len(valid) or not isfinite(np.vdot(cost, cost)):  # mostly, all are sound
+            unsound = ~(np.isfinite(cost) & valid)
+            cost[unsound] = violation[unsound] = np.inf
         return violation, cost
 
     @property

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from planners.knots import bounded
-from planners.problem import Batch, Budget, Evaluation, Plan, Population, Problem, SearchStatistics
+from planners.problem import Batch, Budget, Evaluation, Plan, Population, Problem, SearchStatistics, read
 from planners.select import Scores, first, scores
 from planners.tree import Tree
 
@@ -35,12 +35,12 @@ class Candidate:
     @property
     def actions(self) -> np.ndarray:
         """A copy, (H,A)."""
-        return self.batch.actions[self.index].numpy().copy()
+        return self.batch.actions.numpy()[self.index].copy()
 
     @property
     def margin(self) -> Tensor:
         """A copy, (G,)."""
-        return self.batch.evaluation.margin[self.index].detach().clone()
+        return torch.from_numpy(read(self.batch.evaluation.margin)[self.index].copy())
 
 
 class Search(Generic[T]):
@@ -147,7 +147,7 @@ def references(problem: Problem, previous: np.ndarray | None) -> tuple[list[str]
         if actions.shape != shape:
             raise ValueError(f"Problem.proposals[{name!r}]: shape {actions.shape} given, allowed: (H,A) = {shape}")
         row[:] = actions
-    if not np.isfinite(out).all():
+    if not math.isfinite(np.vdot(out, out)) and not np.isfinite(out).all():
         bad = [name for row, (name, _) in zip(out, named, strict=True) if not np.isfinite(row).all()]
         raise ValueError(f"Problem.proposals: {bad} are not finite")
     return [name for name, _ in named], bounded(out)

@@ -36,7 +36,7 @@ class Scores:
 
     def take(self, index: np.ndarray) -> Scores:
         """The scores at `index` (K,)."""
-        return Scores(self.violation[index], self.cost[index])
+        return Scores(self.violation.take(index), self.cost.take(index))
 
 
 def scores(evaluation: Evaluation) -> Scores:
