@@ -118,7 +118,8 @@ class Budget:
     """How much one `plan` may cost: candidates evaluated, or seconds of wall clock.
 
     Exactly one of the two is set. A budget in seconds is anytime: the iteration under way is
-    finished, so the overshoot is at most one iteration.
+    finished, so the overshoot is at most one iteration. Planners that sample choose the size of
+    their iterations by how long a candidate took in their last plans.
     """
 
     evaluations: int | None = None

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
+from planners import pace
 from planners.distribution import Distribution, around, split
 from planners.knots import INTERPOLATIONS, Interpolation, Spline, bounded, shift, spline
 from planners.noise import Stock
@@ -31,7 +32,7 @@ ParamsT = TypeVar("ParamsT", bound="SamplingParams")
 class SamplingParams(Params):
     """Parameters of every sampling planner."""
 
-    samples: int = 64  # per iteration under a budget in seconds; a budget in evaluations is split over iterations
+    samples: int = 64  # per iteration under a budget in seconds, until a plan has shown how long a candidate takes
     iterations: int = 3  # per round: under a budget in seconds, rounds follow each other until time is over
     knots: int | None = None  # P, at most one per control step; None: one per control step
     interpolation: Interpolation = "linear"  # between knots
@@ -53,6 +54,7 @@ class SamplingState:
     counter: int = 0  # plans made; with the seed it makes each plan's own random stream
     previous: np.ndarray | None = None  # (H,A), the last published plan, shifted
     distribution: Distribution | None = None  # the last one, shifted
+    pace: float | None = None  # s per control step of a candidate, of the last plans under a budget in seconds
 
 
 class SamplingPlanner(ABC, Generic[ParamsT]):
@@ -116,13 +118,13 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         curve = spline(self.params.interpolation, min(self.params.knots or horizon, horizon), horizon)
         previous, distribution = _warm(state, curve, size)
         names, fixed = references(problem, previous)
-        sizes = self._sizes(budget, len(names))
+        sizes = self._sizes(budget, len(names), (state.pace or 0.0) * horizon)
         if not sizes:  # no room for a search: references alone, most important first
             search.evaluate(fixed[: budget.evaluations], names)
         floor = (np.inf, np.inf)
         stock = Stock(np.zeros((0, curve.knots, size)))
         for index, count in enumerate(sizes if budget.seconds is None else cycle(sizes)):
-            search.iterations = index
+            search.iterations, begun = index, search.seconds
             at = index % len(sizes)
             if at == 0:
                 distribution = self.begin(distribution)
@@ -143,7 +145,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
                 floor = min(scores.key(row) for row in range(len(names)))
             distribution = self.update(distribution, knots, scores)
             search.iterations = index + 1
-            if search.late:
+            if search.over(search.seconds - begun):
                 break
         assert search.best is not None
         chosen = search.best
@@ -156,7 +158,10 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
             else:  # a mean that cannot go out is no place to search around next time
                 chosen = search.best
                 distribution = replace(distribution, mean=curve.fit(chosen.actions))
-        state = SamplingState(state.seed, state.counter + 1, chosen.actions, distribution)
+        known = state.pace
+        if budget.seconds is not None:
+            known = pace.learned(known, search.seconds / (search.evaluations * horizon))
+        state = SamplingState(state.seed, state.counter + 1, chosen.actions, distribution, known)
         return search.publish(chosen), state
 
     def advance(self, state: SamplingState, steps: int) -> SamplingState:
@@ -175,11 +180,19 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         curve = spline(self.params.interpolation, len(state.distribution.mean), len(actions))
         return replace(state, previous=actions, distribution=replace(state.distribution, mean=curve.fit(actions)))
 
-    def _sizes(self, budget: Budget, fixed: int) -> tuple[int, ...]:
-        """Candidates to sample in each iteration, besides references and an evaluated mean."""
-        if budget.evaluations is None:
+    def _sizes(self, budget: Budget, fixed: int, took: float) -> tuple[int, ...]:
+        """Candidates to sample in each iteration, besides references and an evaluated mean.
+
+        Args:
+            took: s that a candidate takes; 0 where that is not known.
+        """
+        if budget.evaluations is not None:
+            room = budget.evaluations - fixed
+        elif not took:
             return self.split(self.params.samples * self.params.iterations)
-        room = budget.evaluations - fixed
+        else:
+            assert budget.seconds is not None
+            room = max(pace.affordable(budget.seconds, took) - fixed, 1)
         if self.mean_is == "published" and room > 1:
             room -= 1
         return self.split(room) if room > 0 else ()

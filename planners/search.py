@@ -66,6 +66,10 @@ class Search(Generic[T]):
         """Whether the budget's seconds are over."""
         return self.budget.seconds is not None and self.seconds >= self.budget.seconds
 
+    def over(self, took: float) -> bool:
+        """Whether the budget's seconds would be missed by more with another iteration, which `took` s, than without."""
+        return self.budget.seconds is not None and self.seconds + took / 2 >= self.budget.seconds
+
     @property
     def left(self) -> float:
         """Evaluations that the budget still allows; without end where it is one in seconds."""
