@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 
-def learned(known: float | None, measured: float) -> float:
-    """s per control step of a candidate, all in all, given what was known before and what the last plan took.
+def learned(known: float, measured: float) -> float:
+    """s per control step of a candidate, all in all, given what was known before (0: nothing) and what the last plan
+    took.
 
     Half of it is the last plan's, and that counts as at most twice as slow as known: the machine may have paused.
     """

@@ -23,7 +23,7 @@ S = TypeVar("S")
 
 
 def read(tensor: Tensor) -> np.ndarray:
-    """Its numbers, shared with it."""
+    """Its numbers (…) in an array of the same shape and unit, which shares its memory. Of the CPU's tensors alone."""
     return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
 
@@ -119,7 +119,8 @@ class Budget:
 
     Exactly one of the two is set. A budget in seconds is anytime: the iteration under way is
     finished, so the overshoot is at most one iteration. Planners that sample choose the size of
-    their iterations by how long a candidate took in their last plans.
+    their iterations by how long a candidate took in their last plans, and end up to half an
+    iteration early where another one would miss the end by more.
     """
 
     evaluations: int | None = None

@@ -54,7 +54,7 @@ class SamplingState:
     counter: int = 0  # plans made; with the seed it makes each plan's own random stream
     previous: np.ndarray | None = None  # (H,A), the last published plan, shifted
     distribution: Distribution | None = None  # the last one, shifted
-    pace: float | None = None  # s per control step of a candidate, of the last plans under a budget in seconds
+    pace: float = 0.0  # s per control step of a candidate, of the last plans under a budget in seconds; 0: not known
 
 
 class SamplingPlanner(ABC, Generic[ParamsT]):
@@ -118,7 +118,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         curve = spline(self.params.interpolation, min(self.params.knots or horizon, horizon), horizon)
         previous, distribution = _warm(state, curve, size)
         names, fixed = references(problem, previous)
-        sizes = self._sizes(budget, len(names), (state.pace or 0.0) * horizon)
+        sizes = self._sizes(budget, len(names), state.pace * horizon)
         if not sizes:  # no room for a search: references alone, most important first
             search.evaluate(fixed[: budget.evaluations], names)
         floor = (np.inf, np.inf)

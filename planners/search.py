@@ -151,7 +151,7 @@ def references(problem: Problem, previous: np.ndarray | None) -> tuple[list[str]
         if actions.shape != shape:
             raise ValueError(f"Problem.proposals[{name!r}]: shape {actions.shape} given, allowed: (H,A) = {shape}")
         row[:] = actions
-    if not math.isfinite(np.vdot(out, out)) and not np.isfinite(out).all():
+    if not np.isfinite(out).all():
         bad = [name for row, (name, _) in zip(out, named, strict=True) if not np.isfinite(row).all()]
         raise ValueError(f"Problem.proposals: {bad} are not finite")
     return [name for name, _ in named], bounded(out)
