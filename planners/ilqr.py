@@ -79,10 +79,11 @@ class Ilqr(WarmPlanner[IlqrParams, None]):
         assert search.best is not None
         problem = cast("LinearisableProblem[Any]", search.problem)
         point = _point(search.best.batch, search.best.index)
+        took = 0.0
         for _ in range(p.descents):
-            if not point.sound or not search.room(self.least(problem)):
+            if not point.sound or not search.room(self.least(problem)) or search.over(took):
                 break
-            _Descent(p, search, point).run()
+            took = _Descent(p, search, point).run()
             point = self._sample(search, rng, p.samples) or _point(search.best.batch, search.best.index)
         if np.isfinite(search.left):
             self._sample(search, rng, int(search.left))
@@ -140,14 +141,15 @@ class _Descent:
         self.problem = cast("LinearisableProblem[Any]", search.problem)
         self.lengths = np.geomspace(1.0, params.shortest, params.steps)
         self.damping, self.change = params.damping, 1.0  # mu and Delta of the schedule
+        self.expanding = self.stepping = 0.0  # s that the last expansion took, and the last line search
         self.linear = self._expanded()
         multipliers = np.zeros((search.problem.horizon, len(point.margin)))
         self.lagrangian = Lagrangian(multipliers, params.penalty, params.slack, self.linear.limits)
 
-    def run(self) -> None:
-        """Descend."""
-        accepted, idle, line_search = 0, 0, _line_search(self.params)
-        while self.search.room(line_search) and idle < IDLE:
+    def run(self) -> float:
+        """Descend. Returns the s that a whole step took at last."""
+        accepted, idle = 0, 0
+        while self._room() and idle < IDLE:
             before = self._merit()
             step = self._step(before)
             if step is None:  # damped more, if that can help
@@ -157,7 +159,7 @@ class _Descent:
             else:
                 settled = before - self._merit(step) <= self._least(before)
                 accepted, self.point = accepted + 1, step
-            if not self.search.room(_price(self.problem) + line_search):
+            if not self._room(_price(self.problem), self.expanding):
                 break
             if step is not None:
                 self.linear = self._expanded()
@@ -165,6 +167,12 @@ class _Descent:
                 if not self._tightened() and settled:
                     break
                 accepted, idle = 0, 0 if accepted else idle + 1
+        return self.expanding + self.stepping
+
+    def _room(self, price: int = 0, seconds: float = 0.0) -> bool:
+        """Whether there is room for a line search, and so many evaluations and s before it."""
+        enough = self.search.room(price + _line_search(self.params))
+        return enough and not self.search.over(seconds + self.stepping)
 
     def _step(self, before: float) -> _Point | None:
         """The best point of a line search, with less damping from then on; None, and more of it, where none is better
@@ -185,8 +193,10 @@ class _Descent:
         return None
 
     def _expanded(self) -> Linearisation:
+        begun = self.search.seconds
         linear = self.problem.linearise(torch.from_numpy(self.point.actions))
         self.search.spend(self.problem.expansion_steps())
+        self.expanding = self.search.seconds - begun
         return linear
 
     def _feedback(self) -> Feedback | None:
@@ -200,12 +210,14 @@ class _Descent:
     def _followed(self, feedback: Feedback) -> Batch:
         """Candidates of every step length, judged."""
         search, actions = self.search, torch.from_numpy(self.point.actions)
+        begun = search.seconds
         offsets = torch.from_numpy(self.lengths[:, None, None] * feedback.offsets)
         candidates = self.problem.track(actions, offsets, torch.from_numpy(feedback.gains))
         search.spend((len(candidates) + 1) * len(actions))
         batch = Batch(search.iterations, candidates, self.problem.evaluate(candidates))
         search.record(batch.actions, batch.evaluation)
         search.iterations += 1
+        self.stepping = search.seconds - begun
         return batch
 
     def _tightened(self) -> bool:

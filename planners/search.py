@@ -67,7 +67,7 @@ class Search(Generic[T]):
         return self.budget.seconds is not None and self.seconds >= self.budget.seconds
 
     def over(self, took: float) -> bool:
-        """Whether the budget's seconds would be missed by more with another iteration, which `took` s, than without."""
+        """Whether the budget's seconds would be missed by more with another iteration, of `took` s, than without."""
         return self.budget.seconds is not None and self.seconds + took / 2 >= self.budget.seconds
 
     @property

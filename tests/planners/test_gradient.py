@@ -128,6 +128,25 @@ class Glider:
         return torch.cat([columns, effort]).numpy(), target.numpy()
 
 
+@dataclass
+class TimedGlider(Glider):
+    """Says what time it would be if a candidate took 1 ms, and nothing else any."""
+
+    now: float = 0.0  # s
+
+    def evaluate(self, actions: Tensor) -> Evaluation:
+        self.now += 1e-3 * len(actions)
+        return super().evaluate(actions)
+
+    def linearise(self, actions: Tensor) -> Linearisation:
+        self.now += 1e-3 * self.expansion_steps() / self.horizon
+        return super().linearise(actions)
+
+    def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
+        self.now += 1e-3 * (len(offsets) + 1)
+        return super().track(nominal, offsets, gains)
+
+
 def planned(name: str, problem: Glider, evaluations: int = 1000, plans: int = 1, **params: Any) -> Plan[Any]:
     planner = registry.make(name, **params)
     state = planner.start(0)
@@ -298,6 +317,15 @@ def test_the_budget_holds_and_is_used(name: str, evaluations: int) -> None:
     for _ in range(3):
         plan, state = planner.plan(state, Glider(), Budget(evaluations=evaluations))
         assert 0.9 * evaluations <= plan.statistics.evaluations <= evaluations
+
+
+@pytest.mark.parametrize("seconds", np.arange(0.04, 0.15, 0.007))
+def test_ilqr_ends_as_near_to_its_seconds_as_whole_steps_can(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a descent takes 24 ms here, of which the expansion takes 7."""
+    problem = TimedGlider(start=(0.16, 0.1), ceiling=0.165)  # multipliers keep it busy
+    monkeypatch.setattr("planners.search.perf_counter", lambda: problem.now)
+    plan, _ = Ilqr(IlqrParams(samples=0, descents=2)).plan(Ilqr().start(0), problem, Budget(seconds=seconds))
+    assert abs(plan.statistics.seconds - seconds) <= 0.024 / 2 + 1e-9
 
 
 def test_ilqr_knows_what_an_expansion_costs() -> None:

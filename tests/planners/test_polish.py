@@ -16,7 +16,7 @@ from planners.icem import Icem, IcemParams
 from planners.knots import spline
 from planners.problem import Budget, Problem
 from planners.sampling import SamplingPlanner
-from tests.planners.test_gradient import Glider, planned
+from tests.planners.test_gradient import Glider, TimedGlider, planned
 
 SAMPLING = [name for name in registry.table() if issubclass(registry.load(name), SamplingPlanner)]
 
@@ -85,10 +85,17 @@ def test_the_next_search_begins_around_the_plan() -> None:
     np.testing.assert_array_equal(state.distribution.mean, fitted)
 
 
-def test_seconds_are_shared_too() -> None:
+def test_seconds_are_shared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, half = TimedGlider(), 0.1
+    monkeypatch.setattr("planners.search.perf_counter", lambda: problem.now)
     planner = Icem(IcemParams(descent=0.5))
-    plan, _ = planner.plan(planner.start(0), Glider(), Budget(seconds=0.2))
+    plan, state = planner.plan(planner.start(0), problem, Budget(seconds=2 * half))
+    plan, _ = planner.plan(planner.advance(state, 1), problem, Budget(seconds=2 * half))
     assert plan.cost == pytest.approx(planned("ilqr", Glider()).cost, rel=1e-6)
+    assert plan.population is not None
+    searched = int((plan.population.iteration < 3).sum())  # a round; then the descent
+    assert abs(1e-3 * searched - half) <= 0.03
+    assert plan.statistics.seconds <= 2 * half + 0.02 / 2  # half a step of the descent, which converges
 
 
 def test_costs_that_look_back_leave_all_to_the_search() -> None:
