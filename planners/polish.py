@@ -6,6 +6,7 @@ selection rule, so the polished plan is never worse than the one found. H contro
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, TypeGuard, TypeVar
 
@@ -19,22 +20,29 @@ T = TypeVar("T")
 DESCENT = IlqrParams(samples=0, descents=1, steps=6)
 
 
-def before(problem: Problem[Any], budget: Budget, share: float) -> Budget:
+def before(problem: Problem[Any], budget: Budget, share: float, took: float) -> Budget:
     """What a search may spend, so that the share is left for a descent.
 
     All of it where the problem cannot be expanded, and where the share is too few evaluations for one step of a descent
-    or the rest for the references; how long a step takes is not known, so a share of seconds is always left.
+    or the rest for the references.
+
+    Args:
+        took: s that an evaluation takes; 0 where that is not known, and seconds are taken to be enough.
     """
     if not share or not _expandable(problem):
         return budget
-    if budget.seconds is not None:
-        return Budget(seconds=(1 - share) * budget.seconds)
-    assert budget.evaluations is not None
-    last = round(share * budget.evaluations)
+    if budget.seconds is None:
+        assert budget.evaluations is not None
+        all_of_it, last = budget.evaluations, round(share * budget.evaluations)
+    else:
+        all_of_it = budget.seconds / took if took else math.inf
+        last = share * all_of_it
     references = len(problem.proposals) + 2  # the previous plan, and what the search has found
-    if last < references + Ilqr(DESCENT).least(problem) or budget.evaluations - last < references:
+    if last < references + Ilqr(DESCENT).least(problem) or all_of_it - last < references:
         return budget
-    return Budget(evaluations=budget.evaluations - last)
+    if budget.seconds is None:
+        return Budget(evaluations=round(all_of_it - last))
+    return Budget(seconds=(1 - share) * budget.seconds)
 
 
 def polished(problem: Problem[T], budget: Budget, found: Plan[T], seed: int, counter: int) -> Plan[T]:

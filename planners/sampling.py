@@ -103,7 +103,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
 
         The published plan is never worse, by the order of `planners.select`, than any reference evaluated.
         """
-        first = before(problem, budget, self.params.descent)
+        first = before(problem, budget, self.params.descent, state.pace * problem.horizon)
         found, after = self._searched(state, problem, first)
         if first is budget:
             return found, after

@@ -45,6 +45,17 @@ def test_where_it_cannot_descend_it_searches(problem: Problem[Any], evaluations:
         one, other = alone.advance(one, 1), polished.advance(other, 1)
 
 
+def test_seconds_too_few_for_a_step_of_a_descent_are_searched_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, planner = TimedGlider(), Icem(IcemParams(descent=0.5))
+    monkeypatch.setattr("planners.search.perf_counter", lambda: problem.now)
+    state = planner.start(3)
+    _, state = planner.plan(state, problem, Budget(seconds=0.04))  # the first does not know how long a step takes
+    monkeypatch.setattr(problem, "linearise", None)
+    for _ in range(3):
+        plan, state = planner.plan(planner.advance(state, 1), problem, Budget(seconds=0.04))
+        assert plan.statistics.seconds == pytest.approx(0.04, abs=0.002)
+
+
 @pytest.mark.parametrize("name", SAMPLING)
 def test_the_descent_begins_where_the_search_ended(name: str) -> None:
     budget, share = 300, 0.4
