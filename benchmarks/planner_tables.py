@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from benchmarks.planner_scores import (
     Row,
     cells,
     interval,
+    name_of,
     normalised,
     published,
     random_return,
@@ -80,6 +81,25 @@ def seeds(found: Sequence[Row], match: str) -> str:
     counts = [there.get((one.planner, other.task), 0) for one in mine for other in mine]
     few, many = min(counts), max(counts)
     return f"{few} seeds each" if few == many else f"{few} to {many} seeds each so far"
+
+
+def kept(found: Sequence[Row], given: Mapping[str, float]) -> str:
+    """How time-matched plans kept to the seconds that each task gave them, in words; "" where there are none.
+
+    Args:
+        given: task without its suite, to s.
+    """
+    shares = [
+        row["plan_ms_median"] / 1e3 / given[task]
+        for row in found
+        if row["match"] == "time" and (task := name_of(row["task"])) in given
+    ]
+    if not shares:
+        return ""
+    return (
+        f"the median plan of an episode took {min(shares):.2f} to {max(shares):.2f} of the seconds given, "
+        f"{float(np.median(shares)):.2f} in the middle"
+    )
 
 
 def matrix(found: Sequence[Row], match: str) -> str:

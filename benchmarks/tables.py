@@ -30,6 +30,10 @@ from benchmarks import (
 )
 
 ROOT = Path(__file__).parent.parent
+FOUND_WITH = (
+    "Horizon, knots and cost are those of the presets, which were found with iCEM; it has its own parameters from them, "
+    "the others have their defaults:"
+)
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -96,8 +100,8 @@ def _planners() -> list[str]:
     for match in planner_tables.MATCHES:
         table = planner_tables.matrix(hard, match)
         if table:
-            count = planner_tables.seeds(hard, match)
-            add(hard, f"All sampling planners, matched by {match}, {count}:", lambda t=table: t)
+            given, count = _given(hard, match), planner_tables.seeds(hard, match)
+            add(hard, f"All sampling planners, matched by {match}: {given}; {count}. {FOUND_WITH}", lambda t=table: t)
     trained = rows.read(sac.OUT)
     add(
         trained,
@@ -116,6 +120,16 @@ def _planners() -> list[str]:
     changed = rows.read(ablations.OUT)
     add(changed, "What single choices bring (`telos bench ablations`):", lambda: ablations.table(changed))
     return parts
+
+
+def _given(hard: Sequence[planner_scores.Row], match: str) -> str:
+    """What each plan of the matrix might spend, and how far it kept to it."""
+    budget = max(row["budget"] for row in hard)
+    if match == "steps":
+        return f"{budget:,} physics steps per decision"
+    names = sorted({planner_scores.name_of(row["task"]) for row in hard if row["match"] == match})
+    given = planners.time_of(hard, names, budget, threads=1)
+    return f"as many seconds as iCEM takes for {budget:,} physics steps; {planner_tables.kept(hard, given)}"
 
 
 def cluster() -> str:

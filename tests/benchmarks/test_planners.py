@@ -93,6 +93,12 @@ def test_time_is_that_of_the_default_planner() -> None:
     assert (case.config.planner.budget.seconds, case.config.planner.budget.evaluations) == (0.05, None)
 
 
+def test_how_far_seconds_were_kept() -> None:
+    found = [row(), *(row("cem", seed=seed, match="time", plan_ms_median=ms) for seed, ms in enumerate((45, 48, 60)))]
+    assert "0.90 to 1.20 of the seconds given, 0.96 in the" in planner_tables.kept(found, {"pendulum-swingup": 0.05})
+    assert planner_tables.kept(found[:1], {"pendulum-swingup": 0.05}) == ""
+
+
 def test_scores_are_normalised_by_random_and_the_best_published() -> None:
     best = planner_scores.published()["pendulum-swingup"].best
     found = [row(**{"return": best}), row(seed=1, **{"return": 10.0}), row("random", physics_steps_per_decision=0.0)]
