@@ -31,8 +31,8 @@ from benchmarks import (
 
 ROOT = Path(__file__).parent.parent
 FOUND_WITH = (
-    "Horizon, knots and cost are those of the presets, which were found with iCEM; it has its own parameters from them, "
-    "the others have their defaults:"
+    "Horizon, knots and cost are those of the presets, which were found with iCEM; it has its own parameters from "
+    "them, the others have their defaults:"
 )
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
