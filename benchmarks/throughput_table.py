@@ -9,6 +9,7 @@ Row = dict[str, Any]
 
 GOAL_IN_C = 0.9  # share of planning, at 64 x 40
 GOAL_TASKS = ("cartpole-swingup", "walker-walk", "cheetah-run", "humanoid-run", "quadruped-walk")
+GOAL_IMAGINED = 0.95  # `imagine()` to bare C, at 64 x 40, on the first four
 GOAL_RATIOS = {(64, 40): 0.95, (16, 20): 0.85}  # of `plan()` to bare C, by candidates and horizon
 GOAL_SPEED_UP = 1.9  # of two threads over one, of `plan()` with 64 candidates
 
@@ -59,7 +60,9 @@ def _where(row: Row) -> str:
 def shortfall(found: Sequence[Row]) -> str:
     """Which rows miss which goal, in words."""
     in_c = (_in_c(found, "`plan()`", "plan"), _in_c(found, "planning in an episode", "episode"))
-    return " ".join([*in_c, *(_ratios(found, *setting) for setting in GOAL_RATIOS), _speed_ups(found)])
+    plans = (_ratios(found, setting, "plan", GOAL_TASKS, goal) for setting, goal in GOAL_RATIOS.items())
+    imagined = _ratios(found, (64, 40), "imagine", GOAL_TASKS[:4], GOAL_IMAGINED)
+    return " ".join([*in_c, imagined, *plans, _speed_ups(found)])
 
 
 def _verdict(goal: str, seen: int, short: Sequence[str]) -> str:
@@ -76,12 +79,12 @@ def _in_c(found: Sequence[Row], what: str, key: str) -> str:
     return _verdict(f"{GOAL_IN_C:.0%} of {what} inside C at 64 × 40", len(rows), short)
 
 
-def _ratios(found: Sequence[Row], candidates: int, horizon: int) -> str:
-    goal = GOAL_RATIOS[candidates, horizon]
-    rows = [r for r in found if (r["candidates"], r["horizon"]) == (candidates, horizon) and _name(r) in GOAL_TASKS]
-    short = [f"{_where(row)} ({row['plan_ratio']:.3f})" for row in rows if row["plan_ratio"] < goal]
-    where = f"{candidates} × {horizon} on {', '.join(name.partition('-')[0] for name in GOAL_TASKS)}"
-    return _verdict(f"`plan()` at {goal} of bare C at {where}", len(rows), short)
+def _ratios(found: Sequence[Row], setting: tuple[int, int], call: str, tasks: Sequence[str], goal: float) -> str:
+    rows = [row for row in found if (row["candidates"], row["horizon"]) == setting and _name(row) in tasks]
+    ratios = [(row, row[f"{call}_ratio"]) for row in rows]
+    short = [f"{_where(row)} ({ratio:.3f})" for row, ratio in ratios if ratio < goal]
+    where = f"{setting[0]} × {setting[1]} on {', '.join(name.partition('-')[0] for name in tasks)}"
+    return _verdict(f"`{call}()` at {goal} of bare C at {where}", len(rows), short)
 
 
 def _speed_ups(found: Sequence[Row]) -> str:
