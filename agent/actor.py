@@ -12,9 +12,10 @@ from torch import Tensor
 
 from agent.perception import Belief
 from agent.problem import ImaginedProblem
+from envs.errors import TelosError
 from envs.trajectory import Trajectory
 from planners import registry
-from planners.problem import Budget, Plan, Planner
+from planners.problem import Budget, Plan, Planner, Unsuited
 
 
 class Policy(Protocol):
@@ -63,8 +64,16 @@ class Actor:
         return MappingProxyType(named)
 
     def plan(self, problem: ImaginedProblem, budget: Budget) -> Plan[Trajectory]:
-        """Search; the warm start is kept for the next call."""
-        plan, self._state = self._planner.plan(self._state, problem, budget)
+        """Search; the warm start is kept for the next call.
+
+        Raises:
+            TelosError: a problem that the planner, with its parameters, cannot plan for.
+        """
+        try:
+            plan, self._state = self._planner.plan(self._state, problem, budget)
+        except Unsuited as error:
+            said, allowed = str(error), "other parameters, or another planner"
+            raise TelosError(f"planner {self.planner_name}", said, allowed) from None
         return plan
 
     def advance(self, steps: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 import warnings
 from collections.abc import Mapping
@@ -119,4 +120,5 @@ def quiet_gl(video: bool) -> None:
 
     warnings.filterwarnings("ignore", message="(overflow|invalid value) encountered")  # judged where it matters
     warnings.filterwarnings("ignore", module=r"(glfw|OpenGL|dm_control|gymnasium|shimmy|absl)\b")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # about other people's XML, which the user cannot mend
     render.prepare(video)

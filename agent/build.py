@@ -15,9 +15,11 @@ from agent.agent import Agent
 from agent.branching import problem_over
 from agent.config import Config, CostConfig, RobustConfig, RuleConfig
 from agent.configurator import Configurator, Rule, Settings
-from agent.costs import ActionRate, Cost, Critic, Doubt, Effort, Objective, TaskCost
+from agent.costs import Cost, Critic, Objective, TaskCost
 from agent.estimator import StateEstimator
 from agent.gate import Gate
+from agent.intrinsic import registry as intrinsic
+from agent.listing import known_planners
 from agent.memory import Memory
 from agent.perception import ObservationStack, Perception, PrivilegedState
 from agent.realtime import RealTimeAgent
@@ -91,12 +93,7 @@ def objective(config: CostConfig, task: Task, critic: Critic | None = None) -> t
     """The cost terms by name, and the objective they make."""
     terms: list[tuple[str, float, Cost]] = [("task", config.task, TaskCost(task))]
     terms += [(f"residuals[{i}]", 1.0, residual) for i, residual in enumerate(config.residuals)]
-    named: tuple[tuple[str, float, Cost], ...] = (
-        ("effort", config.effort, Effort()),
-        ("action_rate", config.action_rate, ActionRate()),
-        ("doubt", config.doubt, Doubt()),
-    )
-    terms += named
+    terms += [(name, getattr(config, name), intrinsic.make(name)) for name in intrinsic.BUILT_IN]
     return tuple(name for name, _, _ in terms), Objective(tuple((weight, cost) for _, weight, cost in terms), critic)
 
 
@@ -186,15 +183,19 @@ def _risk(config: RobustConfig | None) -> Risk | None:
 
 def _check_planner(name: str, params: Mapping[str, Any], kind_at: str, params_at: str, model: WorldModel) -> None:
     """Raises TelosError for an unknown planner, parameters that are not its own, or one this model cannot serve."""
-    if name not in planners.table():
-        raise TelosError.unknown(kind_at, name, planners.table())
+    if name not in known_planners():
+        raise TelosError.unknown(kind_at, name, known_planners())
+    try:
+        planners.load(name)
+    except ValueError as error:
+        raise TelosError(kind_at, str(error), "a planner of `telos list planners` that can be loaded") from None
     try:
         planners.make(name, **params)
     except ValueError as error:
         raise TelosError(params_at, str(error), "see planners/ for each planner's parameters") from None
     needs, offered = planners.load(name).needs, problem_over(model)
     if not issubclass(offered, needs):
-        able = [other for other in planners.table() if issubclass(offered, planners.load(other).needs)]
+        able = [other for other in planners.BUILT_IN if issubclass(offered, planners.load(other).needs)]
         raise TelosError(kind_at, f"{name!r}, which needs a {needs.__name__} problem", f"with this world model, {able}")
 
 

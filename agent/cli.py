@@ -150,7 +150,7 @@ class Explain:
 class List:
     """List what there is to choose from."""
 
-    what: Positional[Literal["tasks", "planners", "models", "guardrails", "presets", "signals"]]
+    what: Positional[Literal["tasks", "planners", "models", "costs", "guardrails", "presets", "signals"]]
     """Which table."""
     task: str | None = None
     """The task whose signals are listed."""
@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> Status:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not complain
         return 1
     except MemoryError as error:
-        return _fail(f"memory: {error or 'given more than there is'}; allowed: a smaller horizon or budget")
+        return _fail(f"memory: {str(error) or 'given more than there is'}; allowed: a smaller horizon or budget")
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: given {(error.strerror or str(error)).lower()}")
 
@@ -320,6 +320,9 @@ def _work() -> NoReturn:
     that has died, and then crash.
     """
     status = INTERRUPTED
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     with contextlib.suppress(KeyboardInterrupt):
         try:
             status = main()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from agent import statistics
 from agent.rundir import RunDir
@@ -103,7 +104,7 @@ def _warnings(a: RunDir, b: RunDir) -> tuple[str, ...]:
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table."""
     for warning in comparison.warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     caption = f"{comparison.pairs} episodes paired by seed and index; 95 % bootstrap interval over pairs"
     if comparison.other_starts:
         caption += f"; {comparison.other_starts} with another start left out"
@@ -111,7 +112,7 @@ def show(comparison: Comparison, console: Console) -> None:
         caption += f"; {comparison.left_out} without a partner left out"
     if comparison.pairs < FEW:
         caption += "; so few make it too narrow"
-    table = Table(title=f"A = {comparison.a}   B = {comparison.b}", title_justify="left")
+    table = Table(title=Text(f"A = {comparison.a}   B = {comparison.b}"), title_justify="left")
     for name in ("", "A", "B", "B − A", "95 %"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for row in comparison.differences:
@@ -119,5 +120,5 @@ def show(comparison: Comparison, console: Console) -> None:
         interval = "–" if low is None or high is None else f"{low:+.3g} … {high:+.3g}"
         style = "bold" if row.clear else None
         table.add_row(row.name, f"{row.a:.4g}", f"{row.b:.4g}", f"{row.difference.mean:+.3g}", interval, style=style)
-    console.print(table, highlight=False)
+    console.print(table, highlight=False, markup=False)
     console.print(caption, highlight=False, soft_wrap=True)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 
 from agent.configurator import MAX_EVALUATIONS, MAX_SECONDS
+from agent.intrinsic import registry as intrinsic
+from envs.numbers import Flag, NonNegative, Number, Positive, Scale, Whole
 from envs.residuals import Residual
 from envs.zones import Zone
 
-# Strict: "5" and true are not numbers, 1 is not true.
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-Deviation = Annotated[Number, Field(ge=1e-9, le=1e9)]  # squared and inverted, so it stays far from overflow
-NonNegative = Annotated[Number, Field(ge=0)]
-Whole = Annotated[int, Field(strict=True)]
-Flag = Annotated[bool, Field(strict=True)]
+MAX_LATENCY = 1_000  # control steps, each of which is kept
 
 
 class Closed(BaseModel):
@@ -32,7 +28,7 @@ class VariantConfig(Closed):
     friction: Positive = 1.0
     gain: Positive = 1.0
     damping: Positive = 1.0
-    latency: Whole = Field(default=0, ge=0, description="control steps")
+    latency: Whole = Field(default=0, ge=0, le=MAX_LATENCY, description="control steps")
     observation_noise: NonNegative = 0.0
 
 
@@ -46,8 +42,8 @@ class EstimatedConfig(Closed):
     """The agent estimates the simulator state from observations."""
 
     kind: Literal["estimated"] = "estimated"
-    observation_noise: Deviation = Field(default=1e-3, description="believed, in each observation's unit")
-    process_noise: Deviation = Field(default=1e-3, description="believed, per control step, tangent space")
+    observation_noise: Scale = Field(default=1e-3, description="believed, in each observation's unit")
+    process_noise: Scale = Field(default=1e-3, description="believed, per control step, tangent space")
     iterations: Whole = Field(default=3, ge=1, description="Gauss-Newton iterations per update")
 
 
@@ -106,14 +102,26 @@ class WorldModelConfig(Closed):
         return self
 
 
-class CostConfig(Closed):
+class _CostConfig(Closed):
     """The objective the planner minimises; the return reported is always the environment's own."""
 
     task: Number = Field(default=1.0, description="weight of minus the task's reward")
-    residuals: tuple[Residual, ...] = ()
-    effort: NonNegative = Field(default=0.0, description="weight of the mean squared action")
-    action_rate: NonNegative = Field(default=0.0, description="weight of the mean squared action change")
-    doubt: NonNegative = Field(default=0.0, description="weight of the model's doubt")
+    residuals: tuple[Residual, ...] = Field(default=(), description="terms on named signals, each with its weight")
+
+
+if TYPE_CHECKING:  # a type checker cannot follow fields that a table names
+    CostConfig = _CostConfig
+else:
+    CostConfig = create_model(
+        "CostConfig",
+        __base__=_CostConfig,
+        __module__=__name__,
+        __doc__=_CostConfig.__doc__,
+        **{
+            name: (NonNegative, Field(default=0.0, description=f"weight of {cost.summary}"))
+            for name, cost in intrinsic.BUILT_IN.items()
+        },
+    )
 
 
 class BudgetConfig(Closed):

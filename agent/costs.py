@@ -1,10 +1,10 @@
-"""The cost module: task cost, intrinsic costs and a critic, all functions of a trajectory."""
+"""The cost module: task cost, intrinsic costs (`agent.intrinsic`) and a critic, all functions of a trajectory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -64,39 +64,6 @@ class TaskCost:
         if self.task.termination is None:
             return torch.zeros(len(trajectory.actions), dtype=torch.bool)
         return self.task.termination(trajectory, params).any(1)
-
-
-@dataclass(frozen=True)
-class Effort:
-    """Intrinsic cost: mean squared action, so that effort is spent only where it pays."""
-
-    requests: tuple[Request, ...] = ()
-
-    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        return trajectory.actions.square().mean(-1)
-
-
-@dataclass(frozen=True)
-class ActionRate:
-    """Intrinsic cost: mean squared change between consecutive actions."""
-
-    requests: tuple[Request, ...] = ()
-    looks_back: ClassVar[bool] = True
-
-    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        change = torch.zeros_like(trajectory.actions[..., 0])
-        change[:, 1:] = trajectory.actions.diff(dim=1).square().mean(-1)
-        return change
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """Intrinsic cost: the model's own disagreement about each step (pessimism)."""
-
-    requests: tuple[Request, ...] = ()
-
-    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        return trajectory.doubt
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def show(rundir: RunDir, episode: int, step: int, console: Console) -> int:
         f"{found.decision.problem.horizon} steps: {feasible} feasible, {finite - feasible} break a guardrail, "
         f"{len(found.ranked) - finite} diverged",
     )
-    console.print(_table(found), highlight=False)
+    console.print(_table(found), highlight=False, markup=False)
     if len(found.decision.problem.guardrails) > COLUMNS:
         say(console, f"(margins of the {COLUMNS} guardrails that the published plan comes closest to)")
     say(console, _why(found))

@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.errors import TelosError
+from planners.registry import Entry, table
 
 
 def show(what: str, task: str | None, console: Console) -> None:
     """Print one table.
 
     Args:
-        what: tasks, planners, models, guardrails, presets, or signals.
+        what: tasks, planners, models, costs, guardrails, presets, or signals.
         task: the task whose signals are wanted.
     """
     if task is not None and what != "signals":
@@ -24,12 +25,20 @@ def show(what: str, task: str | None, console: Console) -> None:
         for key, text in rows.items():
             print(f"{key}\t{text}")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(name, no_wrap=True)
-    table.add_column(about)
+    listed = Table(box=None, pad_edge=False, header_style="bold")
+    listed.add_column(name, no_wrap=True)
+    listed.add_column(about)
     for key, text in rows.items():
-        table.add_row(key, text)
-    console.print(table, highlight=False, markup=False)
+        listed.add_row(key, text)
+    console.print(listed, highlight=False, markup=False)
+
+
+def known_planners() -> Mapping[str, Entry]:
+    """All planners. Raises TelosError where an entry point takes a name that is taken."""
+    try:
+        return table()
+    except ValueError as error:
+        raise TelosError("planners", str(error), "names that are not taken yet") from None
 
 
 def _rows(what: str, task: str | None) -> tuple[str, str, Mapping[str, str]]:
@@ -39,13 +48,15 @@ def _rows(what: str, task: str | None) -> tuple[str, str, Mapping[str, str]]:
 
         return "task", "made by", registry.table()
     if what == "planners":
-        from planners import registry as planners
-
-        return "planner", "how it searches", {name: e.summary for name, e in planners.table().items()}
+        return "planner", "how it searches", {name: e.summary for name, e in known_planners().items()}
     if what == "models":
         from worldmodels import registry as models
 
         return "world model", "what it is", {name: e.summary for name, e in models.table().items()}
+    if what == "costs":
+        from agent.config import CostConfig
+
+        return "cost", "what stands there", {n: str(f.description) for n, f in CostConfig.model_fields.items()}
     if what == "guardrails":
         from envs.guardrails.registry import describe
 

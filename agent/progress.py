@@ -30,10 +30,10 @@ class RunProgress:
         self._steps = 0  # taken since the clock began
         self._clock = time.perf_counter()
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("·"),
             TimeRemainingColumn(compact=True),
@@ -73,6 +73,7 @@ class RunProgress:
             f"{name or f'episode {row.episode}'}: return {row.return_:.1f}, {row.decisions} decisions, {verdict}, "
             f"interventions {row.interventions}, plan {row.plan_ms_median:.1f} ms, {row.seconds:.1f} s",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
         self._show()

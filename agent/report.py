@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent import build, plots, statistics
+from agent import plots, statistics
 from agent.row import Row, Steps
 from agent.rundir import RunDir, write, writing
 from agent.statistics import Estimate
@@ -46,7 +46,7 @@ def render_report(rundir: RunDir) -> str:
 
     rows = rundir.rows()
     episodes = [rundir.steps(row.episode) for row in rows]
-    rules = build.guardrails(rundir.config)
+    rules = rundir.rules()
     found = records(rules, episodes) if rows else ()
     config = rundir.config
     template = Environment(

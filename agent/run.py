@@ -80,7 +80,12 @@ def run(
         episode.start(env, monitor, episode.seeds_of(config.seed, 0))
     rundir = RunDir.create(path, config, manifest_of(config))
     with rundir.locked():
-        return _finish(rundir, rollouts or Serial(), console)
+        try:
+            return _finish(rundir, rollouts or Serial(), console)
+        except TelosError:  # what does not fit may show at the first plan
+            if not rundir.rows():
+                shutil.rmtree(rundir.path, ignore_errors=True)
+            raise
 
 
 def manifest_of(config: Config) -> Manifest:
@@ -128,7 +133,6 @@ def _check_unchanged(rundir: RunDir, console: Console) -> None:
     Raises:
         TelosError: the rows, what config.yaml says, the task's files, or the manifest have changed.
     """
-    finished = len(rundir.rows())
     then, now = rundir.manifest, manifest_of(rundir.config)
     allowed = "as it began; restore it, or begin another run with `telos run`"
     names = sorted(then.files_sha256.keys() | now.files_sha256.keys())
@@ -152,7 +156,7 @@ def _check_unchanged(rundir: RunDir, console: Console) -> None:
     ]
     if then.commit != now.commit:
         others.append(f"commit {then.commit} (now {now.commit})")
-    if others and finished < rundir.config.episodes:
+    if others and len(rundir.rows()) < rundir.config.episodes:
         text = f"warning: the run began with {', '.join(others)}: its last episodes may differ from its first"
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -172,7 +176,7 @@ def _continued(path: Path, config: Config, console: Console, rollouts: Rollouts 
             f"the run of another configuration (other {', '.join(differs)})",
             f"another directory, or `telos resume {path}` to finish that run",
         )
-    console.print(f"{path} holds this run: going on with it", highlight=False, soft_wrap=True)
+    console.print(f"{path} holds this run: going on with it", highlight=False, markup=False, soft_wrap=True)
     return resume(path, console, rollouts)
 
 

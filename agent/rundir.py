@@ -35,6 +35,7 @@ from agent.load import load
 from agent.row import Row, Steps, to_json
 from envs import registry
 from envs.errors import TelosError
+from envs.guardrails.ruleset import Guardrails
 
 SCHEMA = 4
 _ALLOWED = {
@@ -164,6 +165,18 @@ class RunDir:
         finally:
             os.close(descriptor)
 
+    def rules(self) -> Guardrails:
+        """The guardrails that this run was under.
+
+        Raises:
+            TelosError: config.yaml, or the task's file, says others now.
+        """
+        found, then = build.guardrails(self.config), self.manifest.guardrails_sha256
+        if found.digest != then:
+            given = f"other guardrails (digest {found.digest[:12]}…, not {then[:12]}…)"
+            raise TelosError(str(self.path / "config.yaml"), given, "those that the run was under; restore them")
+        return found
+
     def rows(self) -> tuple[Row, ...]:
         """All finished episodes by index, in whatever order they finished; a torn last line is not one.
 
@@ -172,7 +185,7 @@ class RunDir:
         """
         file = self.path / "episodes.jsonl"
         found: dict[int, Row] = {}
-        rules = build.guardrails(self.config).names
+        rules = self.rules().names
         for number, line in enumerate(self._lines()[0], 1):
             row, where = Row.parse(line, f"{file}:{number}"), f"{file}:{number}"
             if row.seed != self.config.seed or not 0 <= row.episode < self.config.episodes:

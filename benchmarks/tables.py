@@ -114,7 +114,10 @@ def _planners() -> list[str]:
     found = rows.read(robust.OUT)
     add(
         found,
-        "Mass and gain 30 % off, unknown to the planner (`telos bench robust`):",
+        "Mass and gain 30 % off, unknown to the planner, under a guardrail (`telos bench robust`): `plain` plans with "
+        "the nominal model; `worst` for the worst of five physics at as many steps, so with a fifth of the candidates; "
+        "`worst_x5` with as many candidates as `plain`. The worst world is the one with the lowest mean return. Once a "
+        "guardrail is violated and no action can mend it at once, the fallback acts, so that few episodes recover:",
         lambda: robust.table(found),
     )
     changed = rows.read(ablations.OUT)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from envs.backup import BackUp
+from envs.numbers import NonNegative, Number, Positive, Whole
 from envs.requests import Request
 from envs.residuals import Residual
 from envs.signals import request
@@ -24,8 +25,8 @@ class _Closed(BaseModel):
 class Range(_Closed):
     """Where a joint starts: drawn uniformly between two values, which may be equal."""
 
-    qpos: tuple[FiniteFloat, FiniteFloat] | None = None  # rad or m; the keyframe's where None
-    qvel: tuple[FiniteFloat, FiniteFloat] | None = None  # rad/s or m/s; the keyframe's where None
+    qpos: tuple[Number, Number] | None = None  # rad or m; the keyframe's where None
+    qvel: tuple[Number, Number] | None = None  # rad/s or m/s; the keyframe's where None
 
     @model_validator(mode="after")
     def _check(self) -> Range:
@@ -46,9 +47,9 @@ class Bound(_Closed):
     """Ends the episode where the signal leaves [lower, upper], in any component, or is not finite."""
 
     signal: str
-    component: Annotated[int, Field(ge=0)] | None = None  # all of them where None
-    lower: FiniteFloat | None = None  # in the signal's unit
-    upper: FiniteFloat | None = None  # in the signal's unit
+    component: Annotated[Whole, Field(ge=0)] | None = None  # all of them where None
+    lower: Number | None = None  # in the signal's unit
+    upper: Number | None = None  # in the signal's unit
 
     @model_validator(mode="after")
     def _check(self) -> Bound:
@@ -77,9 +78,9 @@ class Bound(_Closed):
 class Stop(_Closed):
     """The back-up controller of the safe stop (`envs.backup.BackUp`)."""
 
-    seconds: Annotated[FiniteFloat, Field(gt=0)]  # time given to come to rest, s
-    rest_speed: Annotated[FiniteFloat, Field(gt=0)]  # of every joint at rest, rad/s or m/s
-    gain: Annotated[FiniteFloat, Field(ge=0)]  # native control per rad/s or m/s
+    seconds: Positive  # time given to come to rest, s
+    rest_speed: Positive  # of every joint at rest, rad/s or m/s
+    gain: NonNegative  # native control per rad/s or m/s
     joints: tuple[str, ...] = ()  # joints that must come to rest; all of them where empty
 
     @property
@@ -91,11 +92,11 @@ class MjcfConfig(_Closed):
     """One YAML file."""
 
     model: str  # path of the MJCF file, relative to the YAML file
-    control_period: Annotated[FiniteFloat, Field(gt=0)] | None = None  # s; or `substeps`
-    substeps: Annotated[int, Field(ge=1)] | None = None  # physics steps per control step
-    frames: Annotated[int, Field(ge=1)] = 1000  # control steps per episode
+    control_period: Positive | None = None  # s; or `substeps`
+    substeps: Annotated[Whole, Field(ge=1)] | None = None  # physics steps per control step
+    frames: Annotated[Whole, Field(ge=1)] = 1000  # control steps per episode
     observation: Annotated[tuple[str, ...], Field(min_length=1)] = ("qpos", "qvel")
-    alive: FiniteFloat = 0.0  # reward of every step, before costs
+    alive: Number = 0.0  # reward of every step, before costs
     reward: tuple[Residual, ...] = ()
     reset: Reset = Reset()
     termination: tuple[Bound, ...] = ()

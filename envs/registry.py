@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from envs.errors import TelosError
 
@@ -87,10 +87,16 @@ def load(task_id: str) -> Task:
         raise TelosError.unknown("task", task_id, tasks)
     module, _, function = tasks[task_id].partition(":")
     try:
-        make_task: Callable[[], Task] = getattr(importlib.import_module(module), function)
+        make_task: Callable[[], Any] = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise TelosError("task", f"{task_id!r}, at {tasks[task_id]}: {error}", '"module:function"') from error
-    return make_task()
+    from envs.task import Task
+
+    made = make_task()
+    if not isinstance(made, Task):
+        given = f"{task_id!r}, at {tasks[task_id]}, made a {type(made).__name__}"
+        raise TelosError("task", given, "a function that makes an envs.task.Task")
+    return made
 
 
 def make(task_id: str, variant: Variant | None = None, render_mode: str | None = None) -> Environment:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from envs import rewards
+from envs.numbers import LARGEST, SMALLEST, NonNegative, Number, Scale, Whole
 from envs.requests import Request
 from envs.signals import KINDS, parse, request
 from envs.trajectory import Trajectory
 
-Positive = Annotated[FiniteFloat, Field(gt=0)]
+TO_ZERO = ("linear", "quadratic", "cosine")  # sigmoids that may reach 0 at the margin; the others never do
+LEAST = 1e-9  # of their values there
 
 
 class Residual(BaseModel):
@@ -27,17 +29,17 @@ class Residual(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     signal: str
-    weight: FiniteFloat = 1.0
-    component: int | None = Field(default=None, ge=0)  # of the signal's D; all of them where None
+    weight: Number = 1.0
+    component: Annotated[Whole, Field(ge=0)] | None = None  # of the signal's D; all of them where None
     reference: str | None = None  # a signal to subtract
-    target: FiniteFloat | tuple[FiniteFloat, ...] = 0.0  # a number, or one per component
+    target: Number | tuple[Number, ...] = 0.0  # a number, or one per component
     norm: Literal["quadratic", "l2", "smooth_abs", "cosh", "tolerance"] = "quadratic"
-    width: Positive = 0.1  # p, in the signal's unit
-    lower: FiniteFloat | None = None
-    upper: FiniteFloat | None = None
-    margin: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    width: Scale = 0.1  # p, in the signal's unit
+    lower: Number | None = None
+    upper: Number | None = None
+    margin: NonNegative = 0.0
     sigmoid: rewards.Sigmoid = "linear"
-    value_at_margin: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
+    value_at_margin: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> Residual:
@@ -46,6 +48,11 @@ class Residual(BaseModel):
             raise ValueError("lower and upper go with norm 'tolerance', which needs one of them")
         if self.lower is not None and self.upper is not None and self.lower > self.upper:
             raise ValueError(f"lower {self.lower} is above upper {self.upper}")
+        if self.margin and not SMALLEST <= self.margin <= LARGEST:
+            raise ValueError(f"margin {self.margin}: 0, or {SMALLEST} to {LARGEST}")
+        if self.margin and self.sigmoid not in TO_ZERO and self.value_at_margin < LEAST:
+            given = f"value_at_margin {self.value_at_margin} with sigmoid {self.sigmoid!r}"
+            raise ValueError(f"{given}, which never gets there: {LEAST} or more, or one of {', '.join(TO_ZERO)}")
         return self
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import mujoco
 
@@ -23,7 +24,12 @@ from envs.signals import KINDS
 
 # What an environment reads by accident: views for its own reward (ADR 1), which lag behind the state.
 LAGGING = ("raw", "post_constraint")
-_UNITS = {"joint_position": ("m", "rad"), "joint_velocity": ("m/s", "rad/s")}  # of a slide, of a hinge
+_UNITS = {  # of a slide, of a hinge
+    "joint_position": ("m", "rad"),
+    "joint_velocity": ("m/s", "rad/s"),
+    "actuator_force": ("N", "N·m"),
+}
+_ON_JOINTS = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
 
 
 def readable(where: str, name: str) -> Request:
@@ -119,13 +125,24 @@ def check_guardrails(spec: mujoco.MjSpec, rules: Guardrails) -> None:
             if size == 0 or needed not in (None, size):
                 allowed = f"a signal with {needed or 'at least 1'} component(s)"
                 raise TelosError(_place(rule, i), f"{request.name!r}, which has {size}", allowed)
-        if rule.kind in _UNITS:
-            name = signals.parse(rule.signals[0].name)[1][0]
-            slides = spec.joint(name).type == mujoco.mjtJoint.mjJNT_SLIDE
+        joint = _joint(spec, rule)
+        if joint is not None:
+            slides = joint.type == mujoco.mjtJoint.mjJNT_SLIDE
             unit = _UNITS[rule.kind][0 if slides else 1]
             if rule.unit != unit:
-                moves = "slides" if slides else "turns"
-                raise TelosError(f"guardrail {rule.name!r}.unit", repr(rule.unit), f"{unit!r}: joint {name!r} {moves}")
+                moves = f"joint {joint.name!r} {'slides' if slides else 'turns'}"
+                raise TelosError(f"guardrail {rule.name!r}.unit", repr(rule.unit), f"{unit!r}: {moves}")
+
+
+def _joint(spec: mujoco.MjSpec, rule: Guardrail) -> Any:
+    """The joint that says in which unit the rule is; None where none does."""
+    if rule.kind not in _UNITS:
+        return None
+    name = signals.parse(rule.signals[0].name)[1][0]
+    if rule.kind != "actuator_force":
+        return spec.joint(name)
+    actuator = spec.actuator(name)
+    return spec.joint(actuator.target) if actuator.trntype in _ON_JOINTS else None
 
 
 def _place(rule: Guardrail, index: int) -> str:

@@ -14,13 +14,11 @@ import mujoco
 from pydantic import BaseModel, Field
 
 from envs.errors import TelosError
+from envs.numbers import Number, Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Numbers are strict ("1.0" and true are not numbers) and finite.
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
 Vector3 = tuple[Number, Number, Number]
 
 

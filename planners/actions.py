@@ -9,6 +9,8 @@ from itertools import product
 
 import numpy as np
 
+from planners.problem import Unsuited
+
 MAX_ACTIONS = 1000  # of a set that is searched by trying them
 
 
@@ -25,11 +27,11 @@ class DiscreteActions:
     def __init__(self, number: int, size: int) -> None:
         """All combinations of `number` values from -1 to 1 in each of `size` dimensions.
 
-        Raises ValueError where they are more than `MAX_ACTIONS`.
+        Raises Unsuited where they are more than `MAX_ACTIONS`.
         """
         if number**size > MAX_ACTIONS:
             given = f"{number} with {size} dimensions, {number**size} actions,"
-            raise ValueError(f"MctsParams.actions_per_dimension: {given} given, allowed: at most {MAX_ACTIONS} actions")
+            raise Unsuited(f"MctsParams.actions_per_dimension: {given} given, allowed: at most {MAX_ACTIONS} actions")
         self.grid = action_set(number, size)
         self.number = {row.tobytes(): index for index, row in enumerate(self.grid)}
         self.tried: dict[int, set[int]] = {}

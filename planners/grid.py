@@ -13,6 +13,7 @@ import numpy as np
 
 from planners.capabilities import Space
 from planners.params import Params
+from planners.problem import Unsuited
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Grid:
 
 
 def grid(space: Space, params: GridParams) -> Grid:
-    """The grid of a space. Raises ValueError where a parameter is given for another number of coordinates."""
+    """The grid of a space. Raises Unsuited where a parameter is given for another number of coordinates."""
     cells = _each("cells", params.cells, space).astype(np.int64)
     bound = _each("bound", params.bound, space)
     low = np.where(np.isfinite(space.low), space.low, -bound)
@@ -114,5 +115,5 @@ def grid(space: Space, params: GridParams) -> Grid:
 def _each(name: str, given: float | tuple[float, ...], space: Space) -> np.ndarray:
     size = len(space.names)
     if isinstance(given, tuple) and len(given) != size:
-        raise ValueError(f"{name}: {len(given)} given, allowed: one, or {size}: {', '.join(space.names)}")
+        raise Unsuited(f"{name}: {len(given)} given, allowed: one, or {size}: {', '.join(space.names)}")
     return np.broadcast_to(np.array(given, dtype=np.float64), (size,))

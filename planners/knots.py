@@ -27,9 +27,12 @@ class Spline:
     inverse: np.ndarray | None  # (P,H), inverse @ matrix is the identity
 
     def expand(self, knots: np.ndarray) -> np.ndarray:
-        """(N,P,A) in [-1,1] -> (N,H,A), clipped to [-1,1]: a cubic overshoots between its knots."""
+        """(N,P,A) -> (N,H,A), clipped to [-1,1] (the knots in their place, where they are the actions).
+
+        Knots in [-1,1] are not enough: a cubic overshoots between them, and an average of them by rounding.
+        """
         if self.matrix is None:
-            return knots
+            return bounded(knots)
         count, _, size = knots.shape
         if size not in JOINED or count * self.knots * self.horizon * size**2 > JOINED_MOST:
             return bounded(self.matrix @ knots)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from planners.problem import Unsuited
+
 ROUNDING = 1e-9  # relative; what sums of costs may be off
 
 
@@ -16,11 +18,11 @@ def above_least(cost: np.ndarray, counted: np.ndarray, steps: int, most_reward: 
         steps: control steps of an edge.
         most_reward: of a control step, minus its least possible cost.
 
-    Raises ValueError where an edge that counts earned more than it should be able to.
+    Raises Unsuited where an edge that counts earned more than it should be able to.
     """
     above = cost + most_reward * steps
     if (above[counted] < -ROUNDING * (1 + most_reward) * steps).any():
         least = cost[counted].min() / steps
         allowed = f"at least {-least:g}, as there are steps that cost {least:g}"
-        raise ValueError(f"most_reward: {most_reward} given, allowed: {allowed}")
+        raise Unsuited(f"most_reward: {most_reward} given, allowed: {allowed}")
     return np.maximum(above, 0.0)

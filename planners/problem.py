@@ -135,6 +135,10 @@ class Budget:
             raise ValueError(f"Budget.seconds: {self.seconds} given, allowed: > 0")
 
 
+class Unsuited(ValueError):
+    """A problem that a planner, with the parameters it has, cannot plan for."""
+
+
 class Batch(NamedTuple):
     """Candidates judged together."""
 

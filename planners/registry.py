@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -67,10 +67,15 @@ def load(name: str) -> type[Any]:
     if name not in entries:
         raise ValueError(_unknown("planner", name, entries))
     module, _, attribute = entries[name].target.partition(":")
+    where = f"planner {name!r}, at {entries[name].target}"
     try:
-        return getattr(import_module(module), attribute)
+        found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"planner {name!r}, at {entries[name].target}: {error}; allowed: module:Class") from error
+        raise ValueError(f"{where}: {error}; allowed: module:Class") from error
+    missing = [part for part in ("Params", "needs", "start", "plan", "advance") if not hasattr(found, part)]
+    if missing:
+        raise ValueError(f"{where}: without {', '.join(missing)}; allowed: a class as `planners.problem.Planner` says")
+    return found
 
 
 def make(name: str, /, **params: Any) -> Any:
@@ -80,15 +85,17 @@ def make(name: str, /, **params: Any) -> Any:
     for given in params:
         if given not in allowed:
             raise ValueError(_unknown(f"planner {name!r}, parameter", given, allowed))
+    hints = get_type_hints(planner.Params)
+    return planner(planner.Params(**{key: _strict(name, key, hints[key], value) for key, value in params.items()}))
+
+
+def _strict(name: str, key: str, kind: Any, given: Any) -> Any:
+    """The value of a parameter: "1.5" and true are no numbers; lists are tuples."""
     try:
-        return planner(TypeAdapter(planner.Params).validate_python(params))
+        return TypeAdapter(kind).validate_python(tuple(given) if isinstance(given, list) else given, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        if not where:  # the planner's own complaint names the field
-            raise ValueError(said) from None
-        raise ValueError(f"planner {name!r}, {where}: {first['input']!r} given, allowed: {said}") from None
+        said = error.errors(include_url=False)[0]["msg"].removeprefix("Input should be ")
+        raise ValueError(f"planner {name!r}, {key}: {given!r} given, allowed: {said}") from None
 
 
 def _unknown(where: str, given: str, allowed: Any) -> str:

@@ -9,6 +9,7 @@ M grid points, of which m are known, E actions, C = 2^D corners, D coordinates.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,10 @@ from scipy import sparse
 from planners.actions import action_set
 from planners.capabilities import Discretisable, DiscretisableProblem
 from planners.grid import Grid, GridParams, grid
+from planners.problem import Unsuited
 from planners.search import Search
+
+MAX_POINTS = 5_000_000  # all of which are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +74,12 @@ class Transitions:
 
 
 def blank(problem: DiscretisableProblem[Any], params: GridParams) -> Transitions:
-    """Nothing is known yet."""
+    """Nothing is known yet. Raises Unsuited where the points are more than can be kept."""
     cells = grid(problem.space(), params)
+    points = math.prod(cells.cells.tolist())
+    if points > MAX_POINTS:
+        given = f"{points:.1e} points in {len(cells.cells)} dimensions"
+        raise Unsuited(f"cells: {given} given, allowed: {MAX_POINTS:,} at most; `sst` plans in larger spaces")
     actions = action_set(params.actions_per_dimension, problem.action_size)
     away = cells.points - problem.coordinates(problem.root()).numpy()
     reach = cells.step * cells.cells

@@ -6,18 +6,18 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, StringConstraints
 
 from envs.guardrails.guardrail import Guardrail, Value
+from envs.numbers import NonNegative as NotNegative
+from envs.numbers import Number, Positive
 from envs.requests import Request
-from envs.zones import Number, Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["GuardrailConfig", "Name", "NotNegative", "Number", "Params", "Positive"]
 
-NotNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
 Name = Annotated[str, StringConstraints(strict=True, min_length=1)]
 
 Params = Mapping[str, Any]  # a guardrail's rule, by name

@@ -76,7 +76,10 @@ def resolve(kind: str) -> type[GuardrailConfig]:
     if entry is None:
         raise TelosError.unknown("guardrail kind", kind, kinds())
     module, _, name = entry.target.partition(":")
-    found = getattr(importlib.import_module(module), name)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise TelosError(f"guardrail kind {kind}", f"{entry.target}: {error}", "module:Class") from error
     if not (isinstance(found, type) and issubclass(found, GuardrailConfig)):
         raise TelosError(f"guardrail kind {kind}", entry.target, "a subclass of GuardrailConfig")
     if found.model_fields["kind"].default != kind:

@@ -13,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agent.costs import ActionRate, Doubt, Effort, Objective, TaskCost
+from agent.costs import Objective, TaskCost
+from agent.intrinsic.action_rate import ActionRate
+from agent.intrinsic.doubt import Doubt
+from agent.intrinsic.effort import Effort
 from envs import registry
 from envs.requests import Request
 from envs.residuals import Residual

@@ -112,6 +112,38 @@ CONFIGS = {
         "less than or equal to 1",
     ),
     "no share at all": ("world_model: {robust: {risk: cvar, variants: [{mass: 2}]}}", "world_model.robust", "alpha"),
+    "a sigmoid that never gets to 0": (
+        "cost: {residuals: [{signal: qpos, norm: tolerance, lower: 0, margin: 1, sigmoid: gaussian}]}",
+        "cost.residuals[0]",
+        "value_at_margin 0.0 with sigmoid 'gaussian'",
+    ),
+    "a width beyond squares": ("cost: {residuals: [{signal: qpos, norm: l2, width: 1.0e+300}]}", "width", "1e+300"),
+    "a margin beyond squares": (
+        "cost: {residuals: [{signal: qpos, norm: tolerance, lower: 0, margin: 1.0e-300}]}",
+        "cost.residuals[0]",
+        "margin 1e-300",
+    ),
+    "a weight in quotes": ("cost: {residuals: [{signal: qpos, weight: '5'}]}", "cost.residuals[0].weight", "'5'"),
+    "true for a component": ("cost: {residuals: [{signal: qpos, component: true}]}", "component", "True"),
+    "true for knots": ("planner: {params: {knots: true}}", "knots", "True"),
+    "a parameter in quotes": ("planner: {params: {std: '1.5'}}", "std", "'1.5'"),
+    "a latency that nobody could keep": ("variant: {latency: 100000000000}", "variant.latency", "1000"),
+    "the unit of another actuator": (
+        "guardrails: [{kind: actuator_force, name: push, actuator: slide, limit: 50.0}]",
+        "guardrail 'push'.unit",
+        "'N': joint 'slider' slides",
+    ),
+    "a space too large for a grid": (
+        "task: dm_control/walker-walk-v0\nplanner: {kind: value_iteration}",
+        "planner value_iteration",
+        "7.0e+26 points in 18 dimensions",
+        "sst",
+    ),
+    "a cost that looks back where plans branch": (
+        "planner: {kind: mcts}\ncost: {action_rate: 0.1}",
+        "action_rate",
+    ),
+    "a space without coordinates": ("task: dm_control/quadruped-walk-v0\nplanner: {kind: dijkstra}", "joint 'root'"),
     "unknown joint at rest": (
         "back_up: {seconds: 1.5, rest_speed: 0.1, gain: 5, joints: [slider, slidr]}",
         "slidr",
@@ -294,10 +326,12 @@ def test_rows_may_stand_in_any_order_but_only_once(telos: Callable[..., Any], fi
     assert untimed(copy) == untimed(finished)
 
 
-def test_edited_rules_are_refused(telos: Callable[..., Any], copy: Path) -> None:
+def test_edited_rules_are_refused(telos: Callable[..., Any], finished: Path, copy: Path) -> None:
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("upper: 1.0", "upper: 2.0"))
     refused(telos("resume", copy), "guardrails")
+    for command in (("report", copy), ("explain", copy), ("compare", copy, finished), ("compare", finished, copy)):
+        refused(telos(*command), "config.yaml", "other guardrails")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from agent import doctor, provenance, render
+from agent import build, doctor, provenance, render
+from agent.progress import RunProgress
+from agent.rollouts import Tick
 from agent.row import Row
 from agent.rundir import RunDir
 from envs.errors import TelosError
@@ -108,9 +112,9 @@ def test_explain_tells_when_the_actions_differ(telos, copy: Path) -> None:
     assert "DIFFER" in done.out
 
 
-@pytest.mark.parametrize("what", ["tasks", "planners", "models", "guardrails", "presets"])
+@pytest.mark.parametrize("what", ["tasks", "planners", "models", "costs", "guardrails", "presets"])
 def test_list(telos, what: str) -> None:
-    known = {"tasks": "Ant-v5", "planners": "icem", "models": "simulator", "guardrails": "keep_out"}
+    known = {"tasks": "Ant-v5", "planners": "icem", "models": "simulator", "costs": "effort", "guardrails": "keep_out"}
     done = telos("list", what)
     assert done.status == 0
     assert known.get(what, "default") in {line.split("\t")[0] for line in done.out.splitlines()}
@@ -178,6 +182,63 @@ def test_help_is_light() -> None:
     assert "heavy: []" in done.stdout, done.stderr
     for command in ("run", "resume", "report", "compare", "explain", "list", "doctor"):
         assert command in done.stdout
+
+
+def test_names_are_text_and_no_markup(
+    telos, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rule = "[{kind: joint_position, name: 'east[/left]', joint: slider, lower: -1.5, upper: 1.5, unit: m, scale: 0.1}]"
+    args = ("run", config_file, "--episodes=1", "--frames=2", "--video=false", f"--guardrails={rule}")
+    for _ in range(2):  # the second goes on with the first
+        done = telos(*args, "--out", "a[/b]")
+        assert done.status == 0, done.err
+    assert "a[/b] holds this run" in done.err
+    for command in (("compare", "a[/b]", "a[/b]"), ("explain", "a[/b]", "--step=1")):
+        done = telos(*command)
+        assert done.status == 0, done.err
+    screen = Console(file=io.StringIO(), force_terminal=True, width=200)
+    rules = build.guardrails(RunDir.open(Path("a[/b]")).config)
+    with RunProgress(screen, rules, 1, 10, 0) as progress:
+        progress.watch(Tick(0, 0, 3, 1.5, np.array([0.2, 2.0, 2.0])))
+    assert "(east[/left])" in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_streams_may_be_closed() -> None:
+    command = f"{sys.executable} -m agent.cli list planners"
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f"{command} {closed}"], capture_output=True, text=True, cwd=provenance.ROOT, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_planner_under_a_name_that_is_taken_is_refused(telos, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    from planners import registry
+
+    point = EntryPoint("icem", "json:JSONDecoder", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    registry.table.cache_clear()
+    try:
+        for command in (("list", "planners"), ("run", "quickstart", "--episodes=1")):
+            done = telos(*command)
+            assert done.status == 2
+            assert done.err.count("\n") == 1, done.err
+            assert "'icem' is both" in done.err
+    finally:
+        registry.table.cache_clear()
+
+
+def test_a_task_that_is_none_is_refused(telos, monkeypatch: pytest.MonkeyPatch) -> None:
+    from envs import registry
+
+    monkeypatch.setattr(registry, "table", lambda: {"mine": "builtins:dict"})
+    done = telos("list", "signals", "--task", "mine")
+    assert done.status == 2
+    assert "'mine', at builtins:dict, made a dict" in done.err
 
 
 def test_nothing_is_said_but_what_is_meant(config_file: Path, tmp_path: Path) -> None:

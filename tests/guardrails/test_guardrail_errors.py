@@ -150,6 +150,9 @@ def test_plug_ins_feed_the_same_table(monkeypatch: pytest.MonkeyPatch) -> None:
         installed(EntryPoint("theirs", "json:JSONDecoder", "telos.guardrails"))
         with pytest.raises(TelosError, match="a subclass of GuardrailConfig"):
             resolve("theirs")
+        installed(EntryPoint("theirs", "no_such_module:Rule", "telos.guardrails"))
+        with pytest.raises(TelosError, match="no_such_module"):
+            resolve("theirs")
         installed(EntryPoint("keep_out", "json:JSONDecoder", "telos.guardrails"))
         with pytest.raises(TelosError, match="not taken yet"):
             kinds()

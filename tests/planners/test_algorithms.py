@@ -88,6 +88,11 @@ def test_entry_points_feed_the_table(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", points("icem"))
     with pytest.raises(ValueError, match=r"'icem' is both planners\.icem:Icem and"):
         registry.table()
+    registry.table.cache_clear()
+    entry = EntryPoint("theirs", "json:JSONDecoder", "telos.planners")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    with pytest.raises(ValueError, match=r"'theirs', at json:JSONDecoder: without Params, needs, start, plan, advance"):
+        registry.make("theirs")
     monkeypatch.undo()
     registry.table.cache_clear()
     assert set(registry.table()) >= set(registry.BUILT_IN)

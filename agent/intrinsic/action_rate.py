@@ -1,0 +1,27 @@
+"""Changing one's mind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from envs.requests import Request
+from envs.task import TaskParams
+from envs.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class ActionRate:
+    """Mean squared change between consecutive actions; the first step changes nothing."""
+
+    requests: tuple[Request, ...] = ()
+    looks_back: ClassVar[bool] = True
+
+    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        """(N,H), without a unit: actions are in [-1,1]."""
+        change = torch.zeros_like(trajectory.actions[..., 0])
+        change[:, 1:] = trajectory.actions.diff(dim=1).square().mean(-1)
+        return change

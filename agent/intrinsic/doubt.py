@@ -1,0 +1,22 @@
+"""Doubt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from envs.requests import Request
+from envs.task import TaskParams
+from envs.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """The model's own disagreement about each step (pessimism)."""
+
+    requests: tuple[Request, ...] = ()
+
+    def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        """(N,H), in the unit of the model's doubt."""
+        return trajectory.doubt
