@@ -102,7 +102,11 @@ class Report:
         from agent import report
         from agent.rundir import RunDir
 
-        print(report.write_report(RunDir.open(self.dir)))
+        rundir = RunDir.open(self.dir)
+        print(report.write_report(rundir))
+        if rundir.torn:
+            text = f"without a torn last line ({rundir.torn} bytes) of episodes.jsonl; telos resume {self.dir} mends it"
+            print(text, file=sys.stderr)
         return 0
 
 

@@ -202,6 +202,11 @@ class RunDir:
             found[row.episode] = row
         return tuple(found[index] for index in sorted(found))
 
+    @property
+    def torn(self) -> int:
+        """Bytes of episodes.jsonl after its last whole line: what a writer had no time to end, or garbage."""
+        return len(self._lines()[1])
+
     def repair(self) -> tuple[str, ...]:
         """Take out what cannot be read, so that its episodes run again; say what it was.
 

@@ -135,6 +135,14 @@ def test_default_out_is_numbered(telos, config_file: Path, tmp_path: Path, monke
         assert telos("run", config_file, *args).out.strip() == f"runs/{name}/report.html"
 
 
+def test_a_report_says_that_a_line_is_torn(telos, copy: Path) -> None:
+    assert telos("report", copy).err == ""
+    (copy / "episodes.jsonl").write_bytes(bytes(range(128, 228)))
+    done = telos("report", copy)
+    assert done.status == 0
+    assert "a torn last line (100 bytes) of episodes.jsonl" in done.err
+
+
 def test_torn_last_line_is_dropped_and_its_episode_runs_again(telos, finished: Path, copy: Path, fast) -> None:
     file = copy / "episodes.jsonl"
     file.write_bytes(file.read_bytes()[:-30])
