@@ -19,6 +19,7 @@ from agent.config import Config
 from agent.episode import Step
 from agent.parcel import Parcel, opened
 from agent.row import Row, Steps
+from envs.errors import TelosError, Unplayable
 
 PLAYER = "agent.player:play"
 
@@ -127,6 +128,7 @@ def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> 
 
     Raises:
         GuardrailTampered: the rules that arrived are not those that were sent.
+        Unplayable: what does not fit shows before the first step is done.
     """
     config = opened(job.parcel, sha256)
     if threads is not None:
@@ -135,12 +137,17 @@ def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> 
     player: Player = getattr(import_module(module), name)
     stream = player(config, job.episode)
     total, worst = 0.0, np.full(len(job.parcel.guardrails), np.inf)
+    step = None
     while True:
         try:
             step = next(stream)
         except StopIteration as end:
             played: Played = end.value
             return Outcome(job, replace(played, row=replace(played.row, task=job.parcel.config.task)))
+        except TelosError as error:
+            if step is None and type(error) is TelosError:
+                raise Unplayable(*error.args) from None
+            raise
         total += step.reward
         worst = np.fmin(worst, step.margin)
         yield Tick(worker, job.episode, step.index + 1, total, worst)

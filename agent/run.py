@@ -28,7 +28,7 @@ from agent.rollouts import Job, Rollouts, Serial
 from agent.row import Row, to_json
 from agent.rundir import SCHEMA, Manifest, RunDir, config_sha256, files_sha256, is_run, refusal, write, writing
 from envs import registry
-from envs.errors import TelosError
+from envs.errors import TelosError, Unplayable
 
 RUNS = Path("runs")
 
@@ -82,7 +82,7 @@ def run(
     with rundir.locked():
         try:
             return _finish(rundir, rollouts or Serial(), console)
-        except TelosError:  # what does not fit may show at the first plan
+        except Unplayable:
             if not rundir.rows():
                 shutil.rmtree(rundir.path, ignore_errors=True)
             raise

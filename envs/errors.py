@@ -53,6 +53,10 @@ class TelosError(Exception):
         return cls(where, repr(given), shown, nearest(given, names))
 
 
+class Unplayable(TelosError):
+    """What was asked for does not fit the task, which showed no sooner than at an episode's first step."""
+
+
 class GuardrailTampered(TelosError):
     """A guardrail is no longer what its digest says: nothing may be decided with it."""
 

@@ -16,7 +16,7 @@ from agent.config import Config
 from agent.parcel import Parcel, opened, sealed
 from agent.rollouts import Job, Outcome, Rollouts, Serial, Tick
 from agent.row import TIMES, Row, Steps
-from envs.errors import GuardrailTampered, TelosError
+from envs.errors import GuardrailTampered, TelosError, Unplayable
 from envs.guardrails import build as build_guardrails
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -129,6 +129,12 @@ def test_rules_that_changed_on_the_way_are_refused(rollouts: Rollouts, small: Ca
     loose = parcel.config.model_copy(update={"guardrails": tuple(wide)})
     with pytest.raises(GuardrailTampered):
         list(rollouts.run([Job(replace(parcel, config=loose), 0)], [].append, NEVER))
+
+
+def test_what_the_first_plan_refuses_cannot_be_played(rollouts: Rollouts, small: Callable[..., Config]) -> None:
+    branching = {"planner.kind": "mcts", "planner.params": {}, "cost.action_rate": 0.1}
+    with pytest.raises(Unplayable, match="action_rate"):
+        list(rollouts.run([Job(sealed(small(**branching)), 0)], [].append, NEVER))
 
 
 def test_what_an_episode_raises_is_raised_here(rollouts: Rollouts, small: Callable[..., Config]) -> None:
