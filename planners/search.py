@@ -117,7 +117,8 @@ class Search(Generic[T]):
     def publish(self, candidate: Candidate) -> Plan[T]:
         """The plan that stands by `candidate`."""
         violation, cost = candidate.key
-        statistics = SearchStatistics(self.evaluations, max(self.iterations, 1), self.seconds, candidate.source)
+        iterations = max(self.iterations, self._batches[-1].iteration + 1)  # the last may not have been ended
+        statistics = SearchStatistics(self.evaluations, iterations, self.seconds, candidate.source)
         return Plan(
             actions=torch.from_numpy(candidate.actions),
             dt=self.problem.dt,

@@ -359,6 +359,13 @@ def test_seconds_are_anytime(name):
         assert plan.statistics.seconds >= 0.09  # it ends where another iteration would miss the end by more
 
 
+@every
+@pytest.mark.parametrize("evaluations", [3, 20, 90, 400])
+def test_iterations_are_counted_to_the_last(name, evaluations):
+    plan, _ = _one(name, Toy(rough), Budget(evaluations=evaluations))
+    assert plan.population.iteration.max() < plan.statistics.iterations
+
+
 class Clock:
     """Goes on where it is told to, and nowhere else."""
 
