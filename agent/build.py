@@ -19,9 +19,9 @@ from agent.costs import Cost, Critic, Objective, TaskCost
 from agent.estimator import StateEstimator
 from agent.gate import Gate
 from agent.intrinsic import registry as intrinsic
-from agent.listing import known_planners
 from agent.memory import Memory
 from agent.perception import ObservationStack, Perception, PrivilegedState
+from agent.plugins import known_planners
 from agent.realtime import RealTimeAgent
 from agent.robust import MEAN, WORST, Risk
 from envs import registry

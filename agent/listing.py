@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from agent.plugins import known_planners
 from envs.errors import TelosError
-from planners.registry import Entry, table
 
 
 def show(what: str, task: str | None, console: Console) -> None:
@@ -25,20 +25,12 @@ def show(what: str, task: str | None, console: Console) -> None:
         for key, text in rows.items():
             print(f"{key}\t{text}")
         return
-    listed = Table(box=None, pad_edge=False, header_style="bold")
-    listed.add_column(name, no_wrap=True)
-    listed.add_column(about)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(name, no_wrap=True)
+    table.add_column(about)
     for key, text in rows.items():
-        listed.add_row(key, text)
-    console.print(listed, highlight=False, markup=False)
-
-
-def known_planners() -> Mapping[str, Entry]:
-    """All planners. Raises TelosError where an entry point takes a name that is taken."""
-    try:
-        return table()
-    except ValueError as error:
-        raise TelosError("planners", str(error), "names that are not taken yet") from None
+        table.add_row(key, text)
+    console.print(table, highlight=False, markup=False)
 
 
 def _rows(what: str, task: str | None) -> tuple[str, str, Mapping[str, str]]:

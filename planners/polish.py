@@ -33,16 +33,15 @@ def before(problem: Problem[Any], budget: Budget, share: float, took: float) -> 
         return budget
     if budget.seconds is None:
         assert budget.evaluations is not None
-        all_of_it, last = budget.evaluations, round(share * budget.evaluations)
+        last = round(share * budget.evaluations)
+        rest = budget.evaluations - last
     else:
-        all_of_it = budget.seconds / took if took else math.inf
-        last = share * all_of_it
+        total = budget.seconds / took if took else math.inf
+        last, rest = share * total, (1 - share) * total
     references = len(problem.proposals) + 2  # the previous plan, and what the search has found
-    if last < references + Ilqr(DESCENT).least(problem) or all_of_it - last < references:
+    if last < references + Ilqr(DESCENT).least(problem) or rest < references:
         return budget
-    if budget.seconds is None:
-        return Budget(evaluations=round(all_of_it - last))
-    return Budget(seconds=(1 - share) * budget.seconds)
+    return Budget(evaluations=int(rest)) if budget.seconds is None else Budget(seconds=(1 - share) * budget.seconds)
 
 
 def polished(problem: Problem[T], budget: Budget, found: Plan[T], seed: int, counter: int) -> Plan[T]:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, StringConstraints
 
 from envs.guardrails.guardrail import Guardrail, Value
-from envs.numbers import NonNegative as NotNegative
-from envs.numbers import Number, Positive
+from envs.numbers import NonNegative, Number, Positive
 from envs.requests import Request
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["GuardrailConfig", "Name", "NotNegative", "Number", "Params", "Positive"]
+__all__ = ["GuardrailConfig", "Name", "NonNegative", "Number", "Params", "Positive"]
 
 Name = Annotated[str, StringConstraints(strict=True, min_length=1)]
 
@@ -34,7 +33,7 @@ class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
 
     kind: str
     name: Name  # unique within a set
-    tolerance: NotNegative = 0.0  # in `unit`
+    tolerance: NonNegative = 0.0  # in `unit`
     scale: Positive  # `unit` per "1 bad"
     granularity: Literal["step", "substep"] = "step"
     unit: str  # of the margin

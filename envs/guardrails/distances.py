@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import StringConstraints, model_validator
 
-from envs.guardrails.config import GuardrailConfig, NotNegative, Params, Positive
+from envs.guardrails.config import GuardrailConfig, NonNegative, Params, Positive
 from envs.guardrails.guardrail import Value
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class GeomDistance(GuardrailConfig, frozen=True):
 
     kind: Literal["geom_distance"] = "geom_distance"
     geoms: tuple[Geom, Geom]  # in either order
-    minimum: NotNegative  # m
+    minimum: NonNegative  # m
     scale: Positive = 0.05
     unit: Literal["m"] = "m"
 

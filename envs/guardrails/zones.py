@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from envs.guardrails.config import GuardrailConfig, Name, NotNegative, Params, Positive
+from envs.guardrails.config import GuardrailConfig, Name, NonNegative, Params, Positive
 from envs.guardrails.guardrail import Value
 from envs.zones import Box, Cylinder, Zone, signed_distance
 
@@ -35,7 +35,7 @@ class KeepOut(GuardrailConfig, frozen=True):
     kind: Literal["keep_out"] = "keep_out"
     point: Name  # a signal: body_position/…, site_position/…, geom_position/…
     zone: Zone
-    clearance: NotNegative = 0.0  # m
+    clearance: NonNegative = 0.0  # m
     scale: Positive = 0.1
     unit: Literal["m"] = "m"
 
@@ -72,7 +72,7 @@ class KeepIn(GuardrailConfig, frozen=True):
     kind: Literal["keep_in"] = "keep_in"
     point: Name  # a signal: body_position/…, site_position/…, geom_position/…
     zone: Box
-    clearance: NotNegative = 0.0  # m
+    clearance: NonNegative = 0.0  # m
     scale: Positive = 0.1
     unit: Literal["m"] = "m"
 

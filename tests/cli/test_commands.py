@@ -232,6 +232,16 @@ def test_a_planner_under_a_name_that_is_taken_is_refused(telos, monkeypatch: pyt
         registry.table.cache_clear()
 
 
+def test_memory_that_gives_out_is_told(telos, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(doctor, "examine", full)
+    done = telos("doctor")
+    assert done.status == 2
+    assert "memory: given more than there is" in done.err
+
+
 def test_a_task_that_is_none_is_refused(telos, monkeypatch: pytest.MonkeyPatch) -> None:
     from envs import registry
 
