@@ -5,6 +5,7 @@ N nodes, D coordinates, M grid points.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -53,7 +54,7 @@ class Grid:
     @property
     def size(self) -> int:
         """M"""
-        return int(np.prod(self.cells))
+        return math.prod(self.cells.tolist())
 
     @property
     def points(self) -> np.ndarray:
@@ -65,7 +66,8 @@ class Grid:
         return self.low + self.step * np.stack(np.unravel_index(index, self.cells), 1)
 
     def nearest(self, coordinates: np.ndarray) -> np.ndarray:
-        """The cells (N,) that coordinates (N,D) lie in; -1 outside the grid, and where they are not finite."""
+        """The cells (N,) that coordinates (N,D) lie in, int64, or Python's own integers where there are more cells than
+        that can number; -1 outside the grid, and where they are not finite."""
         at, inside = self._located(coordinates)
         index = np.floor(at + 0.5).astype(np.int64)
         index = np.where(self.periodic, index % self.cells, np.clip(index, 0, self.cells - 1))
@@ -96,7 +98,8 @@ class Grid:
 
     @cached_property
     def _strides(self) -> np.ndarray:
-        return np.append(np.cumprod(self.cells[:0:-1])[::-1], 1).astype(np.int64)
+        kind = np.int64 if self.size <= np.iinfo(np.int64).max else object
+        return np.append(np.cumprod(self.cells[:0:-1].astype(kind))[::-1], 1).astype(kind)
 
 
 def grid(space: Space, params: GridParams) -> Grid:

@@ -76,9 +76,8 @@ class Transitions:
 def blank(problem: DiscretisableProblem[Any], params: GridParams) -> Transitions:
     """Nothing is known yet. Raises Unsuited where the points are more than can be kept."""
     cells = grid(problem.space(), params)
-    points = math.prod(cells.cells.tolist())
-    if points > MAX_POINTS:
-        given = f"{points:.1e} points in {len(cells.cells)} dimensions"
+    if cells.size > MAX_POINTS:
+        given = f"10^{math.log10(cells.size):.0f} points in {len(cells.cells)} dimensions"
         raise Unsuited(f"cells: {given} given, allowed: {MAX_POINTS:,} at most; `sst` plans in larger spaces")
     actions = action_set(params.actions_per_dimension, problem.action_size)
     away = cells.points - problem.coordinates(problem.root()).numpy()

@@ -136,7 +136,7 @@ CONFIGS = {
     "a space too large for a grid": (
         "task: dm_control/walker-walk-v0\nplanner: {kind: value_iteration}",
         "planner value_iteration",
-        "7.0e+26 points in 18 dimensions",
+        "10^27 points in 18 dimensions",
         "sst",
     ),
     "a cost that looks back where plans branch": (

@@ -541,6 +541,16 @@ def test_one_cell_tells_nothing_apart() -> None:
     assert made.nearest(np.array([[0.0, 1.0, -3.9]])) == made.nearest(np.array([[0.0, 1.0, 3.9]]))
 
 
+def test_cells_of_a_space_larger_than_machine_numbers_are_told_apart() -> None:
+    size = 24
+    wide = Space(tuple(map(str, range(size))), np.full(size, -1.0), np.full(size, 1.0), np.zeros(size, bool))
+    made = grid(wide, GraphParams(cells=31))
+    places = np.concatenate([np.full((1, size), -1.0), np.full((1, size), 1.0), 2.0 * np.eye(size) - 1.0])
+    found = made.nearest(places).tolist()
+    assert found == [0, 31**size - 1, *(30 * 31 ** (size - 1 - d) for d in range(size))]
+    assert made.size == 31**size
+
+
 def test_a_number_for_each_coordinate() -> None:
     with pytest.raises(ValueError, match="cells: 2 given, allowed: one, or 3: angle, slide, speed"):
         grid(SPACE, GraphParams(cells=(8, 5)))
