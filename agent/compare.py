@@ -13,7 +13,6 @@ from agent.rundir import RunDir
 from agent.statistics import Estimate
 from envs.errors import TelosError
 
-FEW = 5  # pairs; a bootstrap over fewer is overconfident
 CLOCK = ("plan_ms", "decision_ms", "simulator_fraction", "seconds")
 
 
@@ -105,13 +104,11 @@ def show(comparison: Comparison, console: Console) -> None:
     """Print the table."""
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    caption = f"{comparison.pairs} episodes paired by seed and index; 95 % bootstrap interval over pairs"
+    caption = f"{comparison.pairs} episodes paired by seed and index; 95 % t interval over pairs"
     if comparison.other_starts:
         caption += f"; {comparison.other_starts} with another start left out"
     if comparison.left_out:
         caption += f"; {comparison.left_out} without a partner left out"
-    if comparison.pairs < FEW:
-        caption += "; so few make it too narrow"
     table = Table(title=Text(f"A = {comparison.a}   B = {comparison.b}"), title_justify="left")
     for name in ("", "A", "B", "B − A", "95 %"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)

@@ -1,7 +1,8 @@
 """Means and rates with 95 % intervals, over episodes.
 
-A mean has a percentile bootstrap interval (10,000 resamples, fixed seed, so the same rows give the same
-interval), a rate has Wilson's. One episode tells nothing about the spread: its mean has low = high = null.
+A mean has Student's t interval, a rate has Wilson's. A percentile bootstrap of three seeds covers the mean of normal
+values in 75 % of cases, t in 95 % (docs/adr/011-t-intervals-for-returns.md). One episode tells nothing about the
+spread: its mean has low = high = null.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy as np
 from agent.row import Row
 
 LEVEL = 0.95
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,34 @@ class Estimate:
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean with its bootstrap interval; not finite, and without one, where any value is not finite."""
-    sample = np.asarray(values, dtype=np.float64)
-    n = len(sample)
-    if n == 0:
-        return Estimate(math.nan, None, None, 0)
-    if n == 1 or not np.isfinite(sample).all():
-        with np.errstate(invalid="ignore"):
-            return Estimate(float(sample.mean()), None, None, n)
-    draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-    tails = 50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)
-    low, high = np.percentile(sample[draws].mean(1), tails)
-    return Estimate(float(sample.mean()), float(low), float(high), n)
+    """The mean of independent values with its t interval; without one where a value is not finite."""
+    return mean_of_means([values])
+
+
+def mean_of_means(groups: Sequence[Sequence[float]]) -> Estimate:
+    """The mean of the groups' means, groups weighing the same; within and between groups, values are independent.
+
+    The degrees of freedom are those of Welch and Satterthwaite (Satterthwaite, "An Approximate Distribution of
+    Estimates of Variance Components", Biometrics Bulletin 2, 1946, equation 17). No interval where a group has one
+    value only, or one is not finite.
+    """
+    from scipy.special import stdtrit
+
+    samples = [np.asarray(values, dtype=np.float64) for values in groups]
+    n = sum(map(len, samples))
+    if not samples or not all(map(len, samples)):
+        return Estimate(math.nan, None, None, n)
+    with np.errstate(invalid="ignore", over="ignore"):
+        centre = float(np.mean([sample.mean() for sample in samples]))
+    if any(len(sample) == 1 or not np.isfinite(sample).all() for sample in samples):
+        return Estimate(centre, None, None, n)
+    parts = np.array([sample.var(ddof=1) / len(sample) for sample in samples])
+    if not parts.any():
+        return Estimate(centre, centre, centre, n)
+    shares = parts / parts.sum()
+    freedom = 1 / np.sum(shares**2 / [len(sample) - 1 for sample in samples])
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2) * math.sqrt(parts.sum()) / len(samples))
+    return Estimate(centre, centre - half, centre + half, n)
 
 
 def rate(hits: int, n: int) -> Estimate:

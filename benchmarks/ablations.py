@@ -30,6 +30,7 @@ from envs.errors import TelosError
 
 OUT = rows.RESULTS / "planners" / "ablations.jsonl"
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk")
+SUBSTEPPED = ("hopper-stand", "quadruped-run", "walker-walk")  # several physics steps in a control step
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _noise(_: Config) -> list[Variation]:
 def _timestep(config: Config) -> list[Variation]:
     period, own = steps.natural(config.task)
     whole = round(period / own)
-    factors = [factor for factor in (1, 2, 5, 10) if whole % factor == 0]
+    factors = [factor for factor in range(1, whole + 1) if whole % factor == 0]
     return [Variation(f"{1e3 * own * f:.3g} ms", {"world_model.timestep": own * f}) for f in factors]
 
 
@@ -83,6 +84,11 @@ ABLATIONS: Mapping[str, Callable[[Config], list[Variation]]] = {
 }
 
 
+def tasks_of(name: str) -> Sequence[str]:
+    """Those that an ablation is measured on where none are given."""
+    return SUBSTEPPED if name == "timestep" else TASKS
+
+
 def varied(task_id: str, variation: Variation, seed: int, threads: int, budget: int) -> Config:
     """The task's default preset with the variation, and as many candidates as the budget allows."""
 
@@ -97,11 +103,15 @@ def varied(task_id: str, variation: Variation, seed: int, threads: int, budget: 
 
 
 def cases(name: str, tasks: Sequence[str], seeds: int, threads: int, budget: int) -> list[experiment.Case]:
-    """Episodes of 1,000 frames (the environment's own limit)."""
+    """Episodes of 1,000 frames (the environment's own limit). Raises TelosError for a task with nothing to vary."""
     found = []
     for task in tasks:
         task_id = f"dm_control/{task}-v0"
-        for variation in ABLATIONS[name](load(preset_of(task_id), task=task_id)):
+        variations = ABLATIONS[name](load(preset_of(task_id), task=task_id))
+        if len(variations) < 2:
+            only = ", ".join(variation.name for variation in variations)
+            raise TelosError(f"ablations {name}", f"{task}, which has {only} only", "tasks with several values")
+        for variation in variations:
             for seed in range(seeds):
                 labels = {"ablation": name, "value": variation.name, "task": task_id, "seed": seed, "budget": budget}
                 config = varied(task_id, variation, seed, threads, budget)
@@ -129,9 +139,11 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = experiment.parser("ablations", __doc__)
     parser.add_argument("names", nargs="*", default=list(ABLATIONS), help=", ".join(ABLATIONS))
-    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--budget", type=int, default=10_000, help="physics steps per decision")
+    parser.add_argument(
+        "--tasks", nargs="*", help=f"{', '.join(TASKS)}; for timestep {', '.join(SUBSTEPPED)}, where none are given"
+    )
+    parser.add_argument("--seeds", type=rows.count, default=3)
+    parser.add_argument("--budget", type=rows.count, default=10_000, help="physics steps per decision")
     options = parser.parse_args(argv)
     for name in options.names:
         if name not in ABLATIONS:
@@ -141,7 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         todo = [
             case
             for name in options.names
-            for case in cases(name, planners.named(options.tasks), options.seeds, threads, options.budget)
+            for case in cases(
+                name, planners.named(options.tasks or tasks_of(name)), options.seeds, threads, options.budget
+            )
         ]
         with experiment.rollouts(options) as rollouts:
             experiment.measure(todo, options.out, rollouts)

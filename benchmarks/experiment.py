@@ -18,9 +18,10 @@ from agent.parcel import sealed
 from agent.progress import RunProgress
 from agent.rollouts import Job, Played, Rollouts, rollouts_for
 from benchmarks import rows
-from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails
 from envs.physics import cpus
+
+Key = tuple[str, int, str]  # what an episode follows from: configuration, index, player
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,23 @@ def measure(
     there = rows.read(out)
     found = [(case, _row_of(case, there)) for case in cases]
     missing = [case for case, row in found if row is None]
-    waiting = {_key(job): (case, job) for case in missing for job in [_job(case)]}
+    waiting: dict[Key, list[Case]] = {}  # cases of one configuration are one episode, and a row for each
+    for case in missing:
+        waiting.setdefault(_key(_job(case)), []).append(case)
     frames = max((case.config.frames or 1_000 for case in cases), default=1)
     console = Console(stderr=True)
     _point_at(console, [case for case, row in found if row is not None and not _is_of(row, case)], out)
     progress = RunProgress(console, Guardrails(), len(cases), frames, len(cases) - len(missing))
-    jobs = [job for _, job in waiting.values()]
+    jobs = [_job(same[0]) for same in waiting.values()]
     with interrupts() as stop, progress, closing(rollouts.run(jobs, progress.watch, stop)) as outcomes:
         for outcome in outcomes:
-            case, _ = waiting.pop(_key(outcome.job))
             of = {"config_sha256": outcome.job.parcel.sha256}
-            rows.append(out, {**outcome.played.row.values(), **of, **more(outcome.played), **case.labels})
-            progress.end(outcome.played.row, " ".join(str(value) for value in case.labels.values()))
-    if waiting:
-        raise KeyboardInterrupt(f"{len(waiting)} of {len(cases)} episodes are left; the same command goes on")
+            for case in waiting.pop(_key(outcome.job)):
+                rows.append(out, {**outcome.played.row.values(), **of, **more(outcome.played), **case.labels})
+                progress.end(outcome.played.row, " ".join(str(value) for value in case.labels.values()))
+    left = sum(map(len, waiting.values()))
+    if left:
+        raise KeyboardInterrupt(f"{left} of {len(cases)} episodes are left; the same command goes on")
 
 
 def _row_of(case: Case, there: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -89,23 +93,23 @@ def _job(case: Case) -> Job:
     return Job(sealed(case.config), case.episode, case.player)
 
 
-def _key(job: Job) -> tuple[str, int, str]:
+def _key(job: Job) -> Key:
     return job.parcel.sha256, job.episode, job.player
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """What every benchmark of episodes takes."""
     made = rows.parser(name, description)
-    made.add_argument("--workers", type=int, help="run episodes in so many processes (Ray); in this one by default")
+    made.add_argument(
+        "--workers", type=rows.count, help="run episodes in so many processes (Ray); in this one by default"
+    )
     made.add_argument("--ray", metavar="ADDRESS", help="run them on a Ray cluster that runs: HOST:PORT, or auto")
-    made.add_argument("--threads", type=int, help="C threads of each process; all CPUs by default, one on Ray")
+    made.add_argument("--threads", type=rows.count, help="C threads of each process; all CPUs by default, one on Ray")
     return made
 
 
 def threads(options: argparse.Namespace) -> int:
     """C threads of each process."""
-    if options.threads is not None and options.threads < 1:
-        raise TelosError("--threads", options.threads, ">= 1")
     return options.threads or (1 if options.ray else max(1, cpus() // (options.workers or 1)))
 
 

@@ -258,8 +258,8 @@ def table(found: list[dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = rows.parser("faults", __doc__)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--episodes", type=int, default=60, help="of each round")
+    parser.add_argument("--kills", type=rows.count, default=200)
+    parser.add_argument("--episodes", type=rows.count, default=60, help="of each round")
     options = parser.parse_args(argv)
     while not options.table:
         found = rows.read(options.out)

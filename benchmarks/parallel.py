@@ -131,11 +131,11 @@ def _ratio(
 def main(argv: Sequence[str] | None = None) -> int:
     parser = rows.parser("parallel", __doc__)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS)
-    parser.add_argument("--frames", type=int, default=40)
-    parser.add_argument("--evaluations", type=int, help="candidates per decision; the preset's own by default")
-    parser.add_argument("--block", type=int, default=10, help="episodes of a block; they divide 40")
+    parser.add_argument("--frames", type=rows.count, default=40)
+    parser.add_argument("--evaluations", type=rows.count, help="candidates per decision; the preset's own by default")
+    parser.add_argument("--block", type=rows.count, default=10, help="episodes of a block; they divide 40")
     options = parser.parse_args(argv)
-    if options.block < 1 or EPISODES % options.block:
+    if EPISODES % options.block:
         raise TelosError("--block", options.block, f"a divisor of {EPISODES}")
     torch.set_num_threads(1)
     labels = ("task", "arrangement", "block", "episodes", "frames", "evaluations")

@@ -165,8 +165,8 @@ def machine() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = rows.parser("peers", __doc__)
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
-    parser.add_argument("--rounds", type=int, default=12, help="blocks of each side")
-    parser.add_argument("--calls", type=int, default=5, help="decisions, and rollouts, in a block")
+    parser.add_argument("--rounds", type=rows.count, default=12, help="blocks of each side")
+    parser.add_argument("--calls", type=rows.count, default=5, help="decisions, and rollouts, in a block")
     parser.add_argument("--venvs", type=Path, default=VENVS, help="where the peers' virtual environments are, and go")
     options = parser.parse_args(argv)
     if not options.table:

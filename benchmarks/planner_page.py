@@ -74,8 +74,9 @@ def _returns(figure: Figure, mine: Sequence[Cell], tasks: Sequence[str]) -> None
         index = names.index(cell.planner)
         y = tasks.index(cell.task) + (index - (len(names) - 1) / 2) * 0.7 / len(names)
         estimate = cell.estimate
-        low, high = estimate.low or estimate.mean, estimate.high or estimate.mean
-        axes.plot([low, high], [y, y], color=_colour(index), linewidth=2, solid_capstyle="butt")
+        if estimate.low is not None and estimate.high is not None:
+            bar = [estimate.low, estimate.high]
+            axes.plot(bar, [y, y], color=_colour(index), linewidth=2, solid_capstyle="butt")
         axes.plot(estimate.mean, y, "o", color=_colour(index), markersize=4)
     for row, task in enumerate(tasks):
         if task in published():
@@ -88,7 +89,7 @@ def _returns(figure: Figure, mine: Sequence[Cell], tasks: Sequence[str]) -> None
     axes.set_yticks(range(len(tasks)), tasks)
     axes.set_xlim(0, 1010)
     axes.set_ylim(len(tasks) - 0.5, -0.5)
-    axes.set_xlabel("return over 1,000 frames; bars: 95 % bootstrap over seeds")
+    axes.set_xlabel("return over 1,000 frames; bars: 95 % t interval over seeds")
 
 
 def _profiles(figure: Figure, scored: Mapping[str, Sequence[np.ndarray]]) -> None:

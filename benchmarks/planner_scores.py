@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from benchmarks import rows
 
 REFERENCE = "tdmpc2"
 RANDOM = "random"
+FRAMES = 1_000  # of an episode, each with a reward in [0,1]
 Row = Mapping[str, Any]
 
 
@@ -48,14 +50,15 @@ def published() -> Mapping[str, Published]:
 class Cell:
     """One planner on one task."""
 
-    planner: str
+    planner: str  # its settings with it where a task was planned with several
     task: str
     budget: int  # physics steps per decision allowed
     match: str  # steps or time
+    threads: int
     returns: tuple[float, ...]  # by seed
     physics_steps: float  # per decision
-    median_ms: float
-    p95_ms: float
+    median_ms: float  # of the episodes' medians
+    p95_ms: float  # the largest of the episodes' 95th percentiles
     in_simulator: float  # share of planning time
     violations: int  # steps
 
@@ -70,23 +73,30 @@ def name_of(task_id: str) -> str:
 
 
 def cells(found: Sequence[Row]) -> list[Cell]:
-    """One for every planner, task, budget and match that has rows, in their order."""
-    groups: dict[tuple[str, str, int, str], list[Row]] = {}
+    """One for every planner, task, budget, match and number of threads that has rows, in their order."""
+    groups: dict[tuple[str, str, int, str, int], list[Row]] = {}
     for row in found:
-        key = row["planner"], name_of(row["task"]), row["budget"], row["match"]
+        key = row["planner"], name_of(row["task"]), row["budget"], row["match"], row["threads"]
         groups.setdefault(key, []).append(row)
-    return [
-        Cell(
-            *key,
-            tuple(row["return"] for row in mine),
-            float(np.mean([row["physics_steps_per_decision"] for row in mine])),
+    once = Counter((planner, task, match) for planner, task, _, match, _ in groups)
+    several = {planner for (planner, _, _), count in once.items() if count > 1}
+    made = []
+    for (planner, task, budget, match, threads), mine in groups.items():
+        by_seed = sorted(mine, key=lambda row: row["seed"])
+        steps = float(np.mean([row["physics_steps_per_decision"] for row in mine]))
+        setting = f" ({budget:,} steps, {threads} threads)" if planner in several and steps > 0 else ""
+        cell = Cell(
+            f"{planner}{setting}",
+            *(task, budget, match, threads),
+            tuple(row["return"] for row in by_seed),
+            steps,
             float(np.median([row["plan_ms_median"] for row in mine])),
             float(np.max([row["plan_ms_p95"] for row in mine])),
             float(np.mean([row["simulator_fraction"] for row in mine])),
             sum(row["violation_steps"] for row in mine),
         )
-        for key, mine in groups.items()
-    ]
+        made.append(cell)
+    return made
 
 
 def normalised(cell: Cell, all_: Sequence[Cell]) -> np.ndarray:
@@ -112,16 +122,17 @@ def profile(scores: Sequence[np.ndarray], levels: np.ndarray) -> np.ndarray:
 
 
 def suite_mean(found: Sequence[Cell]) -> tuple[Estimate, float] | None:
-    """The mean over tasks of one planner's returns and its bootstrap interval over seeds, and that of the reference on
-    the same tasks. None where tasks have different numbers of seeds."""
-    returns = [cell.returns for cell in found]
-    if not returns or len({len(values) for values in returns}) != 1:
+    """The mean over tasks of one planner's mean returns, tasks weighing the same, and that of the reference on the same
+    tasks. Episodes of different tasks share nothing, though their seeds may have the same number. None of no task."""
+    if not found:
         return None
-    per_seed = np.mean(returns, axis=0)
-    return statistics.mean(per_seed.tolist()), float(np.mean([published()[c.task].values[REFERENCE] for c in found]))
+    whole = statistics.mean_of_means([cell.returns for cell in found])
+    return whole, float(np.mean([published()[cell.task].values[REFERENCE] for cell in found]))
 
 
 def interval(estimate: Estimate) -> str:
-    """A mean with its 95 % interval, where there is one."""
-    known = "" if estimate.low is None else f" [{estimate.low:.0f}, {estimate.high:.0f}]"
-    return f"{estimate.mean:.1f}{known}"
+    """A mean over whole episodes with its 95 % interval, where there is one, as far as it lies within what 1,000 frames
+    with rewards from 0 to 1 can come to."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.mean:.1f}"
+    return f"{estimate.mean:.1f} [{max(estimate.low, 0.0):.0f}, {min(estimate.high, FRAMES):.0f}]"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from agent.statistics import Estimate, mean_of_means
 from benchmarks.planner_scores import (
     RANDOM,
     REFERENCE,
@@ -38,7 +39,7 @@ def _table(mine: Sequence[Cell], all_: Sequence[Cell]) -> str:
         f"Matched by {searching[0].match}:",
         "",
         "| task | planner | return, mean [95 %] | worst | seeds | random | TD-MPC2, last | best published | normalised "
-        "| physics steps / decision | plan, ms median | p95 | in C |",
+        "| physics steps / decision | plan, ms: median of medians | largest p95 | in C |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for cell in sorted(searching, key=lambda cell: cell.task):
@@ -65,6 +66,11 @@ def _table(mine: Sequence[Cell], all_: Sequence[Cell]) -> str:
 
 def _number(value: float, form: str) -> str:
     return "" if math.isnan(value) else f"{value:{form}}"
+
+
+def _scored(estimate: Estimate) -> str:
+    known = "" if estimate.low is None else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return f"{estimate.mean:.3f}{known}"
 
 
 def missing(found: Sequence[Row], planner: str, tasks: Sequence[str], seeds: int) -> str:
@@ -103,9 +109,8 @@ def kept(found: Sequence[Row], given: Mapping[str, float]) -> str:
 
 
 def matrix(found: Sequence[Row], match: str) -> str:
-    """Planners by tasks, matched in one way: mean returns, then the mean of the normalised scores. Best planner first.
-
-    Empty where there is nothing.
+    """Planners by tasks, matched in one way: mean returns, then the mean of the normalised scores, tasks weighing the
+    same. Best planner first; those that lack a task are left out. Empty where there is nothing.
     """
     all_ = cells(found)
     mine = {(cell.planner, cell.task): cell for cell in all_ if cell.match == match and cell.physics_steps > 0}
@@ -113,18 +118,17 @@ def matrix(found: Sequence[Row], match: str) -> str:
     if not mine:
         return ""
 
-    def score(planner: str) -> float:
-        known = [normalised(mine[planner, task], all_) for task in tasks if (planner, task) in mine]
-        return float(np.mean([values.mean() for values in known]))
+    def score(planner: str) -> Estimate:
+        return mean_of_means([normalised(mine[planner, task], all_).tolist() for task in tasks])
 
     whole = [name for name in dict.fromkeys(name for name, _ in mine) if all((name, task) in mine for task in tasks)]
     lines = [
-        f"| matched by {match} | {' | '.join(tasks)} | normalised, mean |",
+        f"| matched by {match} | {' | '.join(tasks)} | normalised, mean [95 %] |",
         f"|---|{'---|' * len(tasks)}---|",
     ]
-    for planner in sorted(whole, key=score, reverse=True):
+    for planner in sorted(whole, key=lambda name: score(name).mean, reverse=True):
         values = (interval(mine[planner, task].estimate) for task in tasks)
-        lines.append(f"| `{planner}` | {' | '.join(values)} | {score(planner):.3f} |")
+        lines.append(f"| `{planner}` | {' | '.join(values)} | {_scored(score(planner))} |")
     randoms = (_number(random_return(task, all_), ".0f") for task in tasks)
     lines.append(f"| {RANDOM} actions | {' | '.join(randoms)} | 0 |")
     return "\n".join(lines)

@@ -66,7 +66,7 @@ def table(found: list[dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = experiment.parser("quickstart_twins", __doc__)
-    parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--episodes", type=rows.count, default=20)
     options = parser.parse_args(argv)
     if not options.table:
         with experiment.rollouts(options) as rollouts:

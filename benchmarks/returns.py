@@ -17,6 +17,7 @@ from agent import statistics
 from agent.load import load
 from agent.rollouts import PLAYER, Played
 from benchmarks import experiment, rows, scripted
+from benchmarks.planner_scores import interval
 
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk", "reacher-easy", "ball_in_cup-catch", "finger-spin")
 AGENTS = {"telos": PLAYER, "random": scripted.RANDOM, "do_nothing": scripted.DO_NOTHING}
@@ -68,10 +69,9 @@ def table(found: list[dict[str, Any]]) -> str:
             continue
         ours = [row for row in mine if row["agent"] == "telos"]
         estimate = statistics.mean(returns["telos"])
-        interval = "" if estimate.low is None else f" [{estimate.low:.0f}, {estimate.high:.0f}]"
         plain = {a: f"{sum(v) / len(v):.0f}" if v else "" for a, v in returns.items()}
         lines.append(
-            f"| {name} | {TARGETS[name]:.0f} | {estimate.mean:.1f}{interval} | {min(returns['telos']):.1f} "
+            f"| {name} | {TARGETS[name]:.0f} | {interval(estimate)} | {min(returns['telos']):.1f} "
             f"| {len(ours)} | {plain['random']} | {plain['do_nothing']} | {published(name)} "
             f"| {max(row['physics_steps_per_decision'] for row in ours):,.0f} "
             f"+ {max(row['gate_steps_per_decision'] for row in ours):,.0f} "
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = experiment.parser("returns", __doc__)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS)
     parser.add_argument("--agents", nargs="*", default=list(AGENTS), choices=list(AGENTS))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=rows.count, default=5)
     options = parser.parse_args(argv)
     if not options.table:
         threads = experiment.threads(options)

@@ -26,12 +26,21 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def count(text: str) -> int:
+    """An option that counts something. Raises ArgumentTypeError, which argparse turns into a message with its name."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} given, allowed: a whole number >= 1")
+    return int(text)
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """All whole rows of a JSON-lines file; a last line that a kill cut off is not one.
 
     Raises:
-        TelosError: something else stands in it.
+        TelosError: something else stands in it, or it is a directory.
     """
+    if path.is_dir():
+        raise TelosError(f"--out {path}", "a directory", "a file for rows, new or with some")
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")

@@ -45,7 +45,6 @@ from benchmarks.peers import machine
 from benchmarks.planner_scores import interval, name_of
 from benchmarks.sac_training import CHUNK, Learner, Make, Spent, StableBaselines, Training, flat, trained
 from envs import registry
-from envs.errors import TelosError
 
 TASKS = ("dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0")
 OUT = rows.RESULTS / "planners" / "sac.jsonl"
@@ -225,17 +224,16 @@ def id_of(task: str) -> str:
 def main(argv: Sequence[str] | None = None, make: Make = StableBaselines) -> int:
     parser = rows.parser("sac", __doc__)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), help="ids, or names of dm_control tasks")
-    parser.add_argument("--frames", type=int, default=100_000, help="environment frames of training")
-    parser.add_argument("--seeds", type=int, default=1, help="trainings of each task, seeds from 0")
-    parser.add_argument("--episodes", type=int, default=10, help="evaluated after each, from the planners' starts")
-    parser.add_argument("--action-repeat", type=int, default=2, help="frames that an action lasts")
-    parser.add_argument("--train-freq", type=int, default=1, help="decisions from one gradient step to the next")
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--frames", type=rows.count, default=100_000, help="environment frames of training")
+    parser.add_argument("--seeds", type=rows.count, default=1, help="trainings of each task, seeds from 0")
+    parser.add_argument(
+        "--episodes", type=rows.count, default=10, help="evaluated after each, from the planners' starts"
+    )
+    parser.add_argument("--action-repeat", type=rows.count, default=2, help="frames that an action lasts")
+    parser.add_argument("--train-freq", type=rows.count, default=1, help="decisions from one gradient step to the next")
+    parser.add_argument("--threads", type=rows.count, default=1, help="of torch")
     options = parser.parse_args(argv)
     if not options.table:
-        for name in ("seeds", "episodes", "threads"):
-            if getattr(options, name) < 1:
-                raise TelosError(f"--{name}", getattr(options, name), ">= 1")
         torch.set_num_threads(options.threads)
         tasks = dict.fromkeys(id_of(task) for task in options.tasks)
         trainings = [

@@ -6,6 +6,7 @@ from functools import cache
 
 from agent.config import Config
 from envs import registry
+from envs.errors import TelosError
 
 
 @cache
@@ -26,5 +27,9 @@ def per_candidate(config: Config) -> int:
 
 
 def affordable(config: Config, budget: int) -> dict[str, int]:
-    """The planner's budget that spends at most so many physics steps per decision, one candidate at least."""
-    return {"evaluations": max(1, budget // per_candidate(config))}
+    """The planner's budget that spends at most so many physics steps per decision. Raises TelosError where they do not
+    pay for one candidate."""
+    least = per_candidate(config)
+    if budget < least:
+        raise TelosError("--budget", f"{budget:,} physics steps", f">= {least:,}, one candidate on {config.task}")
+    return {"evaluations": budget // least}

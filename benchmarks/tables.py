@@ -41,7 +41,7 @@ def readme() -> str:
     """The README's measured section as Markdown."""
     parts = [
         "Default presets on real dm_control episodes of 1,000 frames (`telos bench returns`); the return is the "
-        "environment's own, the interval a 95 % bootstrap over seeds, CEM (PlaNet) that paper's true-simulator row:",
+        "environment's own, the interval Student's t, 95 %, over seeds, CEM (PlaNet) that paper's true-simulator row:",
         returns.table(rows.read(returns.OUT)),
         "The quickstart and its unguarded twin, which exists in `benchmarks/` alone, from the same starts "
         "(`telos bench quickstart_twins`):",
@@ -116,8 +116,8 @@ def _planners() -> list[str]:
         found,
         "Mass and gain 30 % off, unknown to the planner, under a guardrail (`telos bench robust`): `plain` plans with "
         "the nominal model; `worst` for the worst of five physics at as many steps, so with a fifth of the candidates; "
-        "`worst_x5` with as many candidates as `plain`. The worst world is the one with the lowest mean return. Once a "
-        "guardrail is violated and no action can mend it at once, the fallback acts, so that few episodes recover:",
+        "`worst_x5` with as many candidates as `plain`. Once a guardrail is violated and no action can mend it at "
+        "once, the fallback acts, so that few episodes recover:",
         lambda: robust.table(found),
     )
     changed = rows.read(ablations.OUT)

@@ -193,12 +193,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = rows.parser("throughput", __doc__)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--settings", nargs="*", type=_setting, default=list(SETTINGS), help="such as 64x40 16x20")
-    parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--threads", type=int, nargs="*", default=sorted({1, cpus()}))
+    parser.add_argument("--repeats", type=rows.count, default=30)
+    parser.add_argument("--threads", type=rows.count, nargs="*", default=sorted({1, cpus()}))
     parser.add_argument("--peers", action="store_true", help="side by side with other planners: `telos bench peers`")
     options = parser.parse_args(argv)
     if options.peers:
-        return peers.main(["--table"] if options.table else [])
+        out = [] if options.out == parser.get_default("out") else ["--out", str(options.out)]
+        return peers.main([*out, *(["--table"] if options.table else [])])
     torch.set_num_threads(1)
     if not options.table:
         found = []

@@ -99,6 +99,22 @@ def test_an_experiment_goes_on_where_it_stopped(small: Callable[..., Config], tm
     ]
 
 
+def test_cases_of_one_configuration_are_played_once_and_have_a_row_each(
+    small: Callable[..., Config], tmp_path: Path
+) -> None:
+    out, config, jobs = tmp_path / "rows.jsonl", small(frames=2), []
+    cases = [experiment.Case({"value": name}, config, scripted.RANDOM) for name in ("warm", "beta 1", "30 knots")]
+
+    class Counted(Serial):
+        def run(self, todo: Any, *rest: Any) -> Any:
+            jobs.extend(todo)
+            return super().run(todo, *rest)
+
+    experiment.measure(cases, out, Counted())
+    assert len(jobs) == 1
+    assert [row["value"] for row in rows.read(out)] == ["warm", "beta 1", "30 knots"]
+
+
 def test_rows_of_another_configuration_are_pointed_at(
     small: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib import figure
 
-from agent import episode, player
+from agent import episode, player, statistics
 from agent.load import load, preset_of
 from benchmarks import ablations, cold, planner_page, planner_scores, planner_tables, planners, rows, steps
 from envs.errors import TelosError
@@ -113,15 +115,40 @@ def test_profiles_weigh_tasks_the_same() -> None:
     np.testing.assert_allclose(planner_scores.profile(scores, np.array([0.0, 0.3, 0.5, 1.0])), [1, 0.75, 0.5, 0])
 
 
-def test_the_mean_over_tasks_is_per_seed() -> None:
+def test_the_mean_over_tasks_does_not_depend_on_the_order_of_rows() -> None:
     walker = "dm_control/walker-run-v0"
-    found = [row(seed=0, **{"return": 0.0}), row(seed=1, **{"return": 100.0})]
-    found += [row(task=walker, seed=0, **{"return": 200.0}), row(task=walker, seed=1, **{"return": 300.0})]
+    found = [row(seed=seed, **{"return": value}) for seed, value in enumerate((0.0, 100.0, 50.0))]
+    found += [row(task=walker, seed=seed, **{"return": value}) for seed, value in enumerate((200.0, 300.0, 400.0))]
     whole = planner_scores.suite_mean(planner_scores.cells(found))
     assert whole is not None
-    assert (whole[0].mean, whole[0].low, whole[0].high) == (150, 100, 200)
+    assert whole == planner_scores.suite_mean(planner_scores.cells([found[i] for i in (2, 0, 1, 4, 5, 3)]))
+    assert whole[0] == statistics.mean_of_means([[0.0, 100.0, 50.0], [200.0, 300.0, 400.0]])
     assert whole[1] == pytest.approx((838.0 + 877.2) / 2)
-    assert planner_scores.suite_mean(planner_scores.cells(found[:3])) is None
+    assert planner_scores.suite_mean([]) is None
+
+
+def test_settings_are_never_mixed() -> None:
+    found = [row(seed=seed, budget=b, threads=t) for b, t in ((100, 1), (900, 1), (900, 2)) for seed in range(3)]
+    found += [row(match="time", **{"return": 7.0}), row("cem"), row("random", physics_steps_per_decision=0.0)]
+    by_name = {cell.planner: cell for cell in planner_scores.cells(found) if cell.match == "steps"}
+    assert list(by_name) == [
+        "icem (100 steps, 1 threads)",
+        "icem (900 steps, 1 threads)",
+        "icem (900 steps, 2 threads)",
+        "cem",
+        "random",
+    ]
+    assert {len(cell.returns) for name, cell in by_name.items() if "icem" in name} == {3}
+    assert planner_tables.summary(found).count(", mean over 1 tasks") == 5
+
+
+def test_an_interval_from_zero_is_drawn() -> None:
+    """A bar whose lower end is 0 begins there."""
+    drawn = figure.Figure()
+    cell = planner_scores.cells([row(seed=seed, **{"return": value}) for seed, value in enumerate((0.0, 0.0))])[0]
+    planner_page._returns(drawn, [cell], [cell.task])
+    (bar,) = [line for line in drawn.axes[0].lines if len(line.get_xdata()) == 2]
+    assert list(bar.get_xdata()) == [0.0, 0.0]
 
 
 def test_the_page_shows_every_cell(tmp_path: Path) -> None:
@@ -134,10 +161,10 @@ def test_the_page_shows_every_cell(tmp_path: Path) -> None:
     assert "Equal physics steps" in page
     assert "Equal time" in page
     assert page.count('class="better"') == 1
-    assert "901.0 [900, 902]" in page
+    assert "901.0 [899, 903]" in page
     assert page.count("data:image/png") == 4
     assert "http" not in page.replace("http-equiv", ""), "self-contained"
-    assert "| pendulum-swingup | icem | 901.0 [900, 902] |" in planner_tables.summary(found)
+    assert "| pendulum-swingup | icem | 901.0 [899, 903] |" in planner_tables.summary(found)
 
 
 def test_the_matrix_ranks_planners_that_have_every_task() -> None:
@@ -150,7 +177,7 @@ def test_the_matrix_ranks_planners_that_have_every_task() -> None:
     lines = planner_tables.matrix(found, "steps").split("\n")
     best = [planner_scores.published()[task].best for task in ("pendulum-swingup", "walker-run")]
     scores = {"icem": (500 / best[0] + 100 / best[1]) / 2, "cem": (100 / best[0] + 300 / best[1]) / 2}
-    assert lines[0] == "| matched by steps | pendulum-swingup | walker-run | normalised, mean |"
+    assert lines[0] == "| matched by steps | pendulum-swingup | walker-run | normalised, mean [95 %] |"
     assert lines[2:] == [
         f"| `icem` | 500.0 | 100.0 | {scores['icem']:.3f} |",
         f"| `cem` | 100.0 | 300.0 | {scores['cem']:.3f} |",
@@ -182,6 +209,26 @@ def test_ablations_change_one_thing_within_the_budget(name: str) -> None:
     for case in cases:
         spent = steps.per_candidate(case.config) * case.config.planner.budget.evaluations
         assert 0.9 * 10_000 < spent <= 10_000
+
+
+def test_an_ablation_of_nothing_is_refused() -> None:
+    with pytest.raises(TelosError, match="cartpole-swingup, which has 10 ms only"):
+        ablations.cases("timestep", ["cartpole-swingup"], 1, 1, 10_000)
+    for name in ablations.ABLATIONS:
+        assert len(ablations.cases(name, ablations.tasks_of(name), 1, 1, 10_000)) >= 6
+
+
+def test_a_budget_that_pays_for_no_candidate_is_refused(telos: Callable[..., Any], tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    done = telos("bench", "planners", "--tasks", "cartpole-swingup", "--budget", "10", "--out", out)
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "--budget: given 10 physics steps; allowed: >= " in done.err
+    for option in ("--seeds", "--budget"):
+        assert "allowed: a whole number >= 1" in telos("bench", "planners", option, "-1", "--out", out).err
+    assert not out.exists()
+    directory = telos("bench", "planners", "--table", "--out", tmp_path)
+    assert "given a directory; allowed: a file for rows" in directory.err
+    assert not tmp_path.with_suffix(".html").exists()
 
 
 def test_a_cold_agent_forgets() -> None:

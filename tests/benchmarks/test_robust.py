@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from agent import player
+from agent import player, statistics
 from benchmarks import robust, steps
+from benchmarks.planner_scores import interval
 
 
 def test_the_worlds_are_eight_and_unknown_to_the_planner() -> None:
@@ -41,16 +43,20 @@ def test_as_many_candidates_as_plain_planning_are_five_times_the_steps() -> None
     assert worst == 2_000 // steps.per_candidate(cases[0].config)
 
 
-def test_the_worst_world_is_that_of_the_least_mean_return() -> None:
-    def row(plan: str, mass: float, seed: int, total: float, violations: int = 0) -> dict[str, Any]:
-        labels = {"plan": plan, "task": "dm_control/walker-walk-v0", "mass": mass, "gain": 1.0, "seed": seed}
+def test_intervals_are_over_starts() -> None:
+    def row(plan: str, world: Mapping[str, float], seed: int, total: float, violations: int = 0) -> dict[str, Any]:
+        labels = {"plan": plan, "task": "dm_control/walker-walk-v0", **world, "seed": seed}
         measured = {"return": total, "violation_steps": violations, "physics_steps_per_decision": 9_900.0}
-        measured |= {"gate_steps_per_decision": 302.0}
-        return labels | {"budget": 10_000} | measured
+        return labels | {"budget": 10_000, "gate_steps_per_decision": 302.0} | measured
 
-    found = [row("plain", 0.7, 0, 900.0), row("plain", 0.7, 1, 800.0), row("plain", 1.3, 0, 100.0, 7)]
-    found += [row("plain", 1.3, 1, 300.0), row("worst", 0.7, 0, 500.0), row("worst", 1.3, 0, 600.0)]
-    plain, worst = robust.table(found).splitlines()[2:]
-    assert plain.startswith("| walker-walk | plain | 200.0 [100, 300] | 1.3, 1 | 525.0 [")
-    assert "| 7 | 25% [5%, 70%] | 4 | 9,900 + 302 |" in plain
-    assert worst.startswith("| walker-walk | worst | 500.0 | 0.7, 1 |")
+    first, *others = robust.WORLDS
+    found = [row("plain", world, seed, 600.0) for world in others for seed in (0, 1)]
+    found += [row("plain", first, 0, 100.0, 16), row("plain", first, 1, 200.0), row("worst", first, 0, 1.0)]
+    found += [row("worst_x5", world, 0, 500.0) for world in robust.WORLDS]
+    plain, many = robust.table(found).splitlines()[2:]
+    means = statistics.mean([(7 * 600 + 100) / 8, (7 * 600 + 200) / 8])
+    assert plain.startswith(
+        f"| walker-walk | plain | 2 | {interval(means)} | {interval(statistics.mean([100, 200]))} |"
+    )
+    assert plain.endswith(f"| {interval(statistics.mean([2, 0]))} | 1 of 2 | 1 of 16 | 9,900 + 302 |")
+    assert many.startswith("| walker-walk | worst_x5 | 1 | 500.0 | 500.0 | 0.0 | 0 of 1 | 0 of 8 |")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from agent import build, statistics
 from agent.config import RobustConfig, VariantConfig
@@ -111,8 +112,34 @@ def test_intervals() -> None:
     assert many.high is not None
     assert many.low < 5.0 < many.high
     assert many.high - many.low == pytest.approx(2 * 1.96 / 20, rel=0.15)
-    assert statistics.mean([1.0, 2.0, 4.0]) == statistics.mean([1.0, 2.0, 4.0])
+    few = statistics.mean([1.0, 2.0, 6.0])
+    expected = stats.t.interval(0.95, 2, loc=3.0, scale=stats.sem([1.0, 2.0, 6.0]))
+    assert (few.low, few.high) == pytest.approx(expected)
+    same = statistics.mean([2.0, 2.0])
+    assert (same.low, same.high) == (2.0, 2.0)
     none = statistics.rate(0, 20)
     assert none.low == pytest.approx(0, abs=1e-12)
     assert none.high == pytest.approx(0.1611, abs=1e-3)
     assert statistics.mean([1.0, -np.inf]).low is None
+
+
+@pytest.mark.parametrize("sizes", [(3,), (5,), (3, 3, 3), (2, 6)])
+def test_intervals_hold_what_they_promise(sizes: tuple[int, ...]) -> None:
+    """Of 2,000 experiments with normal values of unequal spread, 95 % have the mean within their interval."""
+    rng = np.random.default_rng(0)
+    spread = 1.0 + np.arange(len(sizes))
+    found = [
+        statistics.mean_of_means([rng.normal(5.0, s, n).tolist() for s, n in zip(spread, sizes, strict=True)])
+        for _ in range(2_000)
+    ]
+    held = np.mean([one.low is not None and one.high is not None and one.low <= 5.0 <= one.high for one in found])
+    assert 0.93 <= held <= 0.98
+
+
+def test_the_interval_of_two_groups_is_welch_s() -> None:
+    a, b = [1.0, 2.0, 4.0, 9.0], [3.0, 5.0]
+    difference = stats.ttest_ind(a, [-x for x in b], equal_var=False).confidence_interval(0.95)  # of the sum of both
+    both = statistics.mean_of_means([a, b])
+    assert (both.low, both.high) == pytest.approx((difference.low / 2, difference.high / 2))
+    assert statistics.mean_of_means([a, [3.0]]).low is None
+    assert statistics.mean_of_means([a, []]).n == 4
