@@ -20,6 +20,7 @@ from scipy import sparse
 from planners.actions import action_set
 from planners.capabilities import Discretisable, DiscretisableProblem
 from planners.grid import Grid, GridParams, grid
+from planners.least import ROUNDING
 from planners.problem import Unsuited
 from planners.search import Search
 
@@ -52,25 +53,40 @@ class Transitions:
     def survivors(self) -> tuple[np.ndarray, np.ndarray]:
         """The greatest safe set: points (M,) bool, edges (m,E) bool.
 
-        An edge goes that breaks a rule or that may lead to a point without a safe edge; a point goes that has no edge
-        left. Points not known yet stay.
+        An edge goes that breaks a rule or ends among points without a safe edge; a point goes that has no edge left.
+        Points not known yet stay. Interpolation spreads an end over points that no motion leads to, so an edge stays
+        where the points around its end that are left carry half of its weight: a rule in between the viability kernel's
+        approximation from outside, where one of them is enough (Saint-Pierre, "Approximation of the Viability Kernel",
+        Applied Mathematics and Optimization 29, 1994), and one where all must be left, under which a rim of a cell's
+        width spreads over the whole grid.
         """
         points = np.ones(len(self.order), bool)
-        used = self.weight > 0
+        ended = ~self.weight.any(2)
         while True:
-            edges = self.safe & (points[self.corner] | ~used).all(2)
+            edges = self.safe & (ended | trusted(self.left(points).sum(2)))
             left = np.ones_like(points)
             left[self.known] = edges.any(1)
             if (left == points).all():
                 return points, edges
             points = left
 
-    def matrix(self, edges: np.ndarray) -> sparse.csr_matrix:
-        """The chances of getting from known points to all, (m*E,M), over those of the edges (m,E) that are there."""
+    def left(self, points: np.ndarray) -> np.ndarray:
+        """The weights (m,E,C) of those grid points (M,) bool that are left."""
+        return np.where(points[self.corner], self.weight, 0.0)
+
+    def matrix(self, points: np.ndarray, edges: np.ndarray) -> sparse.csr_matrix:
+        """The chances of getting from known points to all, (m*E,M), over those of the points (M,) bool and edges (m,E)
+        that are left; they add up to 1 where an edge is there and does not end the episode."""
         rows, size = self.cost.size, self.corner.shape[2]
-        weight = np.where(edges[..., None], self.weight, 0.0)
+        weight = np.where(edges[..., None], self.left(points), 0.0)
+        weight = weight / np.maximum(weight.sum(2, keepdims=True), ROUNDING)
         ends = np.arange(0, rows * size + 1, size)
         return sparse.csr_matrix((weight.ravel(), self.corner.ravel(), ends), (rows, len(self.order)))
+
+
+def trusted(weight: np.ndarray) -> np.ndarray:
+    """Whether an end counts as safe, where so much of its weight is."""
+    return weight >= 0.5 - ROUNDING
 
 
 def blank(problem: DiscretisableProblem[Any], params: GridParams) -> Transitions:

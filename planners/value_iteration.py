@@ -17,7 +17,7 @@ from planners.capabilities import Discretisable, DiscretisableProblem
 from planners.grid import GridParams
 from planners.lookahead import lookahead
 from planners.search import Search
-from planners.transitions import Transitions, blank, grown
+from planners.transitions import Transitions, blank, grown, trusted
 from planners.warm import WarmPlanner
 
 
@@ -74,7 +74,7 @@ class ValueIteration(WarmPlanner[ValueIterationParams, Values]):
         return memory
 
     def _ahead(self, problem: Discretisable, known: Values) -> Callable[[Tensor], tuple[np.ndarray, np.ndarray]]:
-        """The interpolated value of nodes (N,S), and the weight of those neighbours that are not alive."""
+        """Whether nodes (N,S) are out of the safe set, 0 or 1, and their value, interpolated within it."""
         factor = self.params.discount**self.params.hold
 
         def ahead(nodes: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +82,7 @@ class ValueIteration(WarmPlanner[ValueIterationParams, Values]):
             weight = weight * known.alive[corner]
             trust = weight.sum(1)
             value = (weight * known.value[corner]).sum(1) / np.maximum(trust, 1e-12)
-            return np.where(inside, 1.0 - trust, 1.0), factor * value
+            return np.where(inside & trusted(trust), 0.0, 1.0), factor * value
 
         return ahead
 
@@ -90,7 +90,7 @@ class ValueIteration(WarmPlanner[ValueIterationParams, Values]):
 def solved(known: Values, params: ValueIterationParams, late: Callable[[], bool] = lambda: False) -> Values:
     """Sweep on until the values settle, the sweeps are over, or `late` says so."""
     table, value, sweeps = known.table, known.value, known.sweeps
-    chances = table.matrix(known.edges)
+    chances = table.matrix(known.alive, known.edges)
     cost = np.where(known.edges, table.cost, np.inf)
     factor = params.discount**params.hold
     alive = known.alive[table.known]

@@ -387,9 +387,10 @@ def process(problem: Ring) -> tuple[np.ndarray, np.ndarray]:
         chances[place, edge, (int(at) + 1) % n] += at % 1
     alive, edges = np.ones(n, bool), problem.safe.copy()
     for _ in range(n + 1):
-        edges = problem.safe & (chances[:, :, ~alive].sum(2) < 1e-9)
+        edges = problem.safe & (chances[:, :, alive].sum(2) >= 0.5)
         alive = edges.any(1)
-    return chances, np.where(edges, problem.price, np.inf)
+    chances[:, :, ~alive] = 0.0
+    return chances / np.maximum(chances.sum(2, keepdims=True), 1e-12), np.where(edges, problem.price, np.inf)
 
 
 def learnt(problem: Ring, evaluations: int = 1000, **more: Any) -> Values:
