@@ -27,13 +27,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
-import yaml
 
 from agent import build
 from agent.config import Config
 from agent.load import load
 from agent.row import Row, Steps, to_json
-from envs import registry
+from envs import registry, yaml_file
 from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails
 
@@ -339,7 +338,7 @@ def files_sha256(task: str) -> dict[str, str]:
 
 def to_yaml(config: Config) -> str:
     """The configuration as YAML that loads to the same one."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml_file.dump(config.model_dump(mode="json"))
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
+EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+"""Numbers such as 1e-7, which YAML 1.2 and JSON have and PyYAML, of YAML 1.1, takes for text."""
 MISTAKES = (yaml.YAMLError, ValueError, TypeError, RecursionError)
 """What `parse` raises for text that is not YAML; TypeError for a key that cannot be one."""
 
@@ -13,6 +16,11 @@ MISTAKES = (yaml.YAMLError, ValueError, TypeError, RecursionError)
 def parse(text: str) -> Any:
     """The content of YAML text. Raises one of `MISTAKES`."""
     return yaml.load(text, _Loader)  # a SafeLoader
+
+
+def dump(content: Any) -> str:
+    """YAML text that `parse` reads as the same content."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 class _Loader(yaml.SafeLoader):
@@ -30,3 +38,11 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.YAMLError(f"key {key.value!r} a second time, in line {line}")
             seen.add(key.value)
         return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts text that looks like a number in quotes, as far as `_Loader` is concerned."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))

@@ -15,7 +15,13 @@ MAX_ACTIONS = 1000  # of a set that is searched by trying them
 
 
 def action_set(per_dimension: int, size: int) -> np.ndarray:
-    """(E,A) in [-1,1], E = per_dimension^A, the smallest first, so that a tie goes to the calmest action."""
+    """(E,A) in [-1,1], E = per_dimension^A, the smallest first, so that a tie goes to the calmest action.
+
+    Raises Unsuited where they are more than `MAX_ACTIONS`.
+    """
+    if per_dimension**size > MAX_ACTIONS:
+        given = f"{per_dimension} with {size} dimensions, {per_dimension**size:,} actions,"
+        raise Unsuited(f"actions_per_dimension: {given} given, allowed: at most {MAX_ACTIONS:,} actions")
     levels = np.linspace(-1.0, 1.0, per_dimension)
     actions = np.array(list(product(levels, repeat=size)))
     return actions[np.argsort(np.linalg.norm(actions, axis=1), kind="stable")]
@@ -29,9 +35,6 @@ class DiscreteActions:
 
         Raises Unsuited where they are more than `MAX_ACTIONS`.
         """
-        if number**size > MAX_ACTIONS:
-            given = f"{number} with {size} dimensions, {number**size} actions,"
-            raise Unsuited(f"MctsParams.actions_per_dimension: {given} given, allowed: at most {MAX_ACTIONS} actions")
         self.grid = action_set(number, size)
         self.number = {row.tobytes(): index for index, row in enumerate(self.grid)}
         self.tried: dict[int, set[int]] = {}

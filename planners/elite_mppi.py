@@ -33,7 +33,7 @@ class EliteMppiParams(SamplingParams):
         self.require("temperature", 0 < self.temperature < np.inf, "0 < temperature < inf")
         self.require("std", 0 < self.std < np.inf, "0 < std < inf")
         self.require("least_std", 0 <= self.least_std <= self.std, f"0 <= least_std <= std = {self.std}")
-        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+        self.require("beta", 0 <= self.beta <= 20, "0 <= beta <= 20")
 
 
 class EliteMppi(SamplingPlanner[EliteMppiParams]):

@@ -51,7 +51,7 @@ class GradientParams(Params):
         self.require("last_step", 0 < self.last_step <= 1, "0 < last_step <= 1")
         self.require("momentum", 0 <= self.momentum < 1, "0 <= momentum < 1")
         self.require("memory", 0 <= self.memory < 1, "0 <= memory < 1")
-        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+        self.require("beta", 0 <= self.beta <= 20, "0 <= beta <= 20")
         self.require("std", 0 < self.std < np.inf, "0 < std < inf")
         self.require("knots", self.knots is None or self.knots >= 1, ">= 1, or None")
         self.require("interpolation", self.interpolation in INTERPOLATIONS, str(INTERPOLATIONS))

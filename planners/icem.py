@@ -31,7 +31,7 @@ class IcemParams(SamplingParams):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require("elites", self.elites >= 1, ">= 1")
-        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+        self.require("beta", 0 <= self.beta <= 20, "0 <= beta <= 20")
         self.require("std", 0 < self.std < np.inf, "0 < std < inf")
         self.require("momentum", 0 <= self.momentum < 1, "0 <= momentum < 1")
         self.require("decay", 1 <= self.decay < np.inf, "1 <= decay < inf")

@@ -49,7 +49,7 @@ class IlqrParams(Params):
 
     def __post_init__(self) -> None:
         self.require("samples", 0 <= self.samples <= 1_000_000, "0 to 1,000,000")
-        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+        self.require("beta", 0 <= self.beta <= 20, "0 <= beta <= 20")
         self.require("std", 0 < self.std < np.inf, "0 < std < inf")
         self.require("descents", 1 <= self.descents <= 1_000, "1 to 1,000")
         self.require("steps", 1 <= self.steps <= 1_000, "1 to 1,000")

@@ -56,7 +56,7 @@ class MctsParams(Params):
     def __post_init__(self) -> None:
         self.require("hold", 1 <= self.hold <= 10_000, "1 to 10,000")
         self.require("batch", 1 <= self.batch <= 10_000, "1 to 10,000")
-        self.require("widening", 0 < self.widening < np.inf, "0 < widening < inf")
+        self.require("widening", 0 < self.widening <= 1e6, "0 < widening <= 1,000,000")
         self.require("exponent", 0 <= self.exponent <= 1, "0 <= exponent <= 1")
         self.require("exploration", 0 <= self.exploration < np.inf, "0 <= exploration < inf")
         self.require("prior", 0 < self.prior < np.inf, "0 < prior < inf")
@@ -64,7 +64,7 @@ class MctsParams(Params):
         self.require("std", 0 < self.std < np.inf, "0 < std < inf")
         self.require("rollout", self.rollout in ROLLOUTS, str(ROLLOUTS))
         self.require("noise", 0 <= self.noise < np.inf, "0 <= noise < inf")
-        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+        self.require("beta", 0 <= self.beta <= 20, "0 <= beta <= 20")
         self.require("fresh", 0 <= self.fresh <= 1, "0 <= fresh <= 1")
         number = self.actions_per_dimension
         self.require("actions_per_dimension", number is None or (number >= 3 and number % 2 == 1), "odd, >= 3, or None")

@@ -28,7 +28,7 @@ class MppiParams(SamplingParams):
         super().__post_init__()
         self.require("temperature", 0 < self.temperature < np.inf, "0 < temperature < inf")
         self.require("std", 0 < self.std < np.inf, "0 < std < inf")
-        self.require("beta", 0 <= self.beta < np.inf, "0 <= beta < inf")
+        self.require("beta", 0 <= self.beta <= 20, "0 <= beta <= 20")
 
 
 class Mppi(SamplingPlanner[MppiParams]):

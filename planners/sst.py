@@ -46,8 +46,8 @@ class SstParams(Params):
     goal_cost: float = 1e-6  # an edge ends at a goal where its steps cost no more than this above the least, on average
 
     def __post_init__(self) -> None:
-        self.require("radius", 0 < self.radius < np.inf, "0 < radius < inf")
-        self.require("reach", 0 <= self.reach < np.inf, "0 <= reach < inf")
+        self.require("radius", 0 < self.radius <= 1e6, "0 < radius <= 1,000,000")
+        self.require("reach", 0 <= self.reach <= 1e6, "0 <= reach <= 1,000,000")
         self.require("hold", 1 <= self.hold <= 10_000, "1 to 10,000")
         self.require("batch", 1 <= self.batch <= 10_000, "1 to 10,000")
         self.require("tail", 1 <= self.tail <= 10_000, "1 to 10,000")

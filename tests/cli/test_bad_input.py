@@ -127,6 +127,14 @@ CONFIGS = {
     "true for a component": ("cost: {residuals: [{signal: qpos, component: true}]}", "component", "True"),
     "true for knots": ("planner: {params: {knots: true}}", "knots", "True"),
     "a parameter in quotes": ("planner: {params: {std: '1.5'}}", "std", "'1.5'"),
+    "noise of a colour that has no size": ("planner: {kind: icem, params: {beta: 1e3}}", "beta", "0 <= beta <= 20"),
+    "landmarks beyond squares": ("planner: {kind: sst, params: {radius: 1e200}}", "radius", "1,000,000"),
+    "more children than numbers": ("planner: {kind: mcts, params: {widening: 1e308}}", "widening", "1,000,000"),
+    "more actions than can be tried": (
+        "task: dm_control/cheetah-run-v0\nplanner: {kind: dijkstra, params: {actions_per_dimension: 100}}",
+        "actions_per_dimension",
+        "100 with 6 dimensions, 1,000,000,000,000 actions",
+    ),
     "a latency that nobody could keep": ("variant: {latency: 100000000000}", "variant.latency", "1000"),
     "the unit of another actuator": (
         "guardrails: [{kind: actuator_force, name: push, actuator: slide, limit: 50.0}]",

@@ -302,5 +302,5 @@ def test_what_is_not_allowed_is_said() -> None:
         registry.make("mcts", actions_per_dimension=4)
     with pytest.raises(ValueError, match=r"rollout"):
         registry.make("mcts", rollout="policy")
-    with pytest.raises(ValueError, match=r"5 with 5 dimensions, 3125 actions, given, allowed: at most 1000"):
+    with pytest.raises(ValueError, match=r"5 with 5 dimensions, 3,125 actions, given, allowed: at most 1,000 actions"):
         planned(Walk(rugged, action_size=5), actions_per_dimension=5)
