@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from agent.actor import Actor
-from agent.branching import problem_over
+from agent.compose import composer
 from agent.configurator import Configurator
 from agent.costs import Objective
 from agent.gate import Executed, Gate, Verdict
 from agent.memory import Memory
 from agent.perception import Belief, Percept, Perception
 from agent.problem import ImaginedProblem, insist_every_step
-from agent.robust import Risk, RobustProblem
+from agent.robust import Risk
 from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.task import Snapshot, TaskParams
@@ -128,8 +127,7 @@ class Agent:
         settings = self.configurator.settings
         if (settings.planner, settings.planner_params) != (self.actor.planner_name, self.actor.planner_params):
             self.actor.switch(settings.planner, settings.planner_params)
-        compose = problem_over(self.model) if self.risk is None else partial(RobustProblem, risk=self.risk)
-        problem = compose(
+        problem = composer(self.model, self.risk)(
             self.model,
             self.objective.reweighted(settings.weights),
             self.guardrails,

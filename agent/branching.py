@@ -15,15 +15,12 @@ from torch import Tensor
 
 from agent import expansion
 from agent.costs import Objective, TaskCost
+from agent.edges import follow
 from agent.problem import ImaginedProblem
-from agent.robust import RobustProblem
-from envs.errors import TelosError
 from envs.task import Task
-from envs.trajectory import Trajectory
 from planners.capabilities import Linearisation, Space, Stepped
 from planners.problem import Evaluation
-from worldmodels.ensemble import Ensemble
-from worldmodels.model import Branching, Differentiable, Physical, WorldModel
+from worldmodels.model import Branching, Differentiable, Physical
 
 
 class DifferentiableProblem(ImaginedProblem):
@@ -48,7 +45,8 @@ class BranchingProblem(ImaginedProblem):
         Raises:
             TelosError: a cost that depends on the steps before its own.
         """
-        trajectory, judged = self.edges(nodes, actions)
+        assert isinstance(self.model, Branching)
+        trajectory, judged = follow(self, self.model, nodes, actions)
         return Stepped(
             trajectory.states[:, -1],
             torch.where(trajectory.valid, judged.step_cost.sum(1), torch.inf),
@@ -57,16 +55,6 @@ class BranchingProblem(ImaginedProblem):
             trajectory.valid,
             self.limits,
         )
-
-    def edges(self, nodes: Tensor, actions: Tensor) -> tuple[Trajectory, Evaluation]:
-        """The futures along edges, and what objective and guardrails say about them; see `step`."""
-        if self.objective.looks_back:
-            raise TelosError(
-                "cost", "a term that looks back (action_rate)", "terms of single steps, as this plan branches"
-            )
-        assert isinstance(self.model, Branching)
-        trajectory = self.model.branch(self.start, nodes, actions)
-        return trajectory, self.judge(trajectory)
 
 
 class PhysicalProblem(BranchingProblem):
@@ -88,7 +76,8 @@ class PhysicalProblem(BranchingProblem):
 
     def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
         """The actions (N,H,A) of following the trajectory of `nominal` (H,A) with feedback (H,A,D)."""
-        return expansion.track(self, nominal, offsets, gains)
+        assert isinstance(self.model, Physical)
+        return expansion.track((self.model,), self.start, nominal, offsets, gains)
 
     def space(self) -> Space:
         """Positions and velocities. Raises TelosError for a model with rotations in space."""
@@ -155,16 +144,3 @@ def _sole_reward(objective: Objective) -> tuple[float, Task] | None:
         return None
     weight, term = counted[0]
     return (weight, term.task) if weight > 0 and isinstance(term, TaskCost) else None
-
-
-def problem_over(model: WorldModel) -> type[ImaginedProblem]:
-    """The problem with every capability that the model allows."""
-    if isinstance(model, Ensemble):
-        return RobustProblem
-    if isinstance(model, Physical):
-        return PhysicalProblem
-    if isinstance(model, Branching):
-        return BranchingProblem
-    if isinstance(model, Differentiable):
-        return DifferentiableProblem
-    return ImaginedProblem

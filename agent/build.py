@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.actor import Actor, Policy
 from agent.agent import Agent
-from agent.branching import problem_over
+from agent.compose import problem_over
 from agent.config import Config, CostConfig, RobustConfig, RuleConfig
 from agent.configurator import Configurator, Rule, Settings
 from agent.costs import Cost, Critic, Objective, TaskCost

@@ -8,6 +8,7 @@ the nominal one, those displaced upwards in every direction, those displaced dow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agent.edges import follow
 from agent.fields import CostFunction, Fields, apart, derivatives, joined, together
+from envs.task import Snapshot
 from planners.capabilities import Linearisation
 from worldmodels.model import Physical
 
@@ -94,22 +97,27 @@ def steps(problem: PhysicalProblem) -> int:
     return problem.horizon * (2 + 2 * (size + problem.action_size)) + ends
 
 
-def track(problem: PhysicalProblem, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
+def track(models: Sequence[Physical], start: Snapshot, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
     """The actions (N,H,A) of u_t = clip(nominal_t + offset_t + gain_t (x_t - nominal x_t)); see `Linearisable.track`.
 
-    The nominal trajectory is followed along as one more candidate. One whose simulation diverges, or leads to no
-    number, goes on without feedback.
+    x is where all models stand under the same actions, one after the other. The nominal trajectories are followed along
+    as one more candidate. One whose simulation diverges, or leads to no number, goes on without feedback.
+
+    Args:
+        gains: (H,A,M D) for M models.
     """
-    model, number = _physical(problem), len(offsets)
-    states = torch.tensor(problem.start.state).expand(number + 1, -1).contiguous()
+    number, horizon = offsets.shape[:2]
+    states = [torch.tensor(start.state).expand(number + 1, -1).contiguous() for _ in models]
     planned, feedback = (nominal + offsets).numpy(), gains.numpy()
     taken = np.empty((number + 1, *nominal.shape))
     taken[-1] = nominal
-    for t in range(problem.horizon):
-        away = model.difference(states[-1:].expand(number, -1), states[:-1]).numpy()
+    for t in range(horizon):
+        parts = [m.difference(at[-1:].expand(number, -1), at[:-1]) for m, at in zip(models, states, strict=True)]
+        away = torch.cat(parts, 1).numpy()
         taken[:-1, t] = np.clip(planned[:, t] + np.nan_to_num(away @ feedback[t].T, posinf=0.0, neginf=0.0), -1.0, 1.0)
-        if t + 1 < problem.horizon:
-            states = model.branch(problem.start, states, torch.from_numpy(taken[:, t : t + 1])).states[:, 1]
+        if t + 1 < horizon:
+            step = torch.from_numpy(taken[:, t : t + 1])
+            states = [m.branch(start, at, step).states[:, 1] for m, at in zip(models, states, strict=True)]
     return torch.from_numpy(taken[:-1])
 
 
@@ -139,7 +147,7 @@ def _displaced(model: Physical, states: Tensor, actions: Tensor, stencil: _Stenc
 def _edges(problem: PhysicalProblem, nodes: Tensor, actions: Tensor) -> tuple[Fields, Tensor]:
     """Edges of one control step from nodes (N,S) under actions (N,A), with their margins (N,G)."""
     parts = [
-        problem.edges(some, taken[:, None].contiguous())
+        follow(problem, _physical(problem), some, taken[:, None].contiguous())
         for some, taken in zip(nodes.split(CHUNK), actions.split(CHUNK), strict=True)
     ]
     return joined([apart(path) for path, _ in parts]), torch.cat([judged.margin for _, judged in parts])

@@ -56,8 +56,7 @@ class RobustProblem(ImaginedProblem):
 
     Every member imagines the same candidates from the same state: the simulator draws no random numbers, so members
     and candidates are compared under common ones. A candidate is valid where it is in every member. The nominal
-    member answers `imagine`. Branching and linearising (`planners.capabilities`) are not offered: a plan would
-    need one node for M states.
+    member answers `imagine`. Where members are physical, `agent.robust_branching` offers more.
     """
 
     risk: Risk = MEAN

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from agent import build
-from agent.branching import BranchingProblem, PhysicalProblem, problem_over
+from agent.branching import BranchingProblem, PhysicalProblem
+from agent.compose import problem_over
 from agent.config import CostConfig
 from envs import registry
 from envs.errors import TelosError

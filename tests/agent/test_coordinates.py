@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from agent import build
-from agent.branching import PhysicalProblem, problem_over
+from agent.branching import PhysicalProblem
+from agent.compose import problem_over
 from agent.config import Config, CostConfig
 from agent.load import load
 from envs import registry

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agent import build, episode
 from agent.agent import Agent
-from agent.branching import problem_over
+from agent.compose import problem_over
 from agent.config import Config, CostConfig
 from agent.costs import Objective
 from agent.problem import ImaginedProblem

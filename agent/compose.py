@@ -1,0 +1,32 @@
+"""Which problem a world model makes possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from agent.branching import BranchingProblem, DifferentiableProblem, PhysicalProblem
+from agent.problem import ImaginedProblem
+from agent.robust import Risk, RobustProblem
+from agent.robust_branching import RobustPhysicalProblem
+from worldmodels.ensemble import Ensemble
+from worldmodels.model import Branching, Differentiable, Physical, WorldModel
+
+
+def problem_over(model: WorldModel) -> type[ImaginedProblem]:
+    """The problem with every capability that the model allows."""
+    if isinstance(model, Ensemble):
+        return RobustPhysicalProblem if all(isinstance(m, Physical) for m in model.members) else RobustProblem
+    if isinstance(model, Physical):
+        return PhysicalProblem
+    if isinstance(model, Branching):
+        return BranchingProblem
+    if isinstance(model, Differentiable):
+        return DifferentiableProblem
+    return ImaginedProblem
+
+
+def composer(model: WorldModel, risk: Risk | None) -> Callable[..., ImaginedProblem]:
+    """What makes problems over the model, under a risk where it is an `Ensemble`; the mean where None."""
+    kind = problem_over(model)
+    return kind if risk is None or not issubclass(kind, RobustProblem) else partial(kind, risk=risk)

@@ -1,0 +1,207 @@
+"""Several worlds branch and are expanded side by side; what comes of it is the risk of whole trajectories."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from agent import build
+from agent.branching import PhysicalProblem
+from agent.compose import composer, problem_over
+from agent.config import CostConfig
+from agent.problem import ImaginedProblem
+from agent.robust import MEAN, WORST, Risk
+from agent.robust_branching import RobustPhysicalProblem
+from envs import registry
+from envs.errors import TelosError
+from envs.guardrails.registry import build as guardrails
+from envs.variants import Variant
+from planners import registry as planners
+from planners.capabilities import Discretisable, Linearisable, Measurable, Steppable
+from planners.problem import Budget
+from tests.agent.test_branching import RAIL
+from tests.agent.test_expansion import actions_of, adjoint, slope_of_the_whole
+from worldmodels.ensemble import Ensemble
+from worldmodels.simulator import Simulator
+
+CARTPOLE, WALKER, HOPPER = "dm_control/cartpole-swingup-v0", "dm_control/walker-walk-v0", "Hopper-v5"
+CHEETAH, FISH = "dm_control/cheetah-run-v0", "dm_control/fish-swim-v0"
+VARIANTS = (Variant(mass=1.3, gain=0.8), Variant(mass=0.7), Variant(gain=1.3))
+RISKS = (MEAN, WORST, Risk(0.6))
+ABLE = sorted(name for name in planners.table() if issubclass(RobustPhysicalProblem, planners.load(name).needs))
+BRANCHING = [name for name in ABLE if planners.load(name).needs is not object]
+
+
+def problem(
+    task_id: str = CARTPOLE,
+    risk: Risk = MEAN,
+    variants: tuple[Variant, ...] = VARIANTS,
+    horizon: int = 8,
+    rules: tuple[dict[str, object], ...] = (),
+    action_rate: float = 0.0,
+) -> RobustPhysicalProblem:
+    env = registry.make(task_id)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        env.step(rng.uniform(-1, 1, env.interface.action_size))
+    _, costs = build.objective(CostConfig(action_rate=action_rate), env.task)
+    guards = guardrails(rules)
+    members = [
+        Simulator(env.task, env.interface, (*costs.requests, *guards.requests), threads=1, variant=variant)
+        for variant in (None, *variants)
+    ]
+    fallback = torch.zeros(horizon, env.interface.action_size, dtype=torch.float64)
+    model = Ensemble(members)
+    made = composer(model, risk)(model, costs, guards, env.snapshot(), horizon, {"fallback": fallback})
+    env.close()
+    assert isinstance(made, RobustPhysicalProblem)
+    return made
+
+
+def candidates(made: ImaginedProblem, number: int = 4) -> Tensor:
+    rng = np.random.default_rng(1)
+    return torch.from_numpy(rng.uniform(-1, 1, (number, made.horizon, made.action_size)))
+
+
+def test_what_it_offers() -> None:
+    made = problem()
+    for capability in (Steppable, Measurable, Linearisable):
+        assert isinstance(made, capability)
+    assert not isinstance(made, Discretisable), "one cell would stand for many states"
+    assert {"mcts", "sst", "ilqr", "icem"} <= set(ABLE)
+    assert problem_over(made.model) is RobustPhysicalProblem
+
+
+@pytest.mark.parametrize("risk", RISKS)
+@pytest.mark.parametrize("task_id", [CARTPOLE, WALKER, HOPPER])
+def test_edges_add_up_to_the_risk_of_the_whole(task_id: str, risk: Risk) -> None:
+    made = problem(task_id, risk, horizon=12, rules=(RAIL,) if task_id == CARTPOLE else ())
+    actions = candidates(made)
+    whole = made.evaluate(actions)
+    for edge in (1, 4):
+        nodes, total = made.root().repeat(len(actions), 1), torch.zeros(len(actions), dtype=torch.float64)
+        worst = torch.full_like(whole.margin, torch.inf)
+        for begin in range(0, made.horizon, edge):
+            stepped = made.step(nodes, actions[:, begin : begin + edge].contiguous())
+            total, worst, nodes = total + stepped.cost, torch.minimum(worst, stepped.margin), stepped.nodes
+            assert (stepped.valid == whole.valid).all()
+        torch.testing.assert_close(total, whole.step_cost.sum(1), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(worst, whole.margin, rtol=1e-12, atol=1e-12)
+
+
+def test_members_that_take_turns_are_in_the_test() -> None:
+    made = problem(risk=WORST, horizon=12)
+    each = torch.stack([alone.evaluate(candidates(made, 30)).cost for alone in made._alone()])
+    assert len(set(each.argmax(0).tolist())) > 1
+
+
+def test_the_episode_is_over_where_it_is_in_every_world() -> None:
+    """Hopper-v5 ends where it leans too far; a world in which it has ended earns nothing more, the others go on."""
+    made = problem(HOPPER, WORST, (Variant(mass=1.5, gain=0.2),), horizon=40)
+    nodes, actions = made.root().repeat(3, 1), torch.ones(3, 40, 3, dtype=torch.float64)
+    actions[1], actions[2] = -1.0, 0.3
+    seen = set()
+    for t in range(40):
+        stepped = made.step(nodes, actions[:, t : t + 1].contiguous())
+        ended = made._worlds(stepped.nodes).ended
+        assert torch.equal(stepped.done, ended.all(1))
+        before = made._worlds(nodes)
+        cost = made._worlds(stepped.nodes).cost
+        assert torch.equal(cost[before.ended > 0], before.cost[before.ended > 0])
+        seen |= {tuple(row) for row in ended.tolist()}
+        nodes = stepped.nodes
+    assert (1.0, 1.0) in seen
+    assert {(0.0, 1.0), (1.0, 0.0)} & seen, "the test needs worlds that end apart"
+
+
+def test_one_member_is_the_plain_problem() -> None:
+    made = problem(variants=(), rules=(RAIL,))
+    (plain,) = made._alone()
+    assert isinstance(plain, PhysicalProblem)
+    actions = candidates(made)
+    ours, theirs = (p.step(p.root().repeat(4, 1), actions) for p in (made, plain))
+    torch.testing.assert_close(ours.cost, theirs.cost, rtol=1e-15, atol=0)
+    assert torch.equal(ours.margin, theirs.margin)
+    assert torch.equal(made._worlds(ours.nodes).states[:, 0], theirs.nodes)
+    torch.testing.assert_close(made.embedding(ours.nodes, 0.1), plain.embedding(theirs.nodes, 0.1))
+    one, other = made.linearise(actions[0]), plain.linearise(actions[0])
+    for field in fields(one):
+        if field.name != "limits":
+            assert torch.equal(getattr(one, field.name), getattr(other, field.name)), field.name
+    gains = torch.from_numpy(np.random.default_rng(2).normal(size=(8, 1, one.state.shape[1])))
+    offsets = 0.1 * candidates(made)
+    assert torch.equal(made.track(actions[0], offsets, gains), plain.track(actions[0], offsets, gains))
+
+
+@pytest.mark.parametrize("risk", RISKS)
+@pytest.mark.parametrize("task_id", [CARTPOLE, CHEETAH, FISH])
+def test_the_expansion_has_the_slope_of_the_risk(task_id: str, risk: Risk) -> None:
+    made = problem(task_id, risk)
+    actions = actions_of(made)
+    linear = made.linearise(actions)
+    found = slope_of_the_whole(made, actions, lambda judged: judged.cost)
+    assert (adjoint(linear) - found).norm() <= 1e-3 * found.norm()
+    for name in ("cost_xx", "terminal_xx"):
+        assert torch.linalg.eigvalsh(getattr(linear, name)).min() > -1e-9
+
+
+def test_margins_are_expanded_where_they_are_worst() -> None:
+    made = problem(rules=(RAIL,))
+    actions = actions_of(made)
+    linear = made.linearise(actions)
+    at = int(linear.margin[:, 0].argmin())
+    gradient = torch.zeros_like(actions)
+    later = linear.margin_x[at, 0]
+    gradient[at] = linear.margin_u[at, 0]
+    for t in reversed(range(at)):
+        gradient[t] = later @ linear.action[t]
+        later = later @ linear.state[t]
+    torch.testing.assert_close(linear.margin.amin(), made.evaluate(actions[None]).margin[0, 0])
+    found = slope_of_the_whole(made, actions, lambda judged: judged.margin[:, 0])
+    torch.testing.assert_close(gradient, found, rtol=1e-3, atol=1e-5)
+
+
+def test_feedback_is_that_of_all_worlds() -> None:
+    """The gain of a member alone is what the action answers to; without gains there is no answer."""
+    made = problem(variants=VARIANTS[:1])
+    nominal, offsets = actions_of(made, 0.5), 0.1 * candidates(made)
+    size = made.linearise(nominal).state.shape[1]
+    none = torch.zeros(8, 1, size, dtype=torch.float64)
+    assert torch.equal(made.track(nominal, offsets, none), (nominal + offsets).clamp(-1, 1))
+    heavy = none.clone()
+    heavy[:, :, size // 2 :] = 0.5
+    alone = made._alone()[1]
+    expected = alone.track(nominal, offsets, heavy[:, :, size // 2 :])
+    assert torch.equal(made.track(nominal, offsets, heavy), expected)
+
+
+@pytest.mark.parametrize("risk", [MEAN, WORST])
+@pytest.mark.parametrize("name", BRANCHING)
+def test_planners_that_branch_or_descend_plan_for_all_worlds(name: str, risk: Risk) -> None:
+    made = problem(risk=risk, horizon=16, rules=(RAIL,))
+    planner = planners.make(name)
+    budget = Budget(evaluations=150)
+    plan, _ = planner.plan(planner.start(0), made, budget)
+    again = made.evaluate(plan.actions[None])
+    assert plan.feasible
+    assert plan.cost == float(again.cost)
+    assert plan.statistics.evaluations <= 150
+    idle = float(made.evaluate(made.proposals["fallback"][None]).cost)
+    assert plan.cost < idle if name in ("ilqr", "mcts") else plan.cost <= idle
+    spent = made.model.spent.steps
+    planner.plan(planner.start(0), made, budget)
+    steps = made._members[0].physics.timestep if isinstance(made._members[0], Simulator) else 1.0
+    most = 150 * made.horizon * 4 * round(made.dt / steps)
+    assert made.model.spent.steps - spent <= most, "a budget counts candidates, each in all worlds"
+
+
+def test_a_cost_that_looks_back_is_refused() -> None:
+    made = problem(action_rate=0.1)
+    assert not made.expandable()
+    with pytest.raises(TelosError, match="action_rate"):
+        made.step(made.root(), candidates(made, 1)[:, :1])
