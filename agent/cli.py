@@ -192,6 +192,7 @@ class Bench:
             "planners",
             "sac",
             "ablations",
+            "hopeless",
             "robust",
             "throughput",
             "peers",

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from benchmarks import (
     ablations,
     faults,
+    hopeless,
     parallel,
     peers,
     planner_scores,
@@ -122,6 +123,13 @@ def _planners() -> list[str]:
     )
     changed = rows.read(ablations.OUT)
     add(changed, "What single choices bring (`telos bench ablations`):", lambda: ablations.table(changed))
+    given_up = rows.read(hopeless.OUT)
+    add(
+        given_up,
+        "What ending candidates that cannot win any more could spare; telos simulates them to their end "
+        "(`telos bench hopeless`, docs/adr/009-what-the-planning-model-leaves-out.md):",
+        lambda: hopeless.table(given_up),
+    )
     return parts
 
 
