@@ -76,12 +76,13 @@ def _returns(figure: Figure, mine: Sequence[Cell], tasks: Sequence[str]) -> None
         estimate = cell.estimate
         if estimate.low is not None and estimate.high is not None:
             bar = [estimate.low, estimate.high]
-            axes.plot(bar, [y, y], color=_colour(index), linewidth=2, solid_capstyle="butt")
+            axes.plot(bar, [y, y], color=_colour(index), linewidth=1, alpha=0.5, solid_capstyle="butt")
+        axes.plot(cell.returns, [y] * len(cell.returns), "|", color=_colour(index), markersize=4)
         axes.plot(estimate.mean, y, "o", color=_colour(index), markersize=4)
     for row, task in enumerate(tasks):
         if task in published():
             axes.plot(
-                published()[task].values[REFERENCE], row, "|", color=plots.INK, markersize=13, markeredgewidth=1.5
+                published()[task].values[REFERENCE], row, "|", color=plots.INK, markersize=16, markeredgewidth=1.5
             )
     handles = [axes.plot([], [], "o", color=_colour(index), markersize=4)[0] for index in range(len(names))]
     handles.append(axes.plot([], [], "|", color=plots.INK, markersize=9)[0])
@@ -89,7 +90,7 @@ def _returns(figure: Figure, mine: Sequence[Cell], tasks: Sequence[str]) -> None
     axes.set_yticks(range(len(tasks)), tasks)
     axes.set_xlim(0, 1010)
     axes.set_ylim(len(tasks) - 0.5, -0.5)
-    axes.set_xlabel("return over 1,000 frames; bars: 95 % t interval over seeds")
+    axes.set_xlabel("return over 1,000 frames; dots: mean; ticks: episodes; bars: 95 % t interval")
 
 
 def _profiles(figure: Figure, scored: Mapping[str, Sequence[np.ndarray]]) -> None:

@@ -147,7 +147,7 @@ def test_an_interval_from_zero_is_drawn() -> None:
     drawn = figure.Figure()
     cell = planner_scores.cells([row(seed=seed, **{"return": value}) for seed, value in enumerate((0.0, 0.0))])[0]
     planner_page._returns(drawn, [cell], [cell.task])
-    (bar,) = [line for line in drawn.axes[0].lines if len(line.get_xdata()) == 2]
+    (bar,) = [line for line in drawn.axes[0].lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 2]
     assert list(bar.get_xdata()) == [0.0, 0.0]
 
 
