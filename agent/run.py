@@ -72,7 +72,8 @@ def run(
         config = config.model_copy(update={"task": str(Path(config.task).resolve())})
     path = default_out(config) if out is None else out
     with writing(path):
-        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        there = path.exists()
+        taken = there and (not path.is_dir() or any(path.iterdir()))
     if taken:
         return _continued(path, config, console, rollouts)
     _, env, monitor = made(config)  # refuses what does not fit, before anything is on disk
@@ -85,6 +86,8 @@ def run(
         except Unplayable:
             if not rundir.rows():
                 shutil.rmtree(rundir.path, ignore_errors=True)
+                if there:
+                    path.mkdir(exist_ok=True)
             raise
 
 
