@@ -163,7 +163,7 @@ CONFIGS = {
 def test_config(telos: Callable[..., Any], tmp_path: Path, name: str) -> None:
     text, *texts = CONFIGS[name]
     file = tmp_path / "config.yaml"
-    file.write_text(text if text.startswith("task:") else "task: dm_control/cartpole-swingup-v0\n{text}\n")
+    file.write_text(text if text.startswith("task:") else f"task: {CARTPOLE}\n{text}\n")
     refused(telos("run", file, "--out", tmp_path / "run"), *texts)
     assert [item.name for item in tmp_path.iterdir()] == ["config.yaml"]
 
@@ -190,9 +190,8 @@ def test_file(telos: Callable[..., Any], tmp_path: Path, name: str) -> None:
 
 def test_an_empty_directory_is_left_as_it_was(telos: Callable[..., Any], tmp_path: Path) -> None:
     """What only the first plan refuses takes its run directory with it, and not what was there before."""
-    (tmp_path / "config.yaml").write_text(
-        "task: dm_control/cartpole-swingup-v0\nplanner: {kind: mcts}\ncost: {action_rate: 0.1}"
-    )
+    text = f"task: {CARTPOLE}\nplanner: {{kind: mcts}}\ncost: {{action_rate: 0.1}}"
+    (tmp_path / "config.yaml").write_text(text)
     out = tmp_path / "mine"
     out.mkdir()
     refused(telos("run", tmp_path / "config.yaml", "--out", out), "action_rate")
@@ -433,7 +432,7 @@ def test_read_only_directory(telos: Callable[..., Any], finished: Path, not_root
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name)
         file = folder / "config.yaml"
-        file.write_text("task: dm_control/cartpole-swingup-v0\nvideo: false\n")
+        file.write_text(f"task: {CARTPOLE}\nvideo: false\n")
         folder.chmod(0o555)
         refused(telos("run", file, "--out", folder / "run"), "permission denied", "may write")
         refused(telos("run", finished / "config.yaml", "--out", folder / "run"), "config.yaml")
