@@ -51,19 +51,22 @@ class Transitions:
         return len(self.cost) == len(self.order)
 
     def survivors(self) -> tuple[np.ndarray, np.ndarray]:
-        """The greatest safe set: points (M,) bool, edges (m,E) bool.
+        """What is left of the grid once nothing leads out of it: points (M,) bool, edges (m,E) bool.
 
-        An edge goes that breaks a rule or ends among points without a safe edge; a point goes that has no edge left.
-        Points not known yet stay. Interpolation spreads an end over points that no motion leads to, so an edge stays
-        where the points around its end that are left carry half of its weight: a rule in between the viability kernel's
-        approximation from outside, where one of them is enough (Saint-Pierre, "Approximation of the Viability Kernel",
-        Applied Mathematics and Optimization 29, 1994), and one where all must be left, under which a rim of a cell's
-        width spreads over the whole grid.
+        An edge goes that breaks a rule or leads to points without a safe edge; a point goes that has no edge left.
+        Points not known yet stay. This approximates the viability kernel (Saint-Pierre, "Approximation of the Viability
+        Kernel", Applied Mathematics and Optimization 29, 1994), from neither side: an edge leads to where most of its
+        weight is, without that of the point it comes from. Interpolation puts weight on points that no motion leads to:
+        if all of them counted, a rim of a cell's width would spread over the whole grid; if one of them, or the point
+        itself, were enough, short edges would not see what they drift into.
         """
         points = np.ones(len(self.order), bool)
-        ended = ~self.weight.any(2)
+        own = self.corner == self.known[:, None, None]
+        moving = np.where(own, 0.0, self.weight)
+        whole = moving.sum(2)
+        stays = whole < ROUNDING  # or ends the episode
         while True:
-            edges = self.safe & (ended | trusted(self.left(points).sum(2)))
+            edges = self.safe & (stays | trusted(np.where(points[self.corner], moving, 0.0).sum(2), whole))
             left = np.ones_like(points)
             left[self.known] = edges.any(1)
             if (left == points).all():
@@ -84,9 +87,9 @@ class Transitions:
         return sparse.csr_matrix((weight.ravel(), self.corner.ravel(), ends), (rows, len(self.order)))
 
 
-def trusted(weight: np.ndarray) -> np.ndarray:
-    """Whether an end counts as safe, where so much of its weight is."""
-    return weight >= 0.5 - ROUNDING
+def trusted(weight: np.ndarray, whole: np.ndarray | float = 1.0) -> np.ndarray:
+    """Whether most of the whole weight is there."""
+    return weight >= 0.5 * whole - ROUNDING
 
 
 def blank(problem: DiscretisableProblem[Any], params: GridParams) -> Transitions:

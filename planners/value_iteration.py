@@ -41,8 +41,8 @@ class Values:
     """What is known of a problem, whichever root a plan starts from."""
 
     table: Transitions
-    alive: np.ndarray  # (M,) bool, the greatest safe set
-    edges: np.ndarray  # (m,E) bool, and the edges that stay inside it
+    alive: np.ndarray  # (M,) bool, what is left of the grid
+    edges: np.ndarray  # (m,E) bool, and the edges that stay in it
     value: np.ndarray  # (M,), 0 where not alive
     sweeps: int = 0  # done on this table
     settled: bool = False  # nothing is left to be improved
@@ -74,7 +74,8 @@ class ValueIteration(WarmPlanner[ValueIterationParams, Values]):
         return memory
 
     def _ahead(self, problem: Discretisable, known: Values) -> Callable[[Tensor], tuple[np.ndarray, np.ndarray]]:
-        """Whether nodes (N,S) are out of the safe set, 0 or 1, and their value, interpolated within it."""
+        """How far nodes (N,S) are out of what is left of the grid (0 where most of their neighbours are in it), and
+        their value, interpolated between those."""
         factor = self.params.discount**self.params.hold
 
         def ahead(nodes: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +83,7 @@ class ValueIteration(WarmPlanner[ValueIterationParams, Values]):
             weight = weight * known.alive[corner]
             trust = weight.sum(1)
             value = (weight * known.value[corner]).sum(1) / np.maximum(trust, 1e-12)
-            return np.where(inside & trusted(trust), 0.0, 1.0), factor * value
+            return np.where(inside, np.where(trusted(trust), 0.0, 1.0 - trust), 1.0), factor * value
 
         return ahead
 

@@ -386,8 +386,9 @@ def process(problem: Ring) -> tuple[np.ndarray, np.ndarray]:
         chances[place, edge, int(at) % n] += 1 - at % 1
         chances[place, edge, (int(at) + 1) % n] += at % 1
     alive, edges = np.ones(n, bool), problem.safe.copy()
+    away = chances * (1 - np.eye(n))[:, None]
     for _ in range(n + 1):
-        edges = problem.safe & (chances[:, :, alive].sum(2) >= 0.5)
+        edges = problem.safe & (away[:, :, alive].sum(2) >= away[:, :, ~alive].sum(2))
         alive = edges.any(1)
     chances[:, :, ~alive] = 0.0
     return chances / np.maximum(chances.sum(2, keepdims=True), 1e-12), np.where(edges, problem.price, np.inf)
@@ -427,6 +428,46 @@ def test_the_seeds_reach_both_cases() -> None:
     kinds = [np.isfinite(process(ring(seed))[1]).any(1) for seed in range(12)]
     assert sum(0 < alive.sum() < 8 for alive in kinds) >= 2, "some places must die out"
     assert sum(alive.all() for alive in kinds) >= 2
+
+
+@dataclass
+class Drift(World):
+    """Whatever is done leads on by part of a cell, in the end beyond a wall."""
+
+    action_size: int = 1
+    start: tuple[float, ...] = (0.0,)
+    by: float = 0.4
+
+    def space(self) -> Space:
+        return Space(("x",), np.zeros(1), np.array([20.0]), np.zeros(1, bool))
+
+    def move(self, nodes: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+        after = nodes + self.by
+        return after, np.ones(len(nodes)), np.where(after[:, 0] > 19.7, -1.0, 1.0), np.zeros(len(nodes), bool)
+
+
+@pytest.mark.parametrize("by", [0.05, 0.4, 0.6, 1.0, 2.5])
+def test_slow_doom_is_doom(by: float) -> None:
+    problem = Drift(by=by)
+    planner = ValueIteration(ValueIterationParams(cells=21))
+    _, state = planner.plan(planner.start(0), problem, Budget(evaluations=1000))
+    assert state.memory is not None
+    assert not state.memory.alive.any()
+    still = Drift(by=0.0)
+    _, state = planner.plan(planner.start(0), still, Budget(evaluations=1000))
+    assert state.memory is not None
+    assert state.memory.alive.tolist() == [True] * 20 + [False], "who stands still stays where it is"
+
+
+def test_of_all_doomed_ways_the_least_is_taken() -> None:
+    """Outside of what is left, less weight outside goes first, whatever it costs."""
+    problem = ring(3, unsafe=0.1)
+    known = learnt(problem)
+    planner = ValueIteration(ValueIterationParams(cells=8))
+    alive = np.array([True] * 4 + [False] * 4)
+    ahead = planner._ahead(problem, replace(known, alive=alive))
+    doubt, _ = ahead(torch.tensor([[2.0], [3.4], [3.6], [3.9], [5.0]], dtype=torch.float64))
+    assert_allclose(doubt, [0.0, 0.0, 0.6, 0.9, 1.0])
 
 
 @pytest.mark.parametrize("sweeps", [1, 2, 7])
