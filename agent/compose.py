@@ -27,6 +27,9 @@ def problem_over(model: WorldModel) -> type[ImaginedProblem]:
 
 
 def composer(model: WorldModel, risk: Risk | None) -> Callable[..., ImaginedProblem]:
-    """What makes problems over the model, under a risk where it is an `Ensemble`; the mean where None."""
+    """What makes problems over the model, an `Ensemble` where a risk is given."""
     kind = problem_over(model)
-    return kind if risk is None or not issubclass(kind, RobustProblem) else partial(kind, risk=risk)
+    if risk is None:
+        return kind
+    assert issubclass(kind, RobustProblem)
+    return partial(kind, risk=risk)

@@ -38,7 +38,9 @@ class RobustPhysicalProblem(RobustProblem):
     A node is where all members stand after the same actions, with what each has cost since the root. An edge costs what
     it adds to the risk of these costs, so that the edges of a path add up to the risk of whole trajectories, whichever
     members it looks at in the end. Cost measured above what a step can least cost stays at least 0, as the risk is
-    monotone and moves with a constant.
+    monotone and moves with a constant. But what a path has cost does not decide how it goes on best, as that depends on
+    which member is worst by then: a search that keeps the cheapest way to each place (`sst`) is a heuristic here, and
+    an edge at the least cost need not end at a goal in every member.
     """
 
     def root(self) -> Tensor:
@@ -122,7 +124,9 @@ class RobustPhysicalProblem(RobustProblem):
     @property
     def _members(self) -> tuple[Physical, ...]:
         assert isinstance(self.model, Ensemble)
-        return tuple(member for member in self.model.members if isinstance(member, Physical))
+        members = [member for member in self.model.members if isinstance(member, Physical)]
+        assert len(members) == len(self.model.members)
+        return tuple(members)
 
     def _alone(self) -> list[PhysicalProblem]:
         """The problem in each member by itself."""

@@ -49,6 +49,7 @@ def measure(
         KeyboardInterrupt: Ctrl-C before all have a row.
     """
     torch.set_num_threads(1)  # planning has its own C threads
+    cases = list({frozenset(case.labels.items()): case for case in cases}.values())  # named twice, measured once
     there = rows.read(out)
     found = [(case, _row_of(case, there)) for case in cases]
     missing = [case for case, row in found if row is None]

@@ -57,8 +57,8 @@ def _pictures(mine: Sequence[Cell], all_: Sequence[Cell]) -> dict[str, str]:
     tasks = sorted({cell.task for cell in mine})
     pictures = {"returns": plots.png(lambda figure: _returns(figure, mine, tasks), 9, 1.2 + 0.34 * len(tasks))}
     scored = {
-        name: [normalised(cell, all_) for cell in mine if cell.planner == name]
-        for name in dict.fromkeys(cell.planner for cell in mine)
+        name: [normalised(cell, all_) for cell in mine if cell.label == name]
+        for name in dict.fromkeys(cell.label for cell in mine)
     }
     whole = {name: scores for name, scores in scored.items() if scores and not np.isnan(np.concatenate(scores)).any()}
     if whole:
@@ -69,9 +69,9 @@ def _pictures(mine: Sequence[Cell], all_: Sequence[Cell]) -> dict[str, str]:
 def _returns(figure: Figure, mine: Sequence[Cell], tasks: Sequence[str]) -> None:
     """Mean returns with their intervals, and what others have published."""
     axes = figure.add_subplot()
-    names = list(dict.fromkeys(cell.planner for cell in mine))
+    names = list(dict.fromkeys(cell.label for cell in mine))
     for cell in mine:
-        index = names.index(cell.planner)
+        index = names.index(cell.label)
         y = tasks.index(cell.task) + (index - (len(names) - 1) / 2) * 0.7 / len(names)
         estimate = cell.estimate
         if estimate.low is not None and estimate.high is not None:

@@ -50,7 +50,8 @@ def published() -> Mapping[str, Published]:
 class Cell:
     """One planner on one task."""
 
-    planner: str  # its settings with it where a task was planned with several
+    planner: str
+    label: str  # the planner, and its settings where a task was planned with several
     task: str
     budget: int  # physics steps per decision allowed
     match: str  # steps or time
@@ -84,10 +85,9 @@ def cells(found: Sequence[Row]) -> list[Cell]:
     for (planner, task, budget, match, threads), mine in groups.items():
         by_seed = sorted(mine, key=lambda row: row["seed"])
         steps = float(np.mean([row["physics_steps_per_decision"] for row in mine]))
-        setting = f" ({budget:,} steps, {threads} threads)" if planner in several and steps > 0 else ""
+        setting = f" ({budget:,} steps, threads: {threads})" if planner in several and steps > 0 else ""
         cell = Cell(
-            f"{planner}{setting}",
-            *(task, budget, match, threads),
+            *(planner, f"{planner}{setting}", task, budget, match, threads),
             tuple(row["return"] for row in by_seed),
             steps,
             float(np.median([row["plan_ms_median"] for row in mine])),
@@ -131,8 +131,8 @@ def suite_mean(found: Sequence[Cell]) -> tuple[Estimate, float] | None:
 
 
 def interval(estimate: Estimate) -> str:
-    """A mean over whole episodes with its 95 % interval, where there is one, as far as it lies within what 1,000 frames
-    with rewards from 0 to 1 can come to."""
+    """The mean of a return, or of the number of violating steps, with its 95 % interval, where there is one, as far as
+    it lies within what an episode of 1,000 frames can come to."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.mean:.1f}"
     return f"{estimate.mean:.1f} [{max(estimate.low, 0.0):.0f}, {min(estimate.high, FRAMES):.0f}]"

@@ -45,15 +45,15 @@ def _table(mine: Sequence[Cell], all_: Sequence[Cell]) -> str:
     for cell in sorted(searching, key=lambda cell: cell.task):
         known = published().get(cell.task)
         values = (
-            *(cell.task, cell.planner, interval(cell.estimate), f"{min(cell.returns):.0f}", str(len(cell.returns))),
+            *(cell.task, cell.label, interval(cell.estimate), f"{min(cell.returns):.0f}", str(len(cell.returns))),
             _number(random_return(cell.task, all_), ".0f"),
             *((f"{known.values[REFERENCE]:.1f}", f"{known.best:.1f}") if known else ("", "")),
             _number(float(np.mean(normalised(cell, all_))), ".3f"),
             *(f"{cell.physics_steps:,.0f}", f"{cell.median_ms:.1f}", f"{cell.p95_ms:.1f}", f"{cell.in_simulator:.1%}"),
         )
         lines.append(f"| {' | '.join(values)} |")
-    for planner in dict.fromkeys(cell.planner for cell in searching):
-        theirs = [cell for cell in searching if cell.planner == planner and cell.task in published()]
+    for planner in dict.fromkeys(cell.label for cell in searching):
+        theirs = [cell for cell in searching if cell.label == planner and cell.task in published()]
         whole = suite_mean(theirs)
         if whole is not None:
             lines += [
@@ -83,8 +83,8 @@ def missing(found: Sequence[Row], planner: str, tasks: Sequence[str], seeds: int
 def seeds(found: Sequence[Row], match: str) -> str:
     """How many seeds each planner and task has, matched in one way, in words."""
     mine = [cell for cell in cells(found) if cell.match == match and cell.physics_steps > 0]
-    there = {(cell.planner, cell.task): len(cell.returns) for cell in mine}
-    counts = [there.get((one.planner, other.task), 0) for one in mine for other in mine]
+    there = {(cell.label, cell.task): len(cell.returns) for cell in mine}
+    counts = [there.get((one.label, other.task), 0) for one in mine for other in mine]
     few, many = min(counts), max(counts)
     return f"{few} seeds each" if few == many else f"{few} to {many} seeds each so far"
 
@@ -113,7 +113,7 @@ def matrix(found: Sequence[Row], match: str) -> str:
     same. Best planner first; those that lack a task are left out. Empty where there is nothing.
     """
     all_ = cells(found)
-    mine = {(cell.planner, cell.task): cell for cell in all_ if cell.match == match and cell.physics_steps > 0}
+    mine = {(cell.label, cell.task): cell for cell in all_ if cell.match == match and cell.physics_steps > 0}
     tasks = sorted({task for _, task in mine})
     if not mine:
         return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -19,9 +19,11 @@ from agent.robust_branching import RobustPhysicalProblem
 from envs import registry
 from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
+from envs.task import Snapshot
+from envs.trajectory import Trajectory
 from envs.variants import Variant
 from planners import registry as planners
-from planners.capabilities import Discretisable, Linearisable, Measurable, Steppable
+from planners.capabilities import Discretisable, Linearisable, Linearisation, Measurable, Steppable
 from planners.problem import Budget
 from tests.agent.test_branching import RAIL
 from tests.agent.test_expansion import actions_of, adjoint, slope_of_the_whole
@@ -198,6 +200,65 @@ def test_planners_that_branch_or_descend_plan_for_all_worlds(name: str, risk: Ri
     steps = made._members[0].physics.timestep if isinstance(made._members[0], Simulator) else 1.0
     most = 150 * made.horizon * 4 * round(made.dt / steps)
     assert made.model.spent.steps - spent <= most, "a budget counts candidates, each in all worlds"
+
+
+def test_distance_is_the_root_mean_square_of_the_members() -> None:
+    made = problem(variants=VARIANTS[:1])
+    actions = candidates(made, 2)
+    nodes = made.step(made.root().repeat(2, 1), actions).nodes
+    states = made._worlds(nodes).states
+    each = [member.embedding(states[:, m].contiguous(), 0.1) for m, member in enumerate(made._members)]
+    apart = torch.stack([(one[0] - one[1]).square().sum() for one in each])
+    assert apart[0] != apart[1]
+    found = made.embedding(nodes, 0.1)
+    torch.testing.assert_close((found[0] - found[1]).norm(), apart.mean().sqrt())
+
+
+class Diverging(Simulator):
+    """Leads to no valid future."""
+
+    def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
+        future = super().branch(start, states, actions)
+        return replace(future, valid=torch.zeros_like(future.valid))
+
+    def resumable(self) -> bool:
+        return False
+
+
+def with_member(made: RobustPhysicalProblem, kind: type[Simulator]) -> RobustPhysicalProblem:
+    """One more member, of that kind."""
+    first = made._members[0]
+    assert isinstance(first, Simulator)
+    more = kind(first.task, first.interface, made.guardrails.requests, threads=1)
+    return replace(made, model=Ensemble([*made._members, more]))
+
+
+def test_one_member_that_diverges_takes_the_edge_with_it() -> None:
+    made = with_member(problem(rules=(RAIL,)), Diverging)
+    stepped = made.step(made.root().repeat(3, 1), candidates(made, 3))
+    assert not stepped.valid.any()
+    assert (stepped.cost == torch.inf).all()
+    assert (stepped.violation == np.inf).all()
+    assert made.objective.looks_back is False
+    assert not made.expandable(), "nor can a member that does not go on be expanded"
+    assert with_member(problem(), Simulator).expandable()
+
+
+def test_a_margin_that_is_no_number_is_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, expand = problem(rules=(RAIL,)), PhysicalProblem.linearise
+    lost = made._members[1]
+
+    def linearise(alone: PhysicalProblem, actions: Tensor) -> Linearisation:
+        found = expand(alone, actions)
+        return replace(found, margin=torch.full_like(found.margin, torch.nan)) if alone.model is lost else found
+
+    monkeypatch.setattr(PhysicalProblem, "linearise", linearise)
+    linear = made.linearise(actions_of(made))
+    size = linear.state.shape[1] // 4
+    assert linear.margin.isnan().all()
+    assert linear.margin_x[..., size : 2 * size].any(), "the slope is that of the member that is lost"
+    assert not linear.margin_x[..., :size].any()
+    assert not linear.margin_x[..., 2 * size :].any()
 
 
 def test_a_cost_that_looks_back_is_refused() -> None:

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks import hopeless
+from agent.rollouts import Serial
+from benchmarks import experiment, hopeless, rows
+from envs.errors import TelosError
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_is_spared_never_changes_who_is_kept(seed: int) -> None:
+def test_who_would_be_kept_is_never_given_up(seed: int) -> None:
+    """One candidate after the other, step by step; of all that are kept, none is hopeless."""
     rng = np.random.default_rng(seed)
-    costs = (seed % 2) * rng.random((20, 8)) - rng.random((20, 8)) * (rng.random((20, 1)) < 0.7)
-    kept, least = 4, -1.0
-    last = np.sort(costs.sum(1))[kept - 1]
-    on_the_way = in_the_end = 0
-    for row in costs:
-        after = {"way": 0, "end": 0}
-        for t in reversed(range(7)):
-            bound = row[: t + 1].sum() + least * (7 - t)
-            others = np.sort(costs[:, : t + 1].sum(1))[kept - 1] + costs.max() * (7 - t)
-            after["way"] = 7 - t if bound > others + 1e-9 else after["way"]
-            after["end"] = 7 - t if bound > last + 1e-9 else after["end"]
-        on_the_way, in_the_end = on_the_way + after["way"], in_the_end + after["end"]
-        if row.sum() <= last:
-            assert after == {"way": 0, "end": 0}, "who is kept is never given up"
-    assert hopeless.spared(costs, kept, least) == (on_the_way, in_the_end)
-    assert on_the_way <= in_the_end
+    batches = [rng.random((10, 8)) * (seed % 2) - rng.random((10, 8)) * (rng.random((10, 1)) < 0.7) for _ in range(3)]
+    kept, least, known, expected = 4, -1.0, [], 0
+    for costs in batches:
+        known += costs.sum(1).tolist()
+        last = sorted(known)[kept - 1]
+        for row in costs:
+            hopeless_at = [t for t in range(7) if row[: t + 1].sum() + least * (7 - t) > last + 1e-9 * (1 + abs(last))]
+            expected += 7 - hopeless_at[0] if hopeless_at else 0
+            assert row.sum() > last or not hopeless_at
+    assert hopeless.spared(batches, kept, least) == expected
+    assert expected > 0
 
 
 def test_a_search_that_keeps_all_spares_nothing() -> None:
-    assert hopeless.spared(np.random.default_rng(0).random((4, 5)), 4, -1.0) == (0, 0)
+    assert hopeless.spared([np.random.default_rng(0).random((4, 5))], 4, -1.0) == 0
 
 
-def test_a_candidate_that_can_earn_nothing_is_known_to_be_hopeless() -> None:
+def test_a_candidate_that_earns_nothing_is_hopeless_at_once() -> None:
     costs = np.zeros((3, 10))
     costs[0] = -1.0
-    assert hopeless.spared(costs, 1, -1.0) == (2 * 4, 2 * 9)
+    assert hopeless.spared([costs], 1, -1.0) == 2 * 9
+
+
+def test_rows_of_real_episodes(tmp_path: Path) -> None:
+    (case,) = hopeless.cases(["pendulum-swingup"], 1, 1, 500)
+    short = experiment.Case(case.labels, case.config.model_copy(update={"frames": 4}), case.player)
+    experiment.measure([short], tmp_path / "rows.jsonl", Serial(), hopeless.share)
+    (row,) = rows.read(tmp_path / "rows.jsonl")
+    assert 0 <= row["spared"] < 1
+    assert row["decisions"] == 4
+    assert f"| pendulum-swingup | {row['spared']:.1%} |" in hopeless.table([row])
+    with pytest.raises(TelosError, match="cartpole-swingup, whose preset has guardrails"):
+        hopeless.cases(["cartpole-swingup"], 1, 1, 500)

@@ -130,11 +130,11 @@ def test_the_mean_over_tasks_does_not_depend_on_the_order_of_rows() -> None:
 def test_settings_are_never_mixed() -> None:
     found = [row(seed=seed, budget=b, threads=t) for b, t in ((100, 1), (900, 1), (900, 2)) for seed in range(3)]
     found += [row(match="time", **{"return": 7.0}), row("cem"), row("random", physics_steps_per_decision=0.0)]
-    by_name = {cell.planner: cell for cell in planner_scores.cells(found) if cell.match == "steps"}
+    by_name = {cell.label: cell for cell in planner_scores.cells(found) if cell.match == "steps"}
     assert list(by_name) == [
-        "icem (100 steps, 1 threads)",
-        "icem (900 steps, 1 threads)",
-        "icem (900 steps, 2 threads)",
+        "icem (100 steps, threads: 1)",
+        "icem (900 steps, threads: 1)",
+        "icem (900 steps, threads: 2)",
         "cem",
         "random",
     ]
