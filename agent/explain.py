@@ -22,7 +22,7 @@ from agent.player import made
 from agent.row import Steps
 from agent.rundir import RunDir, write
 from envs.errors import TelosError
-from planners.capabilities import Discretisable
+from planners.capabilities import Charted
 from planners.problem import Population
 from planners.select import Scores, order
 
@@ -152,7 +152,7 @@ def _tree(rundir: RunDir, found: Explanation, console: Console) -> None:
     size = (
         f"tree: {len(tree.parent)} nodes, {int(tree.visits[0])} simulations, {int((~tree.feasible).sum())} infeasible"
     )
-    assert isinstance(problem, Discretisable)  # as all problems over MuJoCo that a tree grows on
+    assert isinstance(problem, Charted)  # as all problems over MuJoCo that a tree grows on
     try:
         space = problem.space()
     except TelosError:  # rotations in space have no plain coordinates

@@ -18,7 +18,7 @@ from agent import expansion
 from agent.branching import PhysicalProblem
 from agent.edges import follow
 from agent.robust import RobustProblem
-from planners.capabilities import Linearisation, Stepped
+from planners.capabilities import Linearisation, Space, Stepped
 from worldmodels.ensemble import Ensemble
 from worldmodels.model import Physical
 
@@ -33,7 +33,8 @@ class Worlds(NamedTuple):
 
 @dataclass(frozen=True)
 class RobustPhysicalProblem(RobustProblem):
-    """Over an `Ensemble` of physical models: `planners.capabilities.Steppable`, `Measurable` and `Linearisable`.
+    """Over an `Ensemble` of physical models: `planners.capabilities.Steppable`, `Measurable`, `Linearisable` and
+    `Charted`.
 
     A node is where all members stand after the same actions, with what each has cost since the root. An edge costs what
     it adds to the risk of these costs, so that the edges of a path add up to the risk of whole trajectories, whichever
@@ -79,6 +80,14 @@ class RobustPhysicalProblem(RobustProblem):
         states = self._worlds(nodes).states
         each = [member.embedding(states[:, index].contiguous(), seconds) for index, member in enumerate(self._members)]
         return torch.cat(each, 1) / math.sqrt(len(each))
+
+    def space(self) -> Space:
+        """Positions and velocities. Raises TelosError for a model with rotations in space."""
+        return self._alone()[0].space()
+
+    def coordinates(self, nodes: Tensor) -> Tensor:
+        """(N, M (S+2)) -> (N,D), those of the nominal member: they do not tell nodes apart."""
+        return self._members[0].coordinates(self._worlds(nodes).states[:, 0].contiguous())
 
     def expandable(self) -> bool:
         """Whether every cost is one of single steps, and all members go on from any state."""

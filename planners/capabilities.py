@@ -123,17 +123,22 @@ class Space:
 
 
 @runtime_checkable
-class Discretisable(Steppable, Protocol):
-    """Steppable, and its nodes are told apart by a few coordinates, by which they can be made too."""
+class Charted(Protocol):
+    """Its nodes have coordinates, by which they can be drawn."""
 
     def space(self) -> Space: ...
 
-    def identity(self) -> str:
-        """Equal for two problems where the same edge from the same coordinates leads to the same, at the same cost."""
-        ...
-
     def coordinates(self, nodes: Tensor) -> Tensor:
         """(N,S) -> (N,D); periodic ones within their bounds."""
+        ...
+
+
+@runtime_checkable
+class Discretisable(Steppable, Charted, Protocol):
+    """Steppable, and its nodes are told apart by a few coordinates, by which they can be made too."""
+
+    def identity(self) -> str:
+        """Equal for two problems where the same edge from the same coordinates leads to the same, at the same cost."""
         ...
 
     def place(self, coordinates: Tensor) -> Tensor:
