@@ -53,21 +53,22 @@ def measure(
     there = rows.read(out)
     found = [(case, _row_of(case, there)) for case in cases]
     missing = [case for case, row in found if row is None]
-    waiting: dict[Key, list[Case]] = {}  # cases of one configuration are one episode, and a row for each
+    waiting: dict[Key, tuple[Job, list[Case]]] = {}  # cases of one configuration are one episode, and a row for each
     for case in missing:
-        waiting.setdefault(_key(_job(case)), []).append(case)
+        job = _job(case)
+        waiting.setdefault(_key(job), (job, []))[1].append(case)
     frames = max((case.config.frames or 1_000 for case in cases), default=1)
     console = Console(stderr=True)
     _point_at(console, [case for case, row in found if row is not None and not _is_of(row, case)], out)
     progress = RunProgress(console, Guardrails(), len(cases), frames, len(cases) - len(missing))
-    jobs = [_job(same[0]) for same in waiting.values()]
+    jobs = [job for job, _ in waiting.values()]
     with interrupts() as stop, progress, closing(rollouts.run(jobs, progress.watch, stop)) as outcomes:
         for outcome in outcomes:
             of = {"config_sha256": outcome.job.parcel.sha256}
-            for case in waiting.pop(_key(outcome.job)):
+            for case in waiting.pop(_key(outcome.job))[1]:
                 rows.append(out, {**outcome.played.row.values(), **of, **more(outcome.played), **case.labels})
                 progress.end(outcome.played.row, " ".join(str(value) for value in case.labels.values()))
-    left = sum(map(len, waiting.values()))
+    left = sum(len(same) for _, same in waiting.values())
     if left:
         raise KeyboardInterrupt(f"{left} of {len(cases)} episodes are left; the same command goes on")
 
