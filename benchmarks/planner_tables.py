@@ -80,6 +80,13 @@ def missing(found: Sequence[Row], planner: str, tasks: Sequence[str], seeds: int
     return f"Tasks with fewer than {seeds} seeds so far: {', '.join(short)}." if short else ""
 
 
+def threaded(found: Sequence[Row]) -> str:
+    """Which rows were planned with more than one thread, in words; "" where none was. Returns do not depend on it."""
+    more = [cell for cell in cells(found) if cell.threads > 1 and cell.physics_steps > 0]
+    named = sorted({f"{cell.task} ({cell.label}: {cell.threads})" for cell in more})
+    return f"Planned with several threads, which changes times and nothing else: {', '.join(named)}." if named else ""
+
+
 def seeds(found: Sequence[Row], match: str) -> str:
     """How many seeds each planner and task has, matched in one way, in words."""
     mine = [cell for cell in cells(found) if cell.match == match and cell.physics_steps > 0]

@@ -193,6 +193,12 @@ def test_tasks_that_lack_seeds_are_named() -> None:
     assert planner_tables.missing(found, "icem", ["pendulum-swingup"], 2) == ""
 
 
+def test_rows_planned_with_more_threads_are_named() -> None:
+    idle = row("random", threads=2, physics_steps_per_decision=0.0)
+    assert planner_tables.threaded([row(), idle]) == ""
+    assert "pendulum-swingup (icem: 2)" in planner_tables.threaded([idle, row(threads=2)])
+
+
 def test_seeds_are_counted_for_each_planner_and_task() -> None:
     found = [row(planner, seed=seed) for planner in ("icem", "cem") for seed in range(3)]
     assert planner_tables.seeds(found, "steps") == "3 seeds each"
