@@ -96,8 +96,9 @@ def _planners() -> list[str]:
     add(
         giants,
         "The dog and the humanoid, one seed (`telos bench planners --tasks giants --seeds 1`), planned by the "
-        f"default preset, which was not made for them. {planner_tables.threaded(giants)} TD-MPC2's last values are "
-        "those after 14 million frames. " + planner_tables.missing(giants, planners.DEFAULT, planners.GIANTS, seeds=1),
+        "default preset, which was not made for them. TD-MPC2's last values are those after 14 million frames. "
+        + planner_tables.missing(giants, planners.DEFAULT, planners.GIANTS, seeds=1)
+        + planner_tables.threaded(giants),
         lambda: planner_tables.summary(giants),
     )
     for match in planner_tables.MATCHES:
