@@ -80,7 +80,7 @@ def _planners() -> list[str]:
 
     def add(found: Sequence[planner_scores.Row], words: str, table: Callable[[], str]) -> None:
         if found:
-            parts.extend([words, table()])
+            parts.extend([words.strip(), table()])
 
     suite, giants, hard = (rows.read(planners.OUT.with_name(f"{name}.jsonl")) for name in ("suite", "giants", "hard"))
     add(
@@ -97,7 +97,7 @@ def _planners() -> list[str]:
         giants,
         "The dog and the humanoid, one seed (`telos bench planners --tasks giants --seeds 1`), planned by the "
         "default preset, which was not made for them. TD-MPC2's last values are those after 14 million frames. "
-        + planner_tables.missing(giants, planners.DEFAULT, planners.GIANTS, seeds=1)
+        + f"{planner_tables.missing(giants, planners.DEFAULT, planners.GIANTS, seeds=1)} ".lstrip()
         + planner_tables.threaded(giants),
         lambda: planner_tables.summary(giants),
     )
