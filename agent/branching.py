@@ -83,7 +83,7 @@ class PhysicalProblem(BranchingProblem):
         """Positions and velocities. Raises TelosError for a model with rotations in space."""
         assert isinstance(self.model, Physical)
         chart = self.model.chart()
-        return Space(chart.names, chart.low, chart.high, chart.periodic)
+        return Space(chart.names, chart.low, chart.high, chart.periodic, chart.units)
 
     def identity(self) -> str:
         """SHA-256 over what an edge depends on: model, what the reset decided, objective, guardrails."""

@@ -162,7 +162,8 @@ def _tree(rundir: RunDir, found: Explanation, console: Console) -> None:
     for at, name in enumerate(space.names[: len(space.names) // 2][:PANELS]):  # velocities follow
         places = problem.coordinates(tree.nodes)[:, at].numpy()
         period = space.high[at] - space.low[at]
-        positions[name] = tree_plot.unwrapped(tree, places, period) if space.periodic[at] else places
+        label = f"{name}, {space.units[at]}" if space.units else name
+        positions[label] = tree_plot.unwrapped(tree, places, period) if space.periodic[at] else places
     path = rundir.path / f"explain-{found.episode}-{found.step}-tree.png"
     drawn = tree_plot.draw(tree, positions, found.decision.plan.dt)
     write(path, png(drawn, 9.6, 1.2 + 2.6 * len(positions)))

@@ -120,6 +120,7 @@ class Space:
     low: np.ndarray  # (D,), -inf where there is no bound
     high: np.ndarray  # (D,), +inf where there is no bound
     periodic: np.ndarray  # (D,) bool: high is the same place as low
+    units: tuple[str, ...] = ()  # (D,), or none where nobody knows them
 
 
 @runtime_checkable

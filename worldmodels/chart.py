@@ -50,11 +50,13 @@ def joints(model: mujoco.MjModel) -> Joints:
     turns = ~limited & (model.jnt_type == PLAIN[0])
     reach = np.where(turns, np.pi, np.inf)
     endless = np.full(model.nv, np.inf)
+    units = ["rad" if kind == PLAIN[0] else "m" for kind in model.jnt_type]
     chart = Chart(
         (*names, *(f"{name} velocity" for name in names)),
         np.concatenate([np.where(limited, model.jnt_range[:, 0], -reach), -endless]),
         np.concatenate([np.where(limited, model.jnt_range[:, 1], reach), endless]),
         np.concatenate([turns, np.zeros(model.nv, bool)]),
+        (*units, *(f"{unit}/s" for unit in units)),
     )
     begin = columns(model, mujoco.mjtState.mjSTATE_QPOS).start
     return Joints(chart, slice(begin, begin + model.nq + model.nv))

@@ -86,6 +86,7 @@ class Chart:
     low: np.ndarray  # (D,), rad or m, and per s; -inf where there is no bound
     high: np.ndarray  # (D,)
     periodic: np.ndarray  # (D,) bool, angles without limits
+    units: tuple[str, ...]  # (D,)
 
 
 @runtime_checkable

@@ -108,6 +108,14 @@ def test_angles_without_limits_close() -> None:
     assert one == two
 
 
+@pytest.mark.parametrize(
+    ("task_id", "units"),
+    [(PENDULUM, ("rad", "rad/s")), ("dm_control/cartpole-swingup-v0", ("m", "rad", "m/s", "rad/s"))],
+)
+def test_coordinates_have_units(task_id: str, units: tuple[str, ...]) -> None:
+    assert problem(task_id).space().units == units
+
+
 def test_rotations_in_space_have_no_coordinates() -> None:
     made = problem("dm_control/quadruped-walk-v0")
     for ask in (made.space, lambda: made.coordinates(made.root())):
