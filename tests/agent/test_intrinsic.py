@@ -30,6 +30,7 @@ def imagined(cost: Cost) -> tuple[Trajectory, Snapshot]:
     model = models.make("simulator", env.task, env.interface, cost.requests, 1, {})
     generator = torch.Generator().manual_seed(0)
     actions = torch.rand(N, H, model.action_size, generator=generator, dtype=torch.float64) * 2 - 1
+    actions[0] = actions[0].sign()  # at the limits, where some costs begin
     doubt = torch.rand(N, H, generator=generator, dtype=torch.float64)
     env.close()
     return replace(model.imagine(start, actions), doubt=doubt), start
