@@ -38,6 +38,7 @@ from envs.task import Interface, Task
 from envs.variants import Variant
 from envs.zones import declared
 from planners import registry as planners
+from planners.params import Refused
 from planners.problem import Budget
 from worldmodels import registry as models
 from worldmodels.ensemble import Ensemble
@@ -191,6 +192,9 @@ def _check_planner(name: str, params: Mapping[str, Any], kind_at: str, params_at
         raise TelosError(kind_at, str(error), "a planner of `telos list planners` that can be loaded") from None
     try:
         planners.make(name, **params)
+    except Refused as error:
+        where = params_at if error.name is None else f"{params_at}.{error.name}"
+        raise TelosError(where, repr(error.given), error.allowed, error.nearest) from None
     except ValueError as error:
         raise TelosError(params_at, str(error), "see planners/ for each planner's parameters") from None
     needs, offered = planners.load(name).needs, problem_over(model)

@@ -6,7 +6,7 @@ through the conformance suite.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
@@ -15,6 +15,8 @@ from importlib.metadata import entry_points
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
+
+from planners.params import Refused
 
 GROUP = "telos.planners"
 
@@ -65,7 +67,9 @@ def load(name: str) -> type[Any]:
     """The planner's class. Raises ValueError for an unknown name, or one that leads nowhere."""
     entries = table()
     if name not in entries:
-        raise ValueError(_unknown("planner", name, entries))
+        nearest = _nearest(name, entries)
+        hint = "" if nearest is None else f"; did you mean {nearest!r}?"
+        raise ValueError(f"planner: {name!r} given, allowed: {', '.join(sorted(entries))}{hint}")
     module, _, attribute = entries[name].target.partition(":")
     where = f"planner {name!r}, at {entries[name].target}"
     try:
@@ -79,27 +83,30 @@ def load(name: str) -> type[Any]:
 
 
 def make(name: str, /, **params: Any) -> Any:
-    """A planner with parameters. Raises ValueError for an unknown name or parameter, or an impossible value."""
+    """A planner with parameters.
+
+    Raises:
+        ValueError: an unknown name; as `Refused`, an unknown parameter or an impossible value.
+    """
     planner = load(name)
     allowed = [field.name for field in fields(planner.Params)]
     for given in params:
         if given not in allowed:
-            raise ValueError(_unknown(f"planner {name!r}, parameter", given, allowed))
+            raise Refused(planner.Params.__name__, None, given, ", ".join(sorted(allowed)), _nearest(given, allowed))
     hints = get_type_hints(planner.Params)
-    return planner(planner.Params(**{key: _strict(name, key, hints[key], value) for key, value in params.items()}))
+    return planner(
+        planner.Params(**{key: _strict(planner.Params, key, hints[key], value) for key, value in params.items()})
+    )
 
 
-def _strict(name: str, key: str, kind: Any, given: Any) -> Any:
+def _strict(params: type, key: str, kind: Any, given: Any) -> Any:
     """The value of a parameter: "1.5" and true are no numbers; lists are tuples."""
     try:
         return TypeAdapter(kind).validate_python(tuple(given) if isinstance(given, list) else given, strict=True)
     except ValidationError as error:
         said = error.errors(include_url=False)[0]["msg"].removeprefix("Input should be ")
-        raise ValueError(f"planner {name!r}, {key}: {given!r} given, allowed: {said}") from None
+        raise Refused(params.__name__, key, given, said) from None
 
 
-def _unknown(where: str, given: str, allowed: Any) -> str:
-    """Where, what was given, what is allowed, nearest match."""
-    nearest = get_close_matches(given, list(allowed), n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"{where}: {given!r} given, allowed: {', '.join(sorted(allowed))}{hint}"
+def _nearest(given: str, allowed: Iterable[str]) -> str | None:
+    return next(iter(get_close_matches(given, list(allowed), n=1)), None)

@@ -89,7 +89,8 @@ def make(
     except TypeError as error:
         own = [key for key in list(signature.parameters)[3:] if key != "threads"]
         strange = next((key for key in params if key not in own), None)
-        raise TelosError("world_model.params", str(error), own, nearest(strange, own)) from None
+        said = str(error) if strange is None else repr(strange)
+        raise TelosError("world_model.params", said, own, nearest(strange, own)) from None
     try:
         return model(task, interface, requests, **given)
     except ValueError as error:

@@ -58,7 +58,7 @@ CONFIGS = {
     "not finite": ("cost: {effort: .nan}", "cost.effort", "nan"),
     "infinite": ("variant: {mass: .inf}", "variant.mass", "inf"),
     "unknown planner": ("planner: {kind: icme}", "icme", "did you mean 'icem'"),
-    "unknown planner parameter": ("planner: {params: {knotz: 3}}", "knotz", "did you mean 'knots'"),
+    "unknown planner parameter": ("planner: {params: {knotz: 3}}", "planner.params: given 'knotz'", "mean 'knots'"),
     "unknown task": ("task: dm_control/cartpol-swingup-v0", "task", f"did you mean '{CARTPOLE}'"),
     "unknown kind of rule": (
         "guardrails: [{kind: keep_put, name: a}]",
@@ -125,9 +125,12 @@ CONFIGS = {
     ),
     "a weight in quotes": ("cost: {residuals: [{signal: qpos, weight: '5'}]}", "cost.residuals[0].weight", "'5'"),
     "true for a component": ("cost: {residuals: [{signal: qpos, component: true}]}", "component", "True"),
-    "true for knots": ("planner: {params: {knots: true}}", "knots", "True"),
+    "true for knots": ("planner: {params: {knots: true}}", "planner.params.knots: given True"),
     "a parameter in quotes": ("planner: {params: {std: '1.5'}}", "std", "'1.5'"),
-    "noise of a colour that has no size": ("planner: {kind: icem, params: {beta: 1e3}}", "beta", "0 <= beta <= 20"),
+    "noise of a colour that has no size": (
+        "planner: {kind: icem, params: {beta: 1e3}}",
+        "planner.params.beta: given 1000.0; allowed: 0 <= beta <= 20",
+    ),
     "landmarks beyond squares": ("planner: {kind: sst, params: {radius: 1e200}}", "radius", "1,000,000"),
     "more children than numbers": ("planner: {kind: mcts, params: {widening: 1e308}}", "widening", "1,000,000"),
     "more actions than can be tried": (
