@@ -16,7 +16,7 @@ from torch import Tensor
 from agent import expansion
 from agent.costs import Objective, TaskCost
 from agent.edges import follow
-from agent.problem import ImaginedProblem
+from agent.problem import ImaginedProblem, answered
 from envs.task import Task
 from planners.capabilities import Linearisation, Space, Stepped
 from planners.problem import Evaluation
@@ -29,7 +29,7 @@ class DifferentiableProblem(ImaginedProblem):
     def differentiate(self, actions: Tensor) -> Evaluation:
         """Costs and margins of candidates (N,H,A), with gradients."""
         assert isinstance(self.model, Differentiable)
-        return self.judge(self.model.differentiate(self.start, actions))
+        return self.judge(answered(self.model.differentiate(self.start, actions), actions))
 
 
 class BranchingProblem(ImaginedProblem):

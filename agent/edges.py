@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from agent.problem import ImaginedProblem
+from agent.problem import ImaginedProblem, answered
 from envs.errors import TelosError
 from envs.trajectory import Trajectory
 from planners.problem import Evaluation
@@ -22,5 +22,5 @@ def follow(problem: ImaginedProblem, model: Branching, nodes: Tensor, actions: T
     """
     if problem.objective.looks_back:
         raise TelosError("cost", "a term that looks back (action_rate)", "terms of single steps, as this plan branches")
-    trajectory = model.branch(problem.start, nodes, actions)
+    trajectory = answered(model.branch(problem.start, nodes, actions), actions)
     return trajectory, problem.judge(trajectory)

@@ -22,6 +22,26 @@ def insist_every_step(model: WorldModel) -> None:
         raise TelosError("world_model.stride", model.stride, "1: costs and guardrails look at every control step")
 
 
+def answered(futures: Trajectory, actions: Tensor) -> Trajectory:
+    """The futures, if they are those of the candidates (N,H,A): where some steps are missing, nobody looks at the
+    guardrails.
+
+    Raises:
+        TelosError: futures of another size.
+    """
+    number, steps = actions.shape[:2]
+    found = {"actions": (futures.actions, steps), "doubt": (futures.doubt, steps)}
+    found |= {f"signals.state[{name!r}]": (values, steps + 1) for name, values in futures.signals.state.items()}
+    found |= {f"signals.interval[{name!r}]": (values, steps) for name, values in futures.signals.interval.items()}
+    for name, (values, length) in found.items():
+        if values.shape[:2] != (number, length):
+            said = f"shape {tuple(values.shape)} for {number} candidates of {steps} steps"
+            raise TelosError(f"world model: {name}", said, f"({number}, {length}, …)")
+    if futures.valid.shape != (number,):
+        raise TelosError("world model: valid", f"shape {tuple(futures.valid.shape)}", f"({number},)")
+    return futures
+
+
 @dataclass(frozen=True)
 class ImaginedProblem:
     """A `planners.problem.Problem` over imagined trajectories from one believed state."""
@@ -55,11 +75,16 @@ class ImaginedProblem:
 
     def imagine(self, actions: Tensor) -> Trajectory:
         """Trajectories of candidates (N,H,A), states included."""
-        return self.model.imagine(self.start, actions, states=True)
+        return answered(self.model.imagine(self.start, actions, states=True), actions)
 
     def evaluate(self, actions: Tensor) -> Evaluation:
-        """Costs, and the worst margin of every guardrail over the whole trajectory."""
-        return self.judge(self.model.imagine(self.start, actions, states=self.objective.critic is not None))
+        """Costs, and the worst margin of every guardrail over the whole trajectory.
+
+        Raises:
+            TelosError: a model that answers with futures of another size.
+        """
+        futures = self.model.imagine(self.start, actions, states=self.objective.critic is not None)
+        return self.judge(answered(futures, actions))
 
     def judge(self, trajectory: Trajectory) -> Evaluation:
         """What objective and guardrails say about imagined futures."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agent.problem import ImaginedProblem
+from agent.problem import ImaginedProblem, answered
 from envs.errors import TelosError
 from planners.problem import Evaluation
 from worldmodels.ensemble import Ensemble
@@ -70,7 +70,7 @@ class RobustProblem(ImaginedProblem):
         """
         assert isinstance(self.model, Ensemble)
         states = self.objective.critic is not None
-        each = [self.judge(future) for future in self.model.futures(self.start, actions, states)]
+        each = [self.judge(answered(future, actions)) for future in self.model.futures(self.start, actions, states)]
         steps = np.stack([one.step_cost.numpy() for one in each])  # (M,N,H)
         terminal = np.stack([one.terminal_cost.numpy() for one in each])  # (M,N)
         weights = self.risk.weights(steps.sum(2) + terminal)

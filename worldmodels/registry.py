@@ -19,6 +19,7 @@ from envs.task import Interface, Task
 from worldmodels.model import WorldModel
 
 GROUP = "telos.models"
+PARTS = ("stride", "dt", "action_size", "spent", "imagine")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def make(
         params: the model's own.
 
     Raises:
-        TelosError: an unknown name, or parameters that are not the model's own.
+        TelosError: an unknown name, parameters that are not the model's own, or a class that is no world model.
     """
     model = load(name)
     given = {"threads": threads, **params}
@@ -92,6 +93,11 @@ def make(
         said = str(error) if strange is None else repr(strange)
         raise TelosError("world_model.params", said, own, nearest(strange, own)) from None
     try:
-        return model(task, interface, requests, **given)
+        made = model(task, interface, requests, **given)
     except ValueError as error:
         raise TelosError("world_model.params", str(error), f"what {name!r} takes") from error
+    missing = [part for part in PARTS if not hasattr(made, part)]
+    if missing:
+        said = f"{name!r}, at {table()[name].target}: without {', '.join(missing)}"
+        raise TelosError("world_model.kind", said, "a class as `worldmodels.model.WorldModel` says")
+    return made

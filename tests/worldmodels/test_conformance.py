@@ -20,7 +20,7 @@ from envs.requests import Request
 from envs.task import Interface, Snapshot, Task
 from envs.trajectory import Trajectory
 from worldmodels import registry
-from worldmodels.model import WorldModel
+from worldmodels.model import Spent, WorldModel
 from worldmodels.simulator import Simulator
 
 TASKS = ("dm_control/cartpole-swingup-v0", "Hopper-v5")
@@ -206,9 +206,18 @@ class Mine(Simulator):
         self.optimism, self.stride = optimism, stride
 
 
+class Empty:
+    """No world model."""
+
+    spent = Spent()
+
+    def __init__(self, task: Task, interface: Interface, requests: Any = (), *, threads: int | None = None) -> None:
+        pass
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch):
-    """`Mine` as the entry point `mine`, and one that leads nowhere."""
+    """`Mine` as the entry point `mine`, and two that lead nowhere."""
 
     class Point:
         dist = None
@@ -216,9 +225,9 @@ def installed(monkeypatch: pytest.MonkeyPatch):
         def __init__(self, name: str, value: str) -> None:
             self.name, self.value = name, value
 
-    points = [Point("mine", "their_models:Mine"), Point("gone", "their_models:Gone")]
+    points = [Point(name.lower(), f"their_models:{name}") for name in ("Mine", "Gone", "Empty")]
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "telos.models" else [])
-    monkeypatch.setitem(__import__("sys").modules, "their_models", type("M", (), {"Mine": Mine}))
+    monkeypatch.setitem(__import__("sys").modules, "their_models", type("M", (), {"Mine": Mine, "Empty": Empty}))
     registry.table.cache_clear()
     yield
     registry.table.cache_clear()
@@ -261,6 +270,7 @@ REFUSED = {
     "a parameter given twice": ({"kind": "mine", "params": {"task": 1}}, "world_model.params", "task"),
     "a value it refuses": ({"kind": "mine", "params": {"optimism": 2.0}}, "world_model.params", "above 1"),
     "it skips control steps": ({"kind": "mine", "params": {"stride": 4}}, "world_model.stride", "every control step"),
+    "no world model": ({"kind": "empty"}, "world_model.kind", "without stride, dt, action_size, imagine"),
     "a class that is not there": ({"kind": "gone"}, "world_model.kind", "their_models:Gone"),
 }
 
