@@ -81,11 +81,17 @@ class Guardrail:
     def raw_margin(self, signals: Signals) -> Tensor:
         """The signed margin of every component, (N,H,D') or (N,H,K,D'), in `unit`.
 
-        Raises TelosError when a signal is missing or has another shape than the kind needs.
+        Raises TelosError when a signal is missing or has another shape than the kind needs, and when the kind answers
+        for something else than every state or substep.
         """
         rule = resolve(self.kind)
         values = [self._read(signals, request, rule.components) for request in self.signals]
-        return rule.margin(self.params, *values)
+        found = rule.margin(self.params, *values)
+        each = values[0].shape[:-1]
+        if found.shape[:-1] != each or not found.is_floating_point():
+            given = f"{found.dtype} of shape {tuple(found.shape)}"
+            raise TelosError(f"guardrail {self.name!r}: margin", given, f"floats of shape {(*each, 'D')}")
+        return found
 
     def margin(self, signals: Signals) -> Tensor:
         """The signed margin of each control step, (N,H) in `unit`: its worst component, at its worst substep.

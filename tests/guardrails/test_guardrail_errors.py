@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
 
 from envs.errors import GuardrailWeakened, TelosError, nearest
 from envs.guardrails import Guardrail, build
+from envs.guardrails.limits import JointVelocity
 from envs.guardrails.registry import kinds, resolve
 from envs.requests import Request
 from envs.trajectory import Signals
@@ -159,6 +162,37 @@ def test_plug_ins_feed_the_same_table(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         kinds.cache_clear()
         resolve.cache_clear()
+
+
+class Careless(JointVelocity, frozen=True):
+    """A kind of another package."""
+
+    kind: Literal["careless"] = "careless"
+
+
+@pytest.mark.parametrize(
+    "careless",
+    [
+        lambda margin: margin.amax(1),  # the best of all times
+        lambda margin: margin.amax(1, keepdim=True),
+        lambda margin: margin.amax(),
+        lambda margin: margin[:1],
+        lambda margin: margin >= 0,
+    ],
+)
+def test_a_margin_is_that_of_every_state(
+    monkeypatch: pytest.MonkeyPatch, careless: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    monkeypatch.setattr("envs.guardrails.guardrail.resolve", lambda kind: Careless)
+    (rule,) = build([{**SPEED, "name": "speed"}])
+    speed = torch.zeros(4, 6, 1, dtype=torch.float64)
+    signals = Signals({rule.signals[0].name: speed}, {})
+    assert rule.margin(signals).shape == (4, 5)
+    honest = Careless.margin
+    monkeypatch.setattr(Careless, "margin", staticmethod(lambda params, *values: careless(honest(params, *values))))
+    for judged in (rule.margin, rule.worst_margin):
+        with pytest.raises(TelosError, match="guardrail 'speed': margin: given torch"):
+            judged(signals)
 
 
 def test_telos_error() -> None:
