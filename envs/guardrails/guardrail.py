@@ -88,9 +88,10 @@ class Guardrail:
         values = [self._read(signals, request, rule.components) for request in self.signals]
         found = rule.margin(self.params, *values)
         each = values[0].shape[:-1]
-        if found.shape[:-1] != each or not found.is_floating_point():
-            given = f"{found.dtype} of shape {tuple(found.shape)}"
-            raise TelosError(f"guardrail {self.name!r}: margin", given, f"floats of shape {(*each, 'D')}")
+        if not (isinstance(found, type(values[0])) and found.is_floating_point() and found.shape[:-1] == each):
+            given = f"{type(found).__name__} of shape {tuple(found.shape)}, {found.dtype}"
+            allowed = f"Tensor of shape ({', '.join(map(str, each))}, D), floats"
+            raise TelosError(f"guardrail {self.name!r}: margin", given, allowed)
         return found
 
     def margin(self, signals: Signals) -> Tensor:

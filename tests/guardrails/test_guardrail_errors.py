@@ -178,6 +178,7 @@ class Careless(JointVelocity, frozen=True):
         lambda margin: margin.amax(),
         lambda margin: margin[:1],
         lambda margin: margin >= 0,
+        lambda margin: margin.numpy(),
     ],
 )
 def test_a_margin_is_that_of_every_state(
@@ -191,7 +192,7 @@ def test_a_margin_is_that_of_every_state(
     honest = Careless.margin
     monkeypatch.setattr(Careless, "margin", staticmethod(lambda params, *values: careless(honest(params, *values))))
     for judged in (rule.margin, rule.worst_margin):
-        with pytest.raises(TelosError, match="guardrail 'speed': margin: given torch"):
+        with pytest.raises(TelosError, match="guardrail 'speed': margin: given (Tensor|ndarray) of"):
             judged(signals)
 
 
