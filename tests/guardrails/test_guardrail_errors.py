@@ -192,7 +192,7 @@ def test_a_margin_is_that_of_every_state(
     honest = Careless.margin
     monkeypatch.setattr(Careless, "margin", staticmethod(lambda params, *values: careless(honest(params, *values))))
     for judged in (rule.margin, rule.worst_margin):
-        with pytest.raises(TelosError, match="guardrail 'speed': margin: given (Tensor|ndarray) of"):
+        with pytest.raises(TelosError, match=r"guardrail 'speed': margin: given (Tensor|ndarray) of"):
             judged(signals)
 
 
