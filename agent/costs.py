@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from envs.errors import TelosError
 from envs.requests import Request
 from envs.task import Task, TaskParams
 from envs.trajectory import Trajectory, zeros
@@ -79,15 +80,18 @@ class Objective:
         return tuple(request for source in sources for request in source.requests)
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        """(N,H)"""
+        """(N,H). Raises TelosError for a term that answers with another shape."""
+        shape = trajectory.actions.shape[:2]
         total: Tensor | None = None
         for weight, term in self.terms:
             if weight == 0:
                 continue  # the configurator may raise it later
             cost = term.step_cost(trajectory, params)
+            if cost.shape != shape:  # what broadcasts would be a sum of something else
+                raise TelosError(f"cost {type(term).__name__}", f"shape {tuple(cost.shape)}", f"(N,H) = {tuple(shape)}")
             cost = cost if weight == 1 else weight * cost
             total = cost if total is None else total + cost
-        return zeros(*trajectory.actions.shape[:2]) if total is None else total
+        return zeros(*shape) if total is None else total
 
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,)"""

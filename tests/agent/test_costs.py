@@ -18,6 +18,7 @@ from agent.intrinsic.action_rate import ActionRate
 from agent.intrinsic.doubt import Doubt
 from agent.intrinsic.effort import Effort
 from envs import registry
+from envs.errors import TelosError
 from envs.requests import Request
 from envs.residuals import Residual
 from envs.task import TaskParams
@@ -105,6 +106,14 @@ def test_a_real_task_ends_earning_where_its_environment_ends() -> None:
     assert terminated
     assert 0 in earned[:-1]
     np.testing.assert_array_equal(-cost.numpy(), earned)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 1), (1, 3), (2, 3, 1)])
+def test_a_term_answers_for_every_step(shape: tuple[int, ...]) -> None:
+    """What broadcasts, summed with the others, would be the sum of something else."""
+    task = FakeTask(torch.ones(shape, dtype=torch.float64), None)
+    with pytest.raises(TelosError, match=r"cost TaskCost: given shape .*; allowed: \(N,H\) = \(2, 3\)"):
+        Objective(((1.0, TaskCost(task)), (0.1, Effort()))).step_cost(trajectory(), PARAMS)  # type: ignore[arg-type]
 
 
 def test_effort() -> None:
