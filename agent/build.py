@@ -24,7 +24,7 @@ from agent.perception import ObservationStack, Perception, PrivilegedState
 from agent.plugins import known_planners
 from agent.realtime import RealTimeAgent
 from agent.robust import MEAN, WORST, Risk
-from envs import registry
+from envs import registry, signals
 from envs.backup import BackUp, strengthened
 from envs.environment import Environment
 from envs.errors import TelosError
@@ -122,6 +122,8 @@ def agent(
     # Before anything is simulated: what does not fit the model is named by where it was written.
     check_residuals(task.spec(), config.cost.residuals, "cost.residuals")
     check_guardrails(task.spec(), rules)
+    if config.world_model.disable_contacts:
+        _check_contactless(rules)
     names, costs = objective(config.cost, task, critic)
     model = _model(config, task, interface, (*costs.requests, *rules.requests))
     settings = Settings(
@@ -148,6 +150,15 @@ def agent(
         Configurator(settings, tuple(_rule(rule, i, names) for i, rule in enumerate(config.configurator.rules))),
         _risk(config.world_model.robust),
     )
+
+
+def _check_contactless(rules: Guardrails) -> None:
+    """Raises TelosError for a guardrail that would hold in every plan because nothing touches anything there."""
+    for rule in rules:
+        for request in rule.signals:
+            if request.name.partition("/")[0] in signals.OF_CONTACTS:
+                allowed = f"false under guardrail {rule.name!r}, which reads {request.name}"
+                raise TelosError("world_model.disable_contacts", "true", allowed)
 
 
 def _agent_of(real_time: float | None) -> Callable[..., Agent]:

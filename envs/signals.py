@@ -86,6 +86,7 @@ contact's frame). `raw/FIELD` is an MjData field as it stands after `mj_step`, w
 although it lags; `post_constraint/FIELD` one as it stands where `mj_rnePostConstraint` follows
 (envs.contact_wrench)."""
 
+OF_CONTACTS = ("contact_force", "strongest_contact", "sensor")  # a model's own sensor may be one of touch
 _POINTS = ("body_position", "inertial_position", "site_position", "geom_position")
 _SCALAR_JOINTS = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)  # one position, one velocity
 GEOM_DISTANCE_CUTOFF = 10.0  # m; a larger distance reads as this one

@@ -271,6 +271,17 @@ def test_17_a_rule_given_twice_is_refused_not_lost(tmp_path: Path) -> None:
         split(["explain", "runs/a", "--step", "1", "--step=2"])
 
 
+@pytest.mark.parametrize("kind", ["contact_force", "strongest_contact"])
+def test_18_a_planning_model_in_which_nothing_touches_anything(kind: str) -> None:
+    soft = {"kind": kind, "name": "soft", "contact": "right_foot", "limit": 50.0}
+    over = {**SMALL, "guardrails": [soft], "world_model.disable_contacts": True}
+    config = load("default", task="dm_control/walker-walk-v0", overrides=over)
+    with pytest.raises(TelosError, match="disable_contacts: given true; allowed: false under guardrail 'soft'"):
+        build.agent(config)
+    lean = {"kind": "joint_velocity", "name": "calm", "joint": "right_knee", "limit": 50.0}
+    build.agent(config.model_copy(update={"guardrails": (lean,)}))
+
+
 def test_a_task_file_is_sought_beside_the_config_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tasks").mkdir()
     (tmp_path / "elsewhere").mkdir()
