@@ -76,7 +76,7 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
                 rest.extend(value for value in [next(words, None)] if value is not None)
         else:
             found = value if equals else next(words, None)
-            key = name.removeprefix("--").replace("-", "_")
+            key = _key(name)
             fields = _fields()
             if key.split(".")[0] not in fields:
                 raise TelosError.unknown("telos run", name, {*own, *(f"--{field}" for field in fields)})
@@ -86,6 +86,13 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
             _once("telos run", f"--{key}", given)
             overrides[key] = _value(name, found)
     return rest, overrides
+
+
+def _key(flag: str) -> str:
+    """The config field of a flag, in which - is as good as _; but names of zones are the user's own."""
+    first, dot, rest = flag.removeprefix("--").partition(".")
+    first = first.replace("-", "_")
+    return f"{first}{dot}{rest if first == 'zones' else rest.replace('-', '_')}"
 
 
 def _once(where: str, flag: str, given: set[str]) -> None:

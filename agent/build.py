@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -70,13 +70,15 @@ def back_up(config: Config, task: Task) -> BackUp | None:
     return strengthened(task.back_up, declared)
 
 
-def rules_sha256(guardrails_sha256: str, back_up: BackUp | None) -> str:
-    """The digest of all that an agent must obey: its guardrails, and the back-up that must be able to stop it."""
+def rules_sha256(guardrails_sha256: str, back_up: BackUp | None, variants: Sequence[Variant] = ()) -> str:
+    """The digest of all that an agent must obey: its guardrails, the back-up that must be able to stop it, and the
+    physics besides the nominal ones in which the gate tries both."""
     stop = None
     if back_up is not None:
         numbers = {name: float(getattr(back_up, name)) for name in ("seconds", "rest_speed", "gain")}
         stop = {**numbers, "joints": sorted(set(back_up.joints))}
-    canonical = json.dumps([guardrails_sha256, stop], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    worlds = [{name: float(value) for name, value in asdict(variant).items()} for variant in variants]
+    canonical = json.dumps([guardrails_sha256, stop, *worlds], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -145,7 +147,7 @@ def agent(
         costs,
         rules,
         actor,
-        Gate(task, interface, rules, back_up(config, task), _planned_for(config.world_model.robust)),
+        Gate(task, interface, rules, back_up(config, task), planned_for(config.world_model.robust)),
         Memory(config.memory.capacity),
         Configurator(settings, tuple(_rule(rule, i, names) for i, rule in enumerate(config.configurator.rules))),
         _risk(config.world_model.robust),
@@ -177,10 +179,10 @@ def _model(config: Config, task: Task, interface: Interface, requests: tuple[Req
 
     if chosen.robust is None:
         return member()
-    return Ensemble([member(), *(member(variant=variant) for variant in _planned_for(chosen.robust))])
+    return Ensemble([member(), *(member(variant=variant) for variant in planned_for(chosen.robust))])
 
 
-def _planned_for(config: RobustConfig | None) -> list[Variant]:
+def planned_for(config: RobustConfig | None) -> list[Variant]:
     """The physics that a plan must work in besides the nominal ones."""
     return [] if config is None else [Variant(**variant.model_dump()) for variant in config.variants]
 

@@ -228,13 +228,13 @@ def main(argv: Sequence[str] | None = None) -> Status:
     """Run one command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments, overrides = split(arguments)
-        command = parse(arguments, COMMANDS)
-        if arguments[0] != "doctor":
-            from agent.provenance import check_packages
-
-            check_packages()
         with _terminable():
+            arguments, overrides = split(arguments)
+            command = parse(arguments, COMMANDS)
+            if arguments[0] != "doctor":
+                from agent.provenance import check_packages
+
+                check_packages()
             return command.execute(overrides)
     except (Misuse, TelosError) as error:
         return _fail(str(error))
@@ -328,6 +328,7 @@ def _work() -> NoReturn:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever called
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # a character that it lacks is no reason to fail
     with contextlib.suppress(KeyboardInterrupt):
         try:
             status = main()

@@ -87,7 +87,8 @@ def _warnings(a: RunDir, b: RunDir) -> tuple[str, ...]:
         digests = " and ".join(run.manifest.guardrails_sha256[:12] + "…" for run in (a, b))
         found.append(f"the guardrails differ ({digests}): margins and violations do not mean the same")
     elif a.manifest.rules_sha256 != b.manifest.rules_sha256:
-        found.append("the back-ups differ: what counts as a safe stop does not mean the same")
+        what = "the back-up, or the physics of world_model.robust"
+        found.append(f"what the gate tries differs ({what}): what counts as a safe stop does not mean the same")
     if a.manifest.privileged != b.manifest.privileged:
         found.append("one agent reads the simulator's state, the other does not")
     if a.config.frames != b.config.frames:

@@ -13,6 +13,7 @@ from envs.residuals import Residual
 from envs.zones import Zone
 
 MAX_LATENCY = 1_000  # control steps, each of which is kept
+MAX_ITERATIONS = 1_000_000  # of the constraint solver, which counts them in a C int
 
 
 class Closed(BaseModel):
@@ -58,7 +59,9 @@ PerceptionConfig = Annotated[PrivilegedConfig | EstimatedConfig | StackedConfig,
 
 
 def _physical(variant: VariantConfig) -> VariantConfig:
-    """Raises ValueError for a variant that no model can imagine."""
+    """Raises ValueError for a variant that no model can imagine, or none at all."""
+    if variant == VariantConfig():
+        raise ValueError("a variant that differs from the nominal model, which is planned for anyway")
     if variant.latency or variant.observation_noise:
         raise ValueError("mass, friction, gain and damping: latency and observation_noise are not physics of a model")
     return variant
@@ -87,7 +90,7 @@ class WorldModelConfig(Closed):
     timestep: Positive | None = Field(default=None, description="s; divides the control period")
     integrator: Literal["Euler", "RK4", "implicit", "implicitfast"] | None = None
     solver: Literal["PGS", "CG", "Newton"] | None = None
-    iterations: Whole | None = Field(default=None, ge=1)
+    iterations: Whole | None = Field(default=None, ge=1, le=MAX_ITERATIONS)
     disable_contacts: Flag = Field(default=False, description="in plans; refused where a guardrail reads contacts")
     robust: RobustConfig | None = Field(default=None, description="plan for other physics too; guardrails by the worst")
     params: dict[str, Any] = Field(default_factory=dict, description="another kind's own")
@@ -199,7 +202,7 @@ class Config(Closed):
     configurator: ConfiguratorConfig = ConfiguratorConfig()
     memory: MemoryConfig = MemoryConfig()
     threads: Whole | None = Field(default=None, ge=1, description="C threads; all CPUs where None")
-    real_time: Positive | None = Field(
+    real_time: Annotated[Number, Field(ge=1e-3, le=1e3)] | None = Field(
         default=None, description="simulated seconds per second, while a thread plans; lock-step where None"
     )
     video: Flag = Field(default=True, description="record the first episode where a GL library works")

@@ -45,6 +45,9 @@ class Rule:
     def __post_init__(self) -> None:
         if self.above is None and self.below is None and self.rises_by is None:
             raise TelosError("configurator.rules", "a rule without a condition", "above, below or rises_by")
+        if self.above is not None and self.below is not None and not self.above < self.below:
+            given = f"above {self.above} and below {self.below}, which never hold together"
+            raise TelosError("configurator.rules", given, "above < below")
         if self.planner_params and self.planner is None:
             raise TelosError("configurator.rules.planner_params", "without a planner", "planner and planner_params")
         if not self.budget_factor > 0:

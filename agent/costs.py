@@ -44,7 +44,7 @@ class Critic(Protocol):
 
 @dataclass(frozen=True)
 class TaskCost:
-    """Minus the task's own reward; nothing more is earned once the episode has ended."""
+    """Minus the task's own reward. The task also says where an episode ends; see `Objective.step_cost`."""
 
     task: Task
 
@@ -53,18 +53,13 @@ class TaskCost:
         return self.task.requests
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        reward = self.task.reward(trajectory, params)
-        if self.task.termination is not None:
-            ended = self.task.termination(trajectory, params).cumsum(1) > 0
-            reward = reward.clone()
-            reward[:, 1:][ended[:, :-1]] = 0.0
-        return -reward
+        return -self.task.reward(trajectory, params)
 
-    def ends(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        """Whether the episode ends somewhere in each future, (N,) bool."""
+    def ended(self, trajectory: Trajectory, params: TaskParams) -> Tensor | None:
+        """Whether the episode has ended by the end of each step, (N,H) bool; None where it never does."""
         if self.task.termination is None:
-            return torch.zeros(len(trajectory.actions), dtype=torch.bool)
-        return self.task.termination(trajectory, params).any(1)
+            return None
+        return self.task.termination(trajectory, params).cumsum(1) > 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,11 @@ class Objective:
         return tuple(request for source in sources for request in source.requests)
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        """(N,H). Raises TelosError for a term that answers with another shape."""
+        """(N,H); once the episode has ended, nothing costs or earns any more, whatever the terms' weights.
+
+        Raises:
+            TelosError: a term that answers with another shape.
+        """
         shape = trajectory.actions.shape[:2]
         total: Tensor | None = None
         for weight, term in self.terms:
@@ -91,26 +90,36 @@ class Objective:
                 raise TelosError(f"cost {type(term).__name__}", f"shape {tuple(cost.shape)}", f"(N,H) = {tuple(shape)}")
             cost = cost if weight == 1 else weight * cost
             total = cost if total is None else total + cost
-        return zeros(*shape) if total is None else total
+        if total is None:
+            return zeros(*shape)
+        over = self.over(trajectory, params)
+        return total if over is None else torch.where(over, 0.0, total)
 
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        """(N,)"""
+        """(N,); 0 where the episode has ended before."""
         if self.critic is None:
             return zeros(trajectory.actions.shape[0])
-        return self.critic.terminal_cost(trajectory, params)
+        cost = self.critic.terminal_cost(trajectory, params)
+        return cost if self._task is None else torch.where(self.ends(trajectory, params), 0.0, cost)
 
     @property
     def looks_back(self) -> bool:
         """Whether some step's cost depends on the steps before it."""
         return any(weight != 0 and getattr(term, "looks_back", False) for weight, term in self.terms)
 
+    def over(self, trajectory: Trajectory, params: TaskParams) -> Tensor | None:
+        """Whether the episode has ended before each step, (N,H) bool; None where it never ends."""
+        ended = None if self._task is None else self._task.ended(trajectory, params)
+        return None if ended is None else torch.cat([torch.zeros_like(ended[:, :1]), ended[:, :-1]], 1)
+
     def ends(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """Whether the episode ends somewhere in each future, (N,) bool."""
-        ended = torch.zeros(len(trajectory.actions), dtype=torch.bool)
-        for _, term in self.terms:
-            if isinstance(term, TaskCost):
-                ended |= term.ends(trajectory, params)
-        return ended
+        ended = None if self._task is None else self._task.ended(trajectory, params)
+        return torch.zeros(len(trajectory.actions), dtype=torch.bool) if ended is None else ended[:, -1]
+
+    @property
+    def _task(self) -> TaskCost | None:
+        return next((term for _, term in self.terms if isinstance(term, TaskCost)), None)
 
     def reweighted(self, weights: Sequence[float]) -> Objective:
         """The same terms under other weights."""

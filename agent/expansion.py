@@ -59,7 +59,8 @@ def linearise(problem: PhysicalProblem, actions: Tensor) -> Linearisation:
         TelosError: a cost that depends on the steps before its own, signals that lag behind the state.
     """
     model, horizon = _physical(problem), problem.horizon
-    path = problem.model.imagine(problem.start, actions[None], states=True).states[0]
+    nominal = problem.model.imagine(problem.start, actions[None], states=True)
+    path = nominal.states[0]
     stencil = _stencil(model.tangent_size(), actions)
     nodes, tried = _displaced(model, path[:-1], actions, stencil)
     edges, margin = _edges(problem, nodes, tried)
@@ -72,6 +73,11 @@ def linearise(problem: PhysicalProblem, actions: Tensor) -> Linearisation:
     step_cost = partial(problem.objective.step_cost, params=problem.start.params)
     gradient, hessian = _quadratic(step_cost, edges, stencil, problem.dt)
     final_x, final_xx = _terminal(problem, path[-1:], edges)
+    over = problem.objective.over(nominal, problem.start.params)
+    if over is not None:  # an edge by itself does not know that the episode has ended before it
+        gradient, hessian = gradient * ~over[0, :, None], hessian * ~over[0, :, None, None]
+    if problem.objective.ends(nominal, problem.start.params)[0]:
+        final_x, final_xx = torch.zeros_like(final_x), torch.zeros_like(final_xx)
     size = model.tangent_size()
     return Linearisation(
         state=dynamics[..., :size],

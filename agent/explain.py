@@ -6,7 +6,9 @@ ones bit for bit, so what is shown is what was decided.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -58,10 +60,10 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
     Raises:
         TelosError: no such episode or step, or a planner that keeps no candidates.
     """
-    rows = rundir.rows()
-    if not 0 <= episode < len(rows):
-        given = f"{episode}" if rows else f"{episode}, none has finished"
-        raise TelosError("telos explain --episode", given, f"0 to {len(rows) - 1}" if rows else "a finished episode")
+    finished = [row.episode for row in rundir.rows()]
+    if episode not in finished:
+        given = f"{episode}" if finished else f"{episode}, none has finished"
+        raise TelosError("telos explain --episode", given, _spans(finished) or "a finished episode")
     recorded = rundir.steps(episode)
     if not 0 <= step < len(recorded):
         raise TelosError("telos explain --step", step, f"0 to {len(recorded) - 1}")
@@ -172,6 +174,12 @@ def _tree(rundir: RunDir, found: Explanation, console: Console) -> None:
 
 def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _spans(indices: Sequence[int]) -> str:
+    """Rising indices in words: 0 to 3, 5; "" of none."""
+    runs = [[index for _, index in run] for _, run in groupby(enumerate(indices), lambda at: at[1] - at[0])]
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def _named(decision: Decision, population: Population, last: Tensor | None) -> dict[int, str]:

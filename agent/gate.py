@@ -60,6 +60,7 @@ class Gate:
         self.guardrails = guardrails
         self.digest = digest_of(guardrails)
         self.back_up = back_up
+        self.variants = tuple(variants)
         self._interface = interface
         asked = (Variant(), *variants) if len(guardrails) else (Variant(),)  # without rules nothing is tried anywhere
         self._worlds = [_World(task, interface, guardrails, back_up, variant) for variant in asked]

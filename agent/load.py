@@ -131,6 +131,8 @@ def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, 
     elif source.endswith((".yaml", ".yml")) or "/" in source or (folder / source).exists():
         path = folder / source
         data, where, folder = read(path), str(path), path.parent
+        if "model" in data and "task" not in data:  # no field of a configuration, and what every task file has
+            raise TelosError(where, "a task file", f"a configuration; `telos run --task {where}` runs this task")
         task = data.get("task")
         if isinstance(task, str) and registry.is_file(task):
             data["task"] = str(folder / task)  # beside the file that names it, like what it extends

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def write_report(rundir: RunDir) -> Path:
         TelosError: the directory is damaged, or cannot be written.
     """
     path = rundir.path / "report.html"
-    write(path, render_report(rundir).encode())
+    write(path, render_report(rundir).encode(errors="replace"))  # the path in it may be of bytes that are no text
     return path
 
 
@@ -45,7 +45,8 @@ def render_report(rundir: RunDir) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     rows = rundir.rows()
-    episodes = [rundir.steps(row.episode) for row in rows]
+    episodes = {row.episode: rundir.steps(row.episode) for row in rows}
+    first = rows[0].episode if rows else 0
     rules = rundir.rules()
     found = records(rules, episodes) if rows else ()
     config = rundir.config
@@ -61,19 +62,19 @@ def render_report(rundir: RunDir) -> str:
         verdict=judge(config, rundir.manifest, rows, episodes, found),
         records=found,
         closest=[_closest(row, rules) for row in rows],
-        seconds=[float(steps.control_period) * len(steps) for steps in episodes],
-        period=float(episodes[0].control_period) if episodes else 0.0,
+        seconds=[float(steps.control_period) * len(steps) for steps in episodes.values()],
+        period=float(episodes[first].control_period) if episodes else 0.0,
         pictures=_pictures(rules, found, episodes),
         hidden=max(0, len(found) - MAX_PLOTS),
         video=_video(rundir),
         reasons=_reasons(episodes),
         command=f"telos run {shlex.quote(str(rundir.path / 'config.yaml'))} --out AGAIN",
-        explain=f"telos explain {shlex.quote(str(rundir.path))} --episode 0 --step 0",
+        explain=f"telos explain {shlex.quote(str(rundir.path))} --episode {first} --step 0",
         yaml=(rundir.path / "config.yaml").read_text(encoding="utf-8"),
     )
 
 
-def _cards(rows: Sequence[Row], episodes: Sequence[Steps], found: Sequence[Record]) -> list[Card]:
+def _cards(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[Record]) -> list[Card]:
     if not rows:
         return []
     estimates = statistics.summarise(rows)
@@ -91,7 +92,7 @@ def _cards(rows: Sequence[Row], episodes: Sequence[Steps], found: Sequence[Recor
         )
     physics, fraction = estimates["physics_steps_per_decision"], estimates["simulator_fraction"].mean
     # Over all decisions, as in the histogram below.
-    median, late = np.percentile(np.concatenate([steps.plan_ms for steps in episodes]), [50, 95])
+    median, late = np.percentile(np.concatenate([steps.plan_ms for steps in episodes.values()]), [50, 95])
     cards += [
         Card("Planning per decision", f"{median:.1f} ms", f"median; 95th percentile {late:.1f} ms"),
         Card("Search per decision", f"{physics.mean:,.0f}", f"physics steps; {100 * fraction:.0f} % of the time in C"),
@@ -110,16 +111,18 @@ def _interval(estimate: Estimate, form: str) -> str:
     return f"mean of {estimate.n}; 95 %: {estimate.low:{form}} to {estimate.high:{form}}"
 
 
-def _pictures(rules: Guardrails, found: Sequence[Record], episodes: Sequence[Steps]) -> dict[str, str]:
+def _pictures(rules: Guardrails, found: Sequence[Record], episodes: Mapping[int, Steps]) -> dict[str, str]:
     """Data URIs by name: curves, margins, planning."""
     if not episodes:
         return {}
     order = sorted(range(len(found)), key=lambda index: found[index].scaled)[:MAX_PLOTS]
-    mark = found[order[0]].episode if order else 0
-    pictures = {"curves": plots.curves(episodes, mark), "planning": plots.planning_time(episodes)}
+    indices, drawn = list(episodes), list(episodes.values())
+    mark = found[order[0]].episode if order else indices[0]
+    place = indices.index(mark)
+    pictures = {"curves": plots.curves(drawn, place), "planning": plots.planning_time(drawn)}
     if order:
         members = list(rules)
-        pictures["margins"] = plots.margins([members[index] for index in order], order, episodes, mark)
+        pictures["margins"] = plots.margins([members[index] for index in order], order, drawn, place)
     return {name: plots.inline(data) for name, data in pictures.items()} | {"mark": str(mark)}
 
 
@@ -139,10 +142,10 @@ def _closest(row: Row, rules: Guardrails) -> str:
     return f"{row.min_margin[rule.name]:.4g} {rule.unit} ({rule.name})"
 
 
-def _reasons(episodes: Sequence[Steps]) -> list[tuple[int, int, str]]:
+def _reasons(episodes: Mapping[int, Steps]) -> list[tuple[int, int, str]]:
     """Where the gate intervened and why; the first 200."""
     return [
         (index, step, str(steps.reasons[step]))
-        for index, steps in enumerate(episodes)
+        for index, steps in episodes.items()
         for step in steps.intervened.nonzero()[0].tolist()
     ][:200]

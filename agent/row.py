@@ -57,7 +57,7 @@ class Row:
     gate_steps_per_decision: float  # physics steps simulated by the gate
     simulator_fraction: float  # seconds inside MuJoCo's C code / seconds of planning
     guardrails_sha256: str
-    rules_sha256: str  # of guardrails and back-up
+    rules_sha256: str  # of guardrails, back-up, and the physics that the gate tries them in
     seconds: float  # wall clock of the episode
     real_time: dict[str, float] = field(default_factory=dict)
     """Of a run in real time: see `agent.agent.Pace`. Empty in lock-step, where JSON has no such key."""
@@ -207,7 +207,7 @@ def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResul
         gate_steps_per_decision=result.gate_steps / len(steps),
         simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
         guardrails_sha256=rules.digest,
-        rules_sha256=build.rules_sha256(rules.digest, agent.gate.back_up),
+        rules_sha256=build.rules_sha256(rules.digest, agent.gate.back_up, agent.gate.variants),
         seconds=result.seconds,
         real_time={} if pace is None else {name: float(value) for name, value in asdict(pace).items()},
     )

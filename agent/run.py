@@ -104,7 +104,7 @@ def manifest_of(config: Config) -> Manifest:
         config_sha256=config_sha256(config),
         files_sha256=files_sha256(config.task),
         guardrails_sha256=rules.digest,
-        rules_sha256=build.rules_sha256(rules.digest, back_up),
+        rules_sha256=build.rules_sha256(rules.digest, back_up, build.planned_for(config.world_model.robust)),
         privileged=config.perception.kind == "privileged",
         safe_stop=back_up is not None,
         assurance="L2",
@@ -143,7 +143,7 @@ def _check_unchanged(rundir: RunDir, console: Console) -> None:
     if changed:
         raise TelosError(str(rundir.path), f"a changed {' and '.join(changed)} of task {then.task}", allowed)
     if then.config_sha256 != now.config_sha256:
-        what = "guardrails" if then.guardrails_sha256 != now.guardrails_sha256 else "back-up"
+        what = "guardrails" if then.guardrails_sha256 != now.guardrails_sha256 else "back-up or world_model.robust"
         what = what if then.rules_sha256 != now.rules_sha256 else "configuration"
         given = f"another {what} (digest {now.config_sha256[:12]}…, not {then.config_sha256[:12]}…)"
         raise TelosError(str(rundir.path / "config.yaml"), given, allowed)

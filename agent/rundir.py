@@ -61,7 +61,7 @@ class Manifest:
     config_sha256: str  # of what config.yaml says, however it is written
     files_sha256: dict[str, str]  # of a task file and its model, by name; empty for a built-in task
     guardrails_sha256: str
-    rules_sha256: str  # of guardrails and back-up
+    rules_sha256: str  # of guardrails, back-up, and the physics that the gate tries them in
     privileged: bool  # whether the agent reads the simulator's state
     safe_stop: bool  # whether a back-up is declared, so that plans are checked for a safe stop
     assurance: str  # "L2": an independent monitor with its own copy of the rules (DESIGN §4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,15 +48,20 @@ class Verdict:
     not_checked: tuple[str, ...]
 
 
-def records(rules: Guardrails, episodes: Sequence[Steps]) -> tuple[Record, ...]:
-    """Each guardrail's record, in the order of their names."""
+def records(rules: Guardrails, episodes: Mapping[int, Steps]) -> tuple[Record, ...]:
+    """Each guardrail's record over episodes by index, in the order of their names."""
     found = []
     for column, rule in enumerate(rules):
-        values = [np.where(np.isfinite(margin := steps.margin[:, column]), margin, -np.inf) for steps in episodes]
-        episode = int(np.argmin([value.min() for value in values]))
+        values = {
+            episode: np.where(np.isfinite(margin := steps.margin[:, column]), margin, -np.inf)
+            for episode, steps in episodes.items()
+        }
+        episode = min(values, key=lambda index: float(values[index].min()))
         step = int(np.argmin(values[episode]))
         worst = float(values[episode][step])
-        broken = sum(int(rules.violated(torch.from_numpy(steps.margin))[:, column].sum()) for steps in episodes)
+        broken = sum(
+            int(rules.violated(torch.from_numpy(steps.margin))[:, column].sum()) for steps in episodes.values()
+        )
         numbers = ", ".join(f"{key} {_text(value)}" for key, value in rule.rule)
         numbers = f"{' '.join(request.name for request in rule.signals)}: {numbers}"
         found.append(
@@ -78,7 +83,7 @@ def records(rules: Guardrails, episodes: Sequence[Steps]) -> tuple[Record, ...]:
 
 
 def judge(
-    config: Config, manifest: Manifest, rows: Sequence[Row], episodes: Sequence[Steps], found: Sequence[Record]
+    config: Config, manifest: Manifest, rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[Record]
 ) -> Verdict:
     """One sentence that a safety reviewer can accept, and what stands behind it."""
     steps = sum(row.decisions for row in rows)
@@ -87,7 +92,7 @@ def judge(
     if not found:
         sentence = "No guardrail was declared, so nothing was checked: this run says nothing about safety."
         return Verdict("unguarded", "No guardrails", sentence, (), ("whatever could go wrong: no rule was given",))
-    period = float(episodes[0].control_period)
+    period = float(episodes[rows[0].episode].control_period)
     over = f"{steps:,} control steps of {_count(len(rows), 'episode')}"
     rules = _count(len(found), "guardrail")
     broken = sum(row.violation_steps for row in rows)

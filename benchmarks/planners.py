@@ -23,6 +23,8 @@ from agent.config import Config
 from agent.load import load, preset_of
 from agent.rollouts import PLAYER
 from benchmarks import experiment, planner_page, planner_tables, rows, scripted, steps
+from benchmarks.planner_scores import name_of
+from envs import registry
 from envs.errors import TelosError
 from planners import registry as planners
 from planners.sampling import SamplingPlanner
@@ -47,8 +49,13 @@ BUDGET = 39_000  # physics steps per decision; the gate adds its own, and togeth
 
 
 def named(words: Sequence[str]) -> list[str]:
-    """Tasks, groups of tasks written out."""
-    return [task for word in words for task in GROUPS.get(word, (word,))]
+    """Tasks, groups of tasks written out. Raises TelosError for one that does not exist."""
+    found = [task for word in words for task in GROUPS.get(word, (word,))]
+    there = [name_of(task_id) for task_id in registry.table() if task_id.startswith("dm_control/")]
+    for task in found:
+        if task not in there:
+            raise TelosError.unknown("--tasks", task, [*there, *GROUPS])
+    return found
 
 
 def contenders(words: Sequence[str]) -> list[str]:
@@ -131,6 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=rows.count, default=BUDGET, help="physics steps per decision")
     parser.add_argument("--match", choices=["steps", "time"], default="steps")
     options = parser.parse_args(argv)
+    if options.out.suffix == ".html":  # where the page goes: it would take the place of the rows
+        raise TelosError(f"--out {options.out}", "the name of a page", "a file for rows; the page beside it has .html")
     tasks, names = named(options.tasks), contenders(options.planners)
     if not options.table:
         threads = experiment.threads(options)

@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 from agent import statistics
 from agent.load import load
 from agent.rollouts import PLAYER, Played
+from agent.statistics import Estimate
 from benchmarks import experiment, rows, unguarded
 
 OUT = rows.RESULTS / "quickstart_twins.jsonl"
@@ -55,13 +56,19 @@ def table(found: list[dict[str, Any]]) -> str:
         bad = sum(row["violation_steps"] > 0 for row in mine)
         worst = min(margin for row in mine for margin in row["min_margin"].values())
         interval = binomtest(bad, len(mine)).proportion_ci(0.95, "wilson")
-        estimate = statistics.mean([row["return"] for row in mine])
         lines.append(
             f"| {twin} | {len(mine)} | {sum(row['violation_steps'] for row in mine)} "
             f"| {bad} [{interval.low:.0%}, {interval.high:.0%}] | {worst:.4f} "
-            f"| {sum(row['solved'] for row in mine)} | {estimate.mean:.1f} [{estimate.low:.1f}, {estimate.high:.1f}] |"
+            f"| {sum(row['solved'] for row in mine)} | {_interval(statistics.mean([row['return'] for row in mine]))} |"
         )
     return "\n".join(lines)
+
+
+def _interval(estimate: Estimate) -> str:
+    """The mean of a return with its 95 % interval, where there is one."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.mean:.1f}"
+    return f"{estimate.mean:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

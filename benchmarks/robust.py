@@ -26,6 +26,7 @@ from agent.load import load
 from agent.rollouts import PLAYER
 from benchmarks import experiment, rows, steps
 from benchmarks.planner_scores import interval, name_of
+from envs.errors import TelosError
 
 OUT = rows.RESULTS / "planners" / "robust.jsonl"
 OFF = (0.7, 1.0, 1.3)
@@ -59,6 +60,10 @@ def configured(task: str, plan: str, world: Mapping[str, float], seed: int, thre
     config = made({})
     alone = config.world_model.robust is None or plan in AS_MANY_CANDIDATES
     members = 1 if alone else 1 + len(CORNERS)
+    least = members * steps.per_candidate(config)
+    if budget < least:
+        each = "" if members == 1 else f" in each of {members} physics"
+        raise TelosError("--budget", f"{budget:,} physics steps", f">= {least:,}, one candidate on {task_id}{each}")
     return made({"planner.budget": steps.affordable(config, budget // members)})
 
 

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from envs.errors import TelosError
 
@@ -33,6 +33,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+class Row(dict[str, Any]):
+    """A row that tells its place where a key is asked for that it does not have: it is another benchmark's."""
+
+    def __init__(self, values: dict[str, Any], where: str) -> None:
+        super().__init__(values)
+        self.where = where
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise TelosError(self.where, f"a row without {key!r}", "rows of this benchmark; another --out")
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """All whole rows of a JSON-lines file; a last line that a kill cut off is not one.
 
@@ -44,10 +55,17 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [_row(line, f"{path}:{number}") for number, line in enumerate(lines[:-1], 1) if line]
+
+
+def _row(line: str, where: str) -> Row:
     try:
-        return [json.loads(line) for line in lines[:-1] if line]
-    except ValueError as error:
-        raise TelosError(str(path), f"what is no row ({error})", "rows of JSON; another --out") from None
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise TelosError(where, f"what is no row ({error})", "rows of JSON; another --out") from None
+    if not isinstance(values, dict):
+        raise TelosError(where, f"a {type(values).__name__}", "a row, which is an object of JSON; another --out")
+    return Row(values, where)
 
 
 def append(path: Path, row: dict[str, Any]) -> None:

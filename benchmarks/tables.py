@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from agent.load import load, preset_of
 from benchmarks import (
     ablations,
     faults,
@@ -85,10 +86,10 @@ def _planners() -> list[str]:
     suite, giants, hard = (rows.read(planners.OUT.with_name(f"{name}.jsonl")) for name in ("suite", "giants", "hard"))
     add(
         suite,
-        "One planner, one default configuration per domain, on the real dm_control tasks, at most 40,000 physics steps "
+        "One planner, one planner configuration per domain, on the real dm_control tasks, at most 40,000 physics steps "
         "per decision (`telos bench planners`; with `--budget 20000` for ball in cup, cart-pole, pendulum, "
         "quadruped-walk and reacher). Acrobot and fish give 0.7 and 0.3 of them to iLQR (`descent`, in their presets). "
-        "TD-MPC2's column is what was learned in up to 4 million frames; a planner has the simulator instead, and no "
+        f"{_shaped()} TD-MPC2's column is what was learned in up to 4 million frames; a planner has the simulator instead, and no "
         "training. Two or three episodes ran at a time on two CPUs, one thread each: times are those "
         "of a busy machine. " + planner_tables.missing(suite, planners.DEFAULT, planners.SUITE, seeds=3),
         lambda: planner_tables.summary(suite),
@@ -118,8 +119,9 @@ def _planners() -> list[str]:
     found = rows.read(robust.OUT)
     add(
         found,
-        "Mass and gain 30 % off, unknown to the planner, under a guardrail (`telos bench robust`): `plain` plans with "
-        "the nominal model; `worst` for the worst of five physics at as many steps, so with a fifth of the candidates; "
+        "Mass, gain or both 30 % off, unknown to the planner, under a guardrail (`telos bench robust`): `plain` plans "
+        "with the nominal model; `worst` for the worst of five physics, the nominal one and the four corners, which are "
+        "half of the worlds tried (nothing outside them was), at as many steps, so with a fifth of the candidates; "
         "`worst_x5` with as many candidates as `plain`. Once a guardrail is violated and no action can mend it at "
         "once, the fallback acts, so that few episodes recover:",
         lambda: robust.table(found),
@@ -134,6 +136,13 @@ def _planners() -> list[str]:
         lambda: hopeless.table(given_up),
     )
     return parts
+
+
+def _shaped() -> str:
+    """How many tasks of the suite are planned with more than their reward."""
+    presets = (load(preset_of(task), task=task) for task in (f"dm_control/{name}-v0" for name in planners.SUITE))
+    count = sum(bool(preset.cost.residuals) or preset.cost.task != 1 for preset in presets)
+    return f"{count} of the tasks have cost terms of their own besides the reward, or instead of it, in their presets."
 
 
 def _given(hard: Sequence[planner_scores.Row], match: str) -> str:

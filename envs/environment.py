@@ -65,7 +65,8 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         """One control step with an action (A,) in [-1,1].
 
         Raises:
-            TelosError: an action of another shape, not finite, or out of range; nothing has moved then.
+            TelosError: an action of another shape, not finite, or out of range; nothing has moved then. Or a
+                simulation that diverged, where the backend does not end the episode instead.
         """
         action = np.array(action, dtype=np.float64)  # a copy: under latency it waits here
         if action.shape != self.action_space.shape:

@@ -11,7 +11,7 @@ import torch
 
 from envs import signals
 from envs.mjcf_config import MjcfConfig
-from envs.physics import INTEGRATION
+from envs.physics import INTEGRATION, divergence
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Signals, Trajectory, no_doubt
@@ -80,7 +80,7 @@ class Mjcf:
         )
         reward = float(self._config.rewards(trajectory, TaskParams()))
         ended = bool(self._config.ends(trajectory, TaskParams()))
-        return self._observation(after), reward, ended or self._diverged()
+        return self._observation(after), reward, ended or bool(divergence(data))
 
     def observe(self) -> np.ndarray:
         return self._observation(self._look())
@@ -108,12 +108,3 @@ class Mjcf:
             return self._state[reading.columns].copy()
         value = reading.value(data.sensordata[reading.columns].copy()).numpy()
         return value * data.sensordata[reading.velocity_start] if reading.source == "power" else value
-
-    def _diverged(self) -> bool:
-        """MuJoCo puts a diverged simulation back to its default pose, and only warns."""
-        bad = (
-            mujoco.mjtWarning.mjWARN_BADQPOS,
-            mujoco.mjtWarning.mjWARN_BADQVEL,
-            mujoco.mjtWarning.mjWARN_BADQACC,
-        )
-        return any(self.data.warning[int(kind)].number for kind in bad)

@@ -102,7 +102,7 @@ class MjcfConfig(_Closed):
     termination: tuple[Bound, ...] = ()
     guardrails: tuple[dict[str, Any], ...] = ()  # untouched; built by envs.guardrails.registry.build
     back_up: Stop | None = None
-    zones: dict[str, Zone] = {}  # sites added to the model, for `zone_distance` signals
+    zones: dict[str, Zone] = {}  # places in the world, for `zone_distance` signals; no element is added
 
     @model_validator(mode="after")
     def _check(self) -> MjcfConfig:

@@ -74,10 +74,15 @@ class Monitor:
         return Judgement(margin, self.guardrails.violated(margin), same)
 
     def judge_reset(self, start: Snapshot) -> bool:
-        """Whether an episode may begin here; guardrails on forces have nothing to judge yet."""
+        """Whether an episode may begin here; guardrails on forces have nothing to judge yet.
+
+        Under any guardrail, none begins at a state that cannot be simulated.
+        """
         Guardrails.verify(self.guardrails, self.digest)
-        if len(self._at_reset) == 0:
+        if len(self.guardrails) == 0:
             return True
         self._physics.set_params(start.params)
-        margin = self._at_reset.margins(self._physics.look(start.state))
-        return not bool(self._at_reset.violated(margin).any())
+        seen = self._physics.look(start.state)
+        if seen is None or len(self._at_reset) == 0:
+            return seen is not None
+        return not bool(self._at_reset.violated(self._at_reset.margins(seen)).any())

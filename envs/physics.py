@@ -34,6 +34,7 @@ INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
 MAX_SUBSTEPS = 10_000  # physics steps per control step
 MAX_POOLS = 32  # shapes (N,H) whose batches are kept
+_DIVERGED = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,19 @@ def columns(model: mujoco.MjModel, part: mujoco.mjtState) -> slice:
     """The columns of one part of an integration state: parts follow each other in the order of their bits."""
     begin = mujoco.mj_stateSize(model, INTEGRATION & (int(part) - 1))
     return slice(begin, begin + mujoco.mj_stateSize(model, int(part)))
+
+
+def divergence(data: mujoco.MjData) -> str:
+    """Names of the warnings that tell a divergence since the counters were zero; "" where there was none.
+
+    MuJoCo puts a diverged simulation back to its default pose, and only warns.
+    """
+    return ", ".join(kind.name for kind in _DIVERGED if data.warning[int(kind)].number)
+
+
+def diverged_world(reason: str) -> TelosError:
+    """What is raised where reality itself diverges: nothing that follows would mean anything."""
+    return TelosError("environment", f"a diverged simulation ({reason})", "a world that can be simulated: see variant")
 
 
 @dataclass(frozen=True)
@@ -243,14 +257,22 @@ class BatchPhysics:
             torch.from_numpy(valid),
         )
 
-    def look(self, start: np.ndarray) -> Signals:
+    def look(self, start: np.ndarray) -> Signals | None:
         """The signals at one state (S,), as if a step had led to it: state (1,2,D), interval (1,1,1,D).
 
-        Only those of `at_rest`.
+        Only those of `at_rest`. None where a rollout that ended there would not be valid.
         """
+        if not np.abs(start).max() < mujoco.mjMAXVAL:  # asked this way round, as NaN fails any comparison
+            return None
         pool = self._pool(1, 1)
         pool.batch.state[:] = start
-        pool.batch.forward(stage=VELOCITY_STAGE)
+        pool.batch.warning[:] = 0  # from zero, as in `rollout`
+        try:
+            pool.batch.forward(stage=VELOCITY_STAGE)
+        except mujoco.batch.SimulationError:
+            return None
+        if np.count_nonzero(pool.batch.warning[:, :, 1]):  # what can be read now may be the default pose
+            return None
         state: dict[str, Tensor] = {}
         interval: dict[str, Tensor] = {}
         for reading in filter(self._belongs_to_a_state, self.readings):

@@ -3,7 +3,8 @@
 Edge costs are counted above the least that a control step can cost, so that none is negative. A cell is represented
 by the first of its nodes whose turn comes: the cheapest way into it (Dolgov, Thrun, Montemerlo & Diebel, "Path Planning
 for Autonomous Vehicles in Unknown Semi-structured Environments", IJRR 2010, "hybrid-state A*"). Where a cell holds one
-node only, no path to a goal is cheaper. A path that meets the horizon first ends there: what is beyond is not paid.
+node only, no path to a goal is cheaper. A path that meets the horizon first ends there: what is beyond is not paid, but
+where a heuristic knows of it, it counts in the order of turns, so that A* may prefer a goal to a cheaper path to there.
 E actions, S columns of a node, A action size, L edges of a path.
 """
 
@@ -144,8 +145,10 @@ class Exploration:
     def unbeatable(self) -> bool:
         """Whether every step of the best reference costs the least that it can."""
         best, horizon = self.search.best, self.search.problem.horizon
-        least = -self.params.most_reward * horizon
-        return best is not None and best.key <= (0.0, least + ROUNDING * (1 + self.params.most_reward) * horizon)
+        if best is None or best.key[0] > 0:
+            return False
+        steps = float(best.batch.evaluation.step_cost[best.index].sum())  # a critic has no such bound
+        return steps <= (ROUNDING * (1 + self.params.most_reward) - self.params.most_reward) * horizon
 
     def follows(self, route: Route) -> bool:
         """Whether the best reference begins with the rest of this path to a goal, at the cost that was foreseen."""

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from planners.problem import Evaluation, Limits, Problem, T_co
+from planners.problem import Evaluation, Limits, Problem, T_co, read
 
 
 @runtime_checkable
@@ -89,9 +89,10 @@ class Stepped:
 
     @property
     def violation(self) -> np.ndarray:
-        """Worst scaled violation, (N,) float64: 0 where every guardrail holds, +inf where not valid."""
+        """Worst scaled violation, (N,) float64: 0 where every guardrail holds, +inf where not valid or the cost not
+        finite, as in `Evaluation`: no path leads on from there."""
         violation = self.limits.violation(self.margin)
-        violation[~self.valid.numpy()] = np.inf
+        violation[~(self.valid.numpy() & np.isfinite(read(self.cost)))] = np.inf
         return violation
 
 

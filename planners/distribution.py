@@ -46,10 +46,10 @@ def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> tu
 
 
 def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, Scores]:
-    """The best `count` candidates, best first, (K,P,A) with K <= count: unsound ones are never among them."""
+    """The best `count` candidates, best first, (K,P,A) with K <= count: none that is unsound, or has a margin that is no number."""
     chosen = order(scores)[:count]
-    if len(chosen) and not isfinite(scores.cost[chosen[-1]]):  # the last of them, if anyone, is not sound
-        chosen = chosen[np.isfinite(scores.cost[chosen])]
+    if len(chosen) and not isfinite(scores.violation[chosen[-1]]):  # the last of them, if anyone, is not sound
+        chosen = chosen[np.isfinite(scores.violation[chosen])]
     return knots.take(chosen, 0), scores.take(chosen)
 
 

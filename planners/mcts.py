@@ -31,7 +31,7 @@ from planners.warm import WarmPlanner
 
 Rollout = Literal["plan", "hold", "zero"]
 ROLLOUTS: tuple[str, ...] = get_args(Rollout)
-ATTEMPTS = 32  # selections in a row that may end where nothing new is allowed yet
+ATTEMPTS = 32  # selections in a row that may end where nothing new is allowed yet, and all there is has been tried
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MctsParams(Params):
 
     hold: int = 5  # control steps of an edge; the last one of a path may be shorter
     batch: int = 32  # B, simulations under way at once
-    widening: float = 1.0  # k: a node of n visits has at most ceil(k n^alpha) children
+    widening: float = 1.0  # k: a node of n visits has ceil(k n^alpha) children; more where nothing else is left to try
     exponent: float = 0.5  # alpha
     exploration: float = 1.0  # c of PUCT
     prior: float = 2.0  # weight of a reference's edges in the prior, a sampled edge having 1
@@ -157,14 +157,21 @@ class _Growing:
 
     def _begin(self) -> _Simulation | None:
         """Select a node that may have another child, and set out from it; None where there is none, or no room."""
-        for _ in range(ATTEMPTS):
+        attempts = 0
+        while not self.tree.closed[0]:
             node, found = self._select()
-            if found:
-                return self._set_out(node, self._actions(node)) if self._promise(node) else None
-            if self.tree.closed[0] or any(map(self._awaited, self.tree.children[node])):
-                return None
-            self.tree.enter(node)  # a visit that finds nothing new counts, so that the bound widens in time
-            self.tree.leave(node, None, math.inf)
+            attempts += 1
+            if not found:
+                if any(map(self._awaited, self.tree.children[node])):
+                    return None
+                if self.discrete is not None and self.discrete.exhausted(node):
+                    self._close(node)
+                    continue
+                if attempts < ATTEMPTS:
+                    self.tree.enter(node)  # a visit that finds nothing new counts, so that the bound widens in time
+                    self.tree.leave(node, None, math.inf)
+                    continue
+            return self._set_out(node, self._actions(node)) if self._promise(node) else None
         return None
 
     def _promise(self, node: int) -> bool:

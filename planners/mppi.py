@@ -1,7 +1,8 @@
 """MPPI: model predictive path integral control.
 
 Williams, Wagener, Goldfain, Drews, Rehg, Boots & Theodorou, "Information Theoretic MPC for Model-Based
-Reinforcement Learning", ICRA 2017, algorithm 2.
+Reinforcement Learning", ICRA 2017, algorithm 2, without the importance weights of its line 12 (the price of a
+perturbation against the mean), and with references among the candidates that were not drawn from the distribution.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isfinite
+from math import inf, isfinite
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -131,8 +131,8 @@ class Budget:
             raise ValueError("Budget: give evaluations or seconds, exactly one of them")
         if self.evaluations is not None and self.evaluations < 1:
             raise ValueError(f"Budget.evaluations: {self.evaluations} given, allowed: >= 1")
-        if self.seconds is not None and not self.seconds > 0:
-            raise ValueError(f"Budget.seconds: {self.seconds} given, allowed: > 0")
+        if self.seconds is not None and not 0 < self.seconds < inf:
+            raise ValueError(f"Budget.seconds: {self.seconds} given, allowed: > 0, finite")
 
 
 class Unsuited(ValueError):

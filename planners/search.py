@@ -64,7 +64,11 @@ class Search(Generic[T]):
     @property
     def late(self) -> bool:
         """Whether the budget's seconds are over."""
-        return self.budget.seconds is not None and self.seconds >= self.budget.seconds
+        return self.past(1.0)
+
+    def past(self, share: float) -> bool:
+        """Whether this share of the budget's seconds is over: who must yet judge what was found ends before `late`."""
+        return self.budget.seconds is not None and self.seconds >= share * self.budget.seconds
 
     def over(self, took: float) -> bool:
         """Whether the budget's seconds would be missed by more with another iteration, of `took` s, than without."""

@@ -33,6 +33,9 @@ from planners.tree import Growth
 from planners.warm import WarmPlanner
 
 
+GROWTH = 0.9  # share of a budget in seconds for the tree
+
+
 @dataclass(frozen=True)
 class SstParams(Params):
     """Parameters of the search; distances are those of `Measurable.embedding`, speeds counted over one edge."""
@@ -95,9 +98,9 @@ class _Growing:
         self.best = (True, np.inf, 0)  # of new paths: whether it ends midway, cost to the horizon, node where it ends
 
     def grow(self) -> None:
-        """Simulate until the budget is used."""
+        """Simulate until the budget is used but for what the path takes that goes out."""
         self._references()
-        while not self.search.late and (parents := self._chosen()):
+        while not self.search.past(GROWTH) and (parents := self._chosen()):
             actions = bounded(self.rng.standard_normal((len(parents), self.size)))
             steps = self._length(parents[0])
             self._follow(parents, np.repeat(actions[:, None], steps, 1))
@@ -106,7 +109,7 @@ class _Growing:
     def conclude(self) -> None:
         """Evaluate the best path; the tree is whole then."""
         search, tree = self.search, self.tree
-        if search.room(self.reserve):
+        if search.left >= self.reserve:  # late or not: what was found must be judged
             node, hold = self.best[2], self.params.hold
             row = torch.from_numpy(tree.nodes[node : node + 1])
             rest = lookahead(search, row, tree.time[node], self.tail, hold)

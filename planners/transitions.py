@@ -25,6 +25,7 @@ from planners.problem import Unsuited
 from planners.search import Search
 
 MAX_POINTS = 5_000_000  # all of which are kept
+GROWTH = 0.5  # share of a budget in seconds for new edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +119,13 @@ def blank(problem: DiscretisableProblem[Any], params: GridParams) -> Transitions
 
 
 def grown(table: Transitions, search: Search[Any], params: GridParams, reserve: int) -> Transitions:
-    """Simulate further points until all are known, time is over, or no more than `reserve` evaluations are left."""
+    """Simulate further points until all are known, half the time is over, or `reserve` evaluations are left."""
     problem, hold = search.problem, params.hold
     assert isinstance(problem, Discretisable)
     each = len(table.actions) * hold
     done = len(table.cost)
     parts = [(table.cost, table.corner, table.weight, table.safe)]
-    while done < len(table.order) and not search.late:
+    while done < len(table.order) and not search.past(GROWTH):
         room = (search.left - reserve) * problem.horizon // each
         count = int(min(params.batch, len(table.order) - done, room))
         if count < 1:

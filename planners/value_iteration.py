@@ -21,6 +21,9 @@ from planners.transitions import Transitions, blank, grown, trusted
 from planners.warm import WarmPlanner
 
 
+SWEEPS = 0.9  # share of a budget in seconds after which sweeps end
+
+
 @dataclass(frozen=True)
 class ValueIterationParams(GridParams):
     """Parameters of value iteration."""
@@ -67,8 +70,8 @@ class ValueIteration(WarmPlanner[ValueIterationParams, Values]):
         if table is not memory.table:
             memory = Values(table, *table.survivors(), np.zeros(len(table.order)))
         if not memory.settled:
-            memory = solved(memory, p, lambda: search.late)
-        if search.room(reserve):
+            memory = solved(memory, p, lambda: search.past(SWEEPS))
+        if search.left >= reserve:  # late or not: a table that is not whole yet has its plan too
             ahead = self._ahead(problem, memory)
             search.evaluate(lookahead(search, problem.root(), 0, table.actions, p.hold, ahead)[None])
         return memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from envs.guardrails.config import GuardrailConfig, NonNegative, Params, Positive
 from envs.guardrails.guardrail import Value
@@ -12,18 +12,23 @@ from envs.guardrails.guardrail import Value
 if TYPE_CHECKING:
     from torch import Tensor
 
+CUTOFF = 10.0  # m; envs.signals.GEOM_DISTANCE_CUTOFF, not imported from there as torch would come along
+
 # "/" separates the two names in the signal's, so it cannot stand inside one.
 Geom = Annotated[str, StringConstraints(strict=True, min_length=1, pattern=r"^[^/]+$")]
 
 
 class GeomDistance(GuardrailConfig, frozen=True):
-    """Signal `geom_distance/A/B` (negative in penetration): distance >= minimum, in m."""
+    """Signal `geom_distance/A/B` (negative in penetration): distance >= minimum, in m.
+
+    A distance above 10 m reads as 10 m, so that no larger minimum could ever be kept.
+    """
 
     components: ClassVar[int | None] = 1
 
     kind: Literal["geom_distance"] = "geom_distance"
     geoms: tuple[Geom, Geom]  # in either order
-    minimum: NonNegative  # m
+    minimum: Annotated[NonNegative, Field(lt=CUTOFF)]  # m; from there on, no reading lies above it
     scale: Positive = 0.05
     unit: Literal["m"] = "m"
 

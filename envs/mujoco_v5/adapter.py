@@ -12,6 +12,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 
 from envs.backup import BackUp
 from envs.errors import TelosError, nearest
+from envs.physics import diverged_world, divergence
 from envs.requests import Request
 from envs.task import RewardFunction, Task, TerminationFunction
 
@@ -37,7 +38,13 @@ class Gymnasium:
         return self._env.reset(seed=seed)[0]
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool]:
+        self.data.warning.number[:] = 0
         observation, reward, terminated, _, _ = self._env.step(action)
+        # As the next step would begin, which may never come: the last substep may have diverged too.
+        mujoco.mj_checkPos(self.model, self.data)
+        mujoco.mj_checkVel(self.model, self.data)
+        if reason := divergence(self.data):
+            raise diverged_world(reason)
         return observation, float(reward), bool(terminated)
 
     def observe(self) -> Any:

@@ -13,6 +13,7 @@ from shimmy.dm_control_compatibility import DmControlCompatibilityV0
 
 from envs.backup import BackUp
 from envs.errors import TelosError
+from envs.physics import diverged_world
 from envs.requests import Request
 from envs.task import ForgoneFunction, RewardFunction, Task, TerminationFunction
 
@@ -61,9 +62,8 @@ class DmControl:
 
 
 def _diverged(error: PhysicsError) -> TelosError:
-    """dm_control raises where reality itself diverges: nothing that follows would mean anything."""
-    reason = " ".join(str(error).split())
-    return TelosError("environment", f"a diverged simulation ({reason})", "a world that can be simulated: see variant")
+    """dm_control sees for itself, and raises, where reality diverges."""
+    return diverged_world(" ".join(str(error).split()))
 
 
 def suite_task(

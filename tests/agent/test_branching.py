@@ -56,6 +56,22 @@ def test_steps_add_up_to_the_whole(task_id: str) -> None:
         torch.testing.assert_close(total, whole.step_cost.sum(1), rtol=1e-12, atol=1e-12)
 
 
+def test_steps_add_up_where_the_episode_ends_on_the_way() -> None:
+    """What else there is to pay ends with it: `evaluate` and the edges stop at the same step."""
+    made = problem("Hopper-v5", horizon=40, effort=1.0)
+    actions = torch.full((1, 40, 3), 0.3, dtype=torch.float64)
+    whole = made.evaluate(actions).step_cost
+    for edge in (1, 4, 40):
+        nodes, total, done = made.root(), 0.0, False
+        for begin in range(0, made.horizon, edge):
+            stepped = made.step(nodes, actions[:, begin : begin + edge].contiguous())
+            nodes, total, done = stepped.nodes, total + stepped.cost.item(), bool(stepped.done)
+            if done:
+                break
+        assert done
+        assert total == pytest.approx(whole.sum().item(), rel=1e-12)
+
+
 @pytest.mark.parametrize("task_id", LAGGING)
 def test_signals_that_lag_cannot_be_taken_up(task_id: str) -> None:
     made = problem(task_id)

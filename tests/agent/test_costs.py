@@ -60,6 +60,15 @@ class FakeTask:
         return None if self.ends is None else lambda trajectory, params: self.ends
 
 
+class Beyond:
+    """A critic."""
+
+    requests: tuple[Request, ...] = ()
+
+    def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+        return torch.full((len(trajectory.actions),), 5.0, dtype=torch.float64)
+
+
 def test_task_cost_is_minus_the_reward() -> None:
     rewards = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
     cost = TaskCost(FakeTask(rewards, None)).step_cost(trajectory(1), PARAMS)  # type: ignore[arg-type]
@@ -70,7 +79,7 @@ def test_nothing_is_earned_after_the_end() -> None:
     rewards = torch.tensor([[1.0, 2.0, 3.0, 4.0]] * 4, dtype=torch.float64)
     ends = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1]], dtype=torch.bool)
     given = rewards.clone()
-    cost = TaskCost(FakeTask(given, ends)).step_cost(trajectory(4, 4), PARAMS)  # type: ignore[arg-type]
+    cost = Objective(((1.0, TaskCost(FakeTask(given, ends))),)).step_cost(trajectory(4, 4), PARAMS)  # type: ignore[arg-type]
     # The step that ends the episode still counts.
     expected = [[-1, -2, -3, -4], [-1, 0, 0, 0], [-1, -2, 0, 0], [-1, -2, -3, -4]]
     assert cost.tolist() == expected
@@ -80,8 +89,27 @@ def test_nothing_is_earned_after_the_end() -> None:
 def test_what_comes_after_the_end_may_be_anything() -> None:
     rewards = torch.tensor([[1.0, float("nan"), float("inf")]], dtype=torch.float64)
     ends = torch.tensor([[True, False, False]])
-    cost = TaskCost(FakeTask(rewards, ends)).step_cost(trajectory(1), PARAMS)  # type: ignore[arg-type]
+    cost = Objective(((1.0, TaskCost(FakeTask(rewards, ends))),)).step_cost(trajectory(1), PARAMS)  # type: ignore[arg-type]
     assert cost.tolist() == [[-1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_nothing_costs_after_the_end_either(weight: float) -> None:
+    """Of no term, and whether or not the reward counts: planners that branch stop where an episode does."""
+    rewards = torch.ones(1, 3, dtype=torch.float64)
+    ends = torch.tensor([[False, True, False]])
+    terms = ((weight, TaskCost(FakeTask(rewards, ends))), (1.0, Effort()))  # type: ignore[arg-type]
+    imagined = trajectory(1)
+    effort = Effort().step_cost(imagined, PARAMS)
+    expected = (effort - weight * rewards) * torch.tensor([[1, 1, 0]])
+    torch.testing.assert_close(Objective(terms).step_cost(imagined, PARAMS), expected)
+
+
+@pytest.mark.parametrize("ends", [None, torch.tensor([[False, True, False], [False, False, False]])])
+def test_nothing_is_to_come_after_the_end(ends: Tensor | None) -> None:
+    task = TaskCost(FakeTask(torch.ones(2, 3, dtype=torch.float64), ends))  # type: ignore[arg-type]
+    cost = Objective(((1.0, task),), Beyond()).terminal_cost(trajectory(2), PARAMS)
+    assert cost.tolist() == [5.0 if ends is None else 0.0, 5.0]
 
 
 def test_a_real_task_ends_earning_where_its_environment_ends() -> None:
@@ -95,7 +123,7 @@ def test_a_real_task_ends_earning_where_its_environment_ends() -> None:
     env.reset(seed=0)
     push = torch.ones(1, 30, 1, dtype=torch.float64)
     imagined = agent.model.imagine(env.snapshot(), push)
-    cost = TaskCost(env.task).step_cost(imagined, env.snapshot().params)[0]
+    cost = Objective(((1.0, TaskCost(env.task)),)).step_cost(imagined, env.snapshot().params)[0]
     earned, terminated = [], False
     for t in range(30):
         if terminated:

@@ -29,6 +29,7 @@ from benchmarks import (
     tables,
     throughput,
 )
+from envs.errors import TelosError
 
 ROOT = Path(__file__).parent.parent.parent
 VIOLATED = 2  # an episode whose straight way to the centre leads through a post
@@ -75,6 +76,31 @@ def test_rows_survive_a_kill(tmp_path: Path) -> None:
     rows.append(file, {"a": 3})
     assert rows.read(file) == [{"a": 1}, {"a": 3}]
     assert rows.done(rows.read(file), ("a",)) == {(1,), (3,)}
+
+
+def test_one_episode_has_no_interval() -> None:
+    found = {"twin": "product", "violation_steps": 0, "min_margin": {"post": 0.02}, "solved": True, "return": 366.94}
+    assert quickstart_twins.table([found]).endswith("| 0.0200 | 1 | 366.9 |")
+
+
+@pytest.mark.parametrize("line", ["3", "null", "[1]", '"a"', "[" * 5_000, '{"a": 1'])
+def test_rows_are_objects(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f'{{"a": 1}}\n\n{line}\n{{"a": 2}}\n')
+    with pytest.raises(TelosError, match=r"rows\.jsonl:3: given .*; allowed: "):
+        rows.read(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("planners", "planner"), ("returns", "task"), ("quickstart_twins", "twin"), ("sac", "task")]
+)
+def test_rows_of_something_else_are_told(telos: Callable[..., Any], tmp_path: Path, name: str, key: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows.append(file, {"a": 1})
+    done = telos("bench", name, "--table", "--out", file)
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert f"{file}:1: given a row without {key!r}; allowed: " in done.err
+    assert not file.with_suffix(".html").exists()
 
 
 @pytest.mark.parametrize("player", [scripted.RANDOM, scripted.DO_NOTHING])

@@ -237,6 +237,28 @@ def test_a_budget_that_pays_for_no_candidate_is_refused(telos: Callable[..., Any
     assert not tmp_path.with_suffix(".html").exists()
 
 
+@pytest.mark.parametrize("more", [("--table",), ()])
+def test_rows_are_not_where_the_page_goes(telos: Callable[..., Any], tmp_path: Path, more: tuple[str, ...]) -> None:
+    out = tmp_path / "rows.html"
+    rows.append(out, row())
+    before = out.read_bytes()
+    done = telos("bench", "planners", "--tasks", "pendulum-swingup", "--out", out, *more)
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert f"--out {out}: given the name of a page; allowed: " in done.err
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("more", [("--table",), ()])
+def test_tasks_are_checked_before_anything_else(
+    telos: Callable[..., Any], tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    done = telos("bench", "planners", "--tasks", "hard", "walker-wlak", "--out", tmp_path / "rows.jsonl", *more)
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "--tasks: given 'walker-wlak'" in done.err
+    assert "did you mean 'walker-walk'" in done.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_cold_agent_forgets() -> None:
     config = load(
         task=TASK, overrides={"frames": 3, "planner.budget.evaluations": 9, "planner.horizon": 5, "video": False}

@@ -10,6 +10,7 @@ import pytest
 from agent import player, statistics
 from benchmarks import robust, steps
 from benchmarks.planner_scores import interval
+from envs.errors import TelosError
 
 
 def test_the_worlds_are_eight_and_unknown_to_the_planner() -> None:
@@ -41,6 +42,14 @@ def test_as_many_candidates_as_plain_planning_are_five_times_the_steps() -> None
     plain, worst, many = (case.config.planner.budget.evaluations for case in cases)
     assert plain == many == 10_000 // steps.per_candidate(cases[0].config)
     assert worst == 2_000 // steps.per_candidate(cases[0].config)
+
+
+def test_a_budget_that_pays_for_no_candidate_is_told_as_it_was_given() -> None:
+    plain = robust.configured("walker-walk", "plain", robust.WORLDS[0], 0, 1, 5_000)
+    least = 5 * steps.per_candidate(plain)
+    assert robust.configured("walker-walk", "worst", robust.WORLDS[0], 0, 1, least).planner.budget.evaluations == 1
+    with pytest.raises(TelosError, match=f"--budget: given {least - 1:,} physics steps; allowed: >= {least:,}, one "):
+        robust.configured("walker-walk", "worst", robust.WORLDS[0], 0, 1, least - 1)
 
 
 def test_intervals_are_over_starts() -> None:

@@ -138,6 +138,18 @@ CONFIGS = {
         "actions_per_dimension",
         "100 with 6 dimensions, 1,000,000,000,000 actions",
     ),
+    "a clock that stands still": ("real_time: 1.0e-300", "real_time", "1e-300", "greater than or equal to 0.001"),
+    "a clock that nobody could keep": ("real_time: 1.0e+300", "real_time", "1e+300", "less than or equal to 1000"),
+    "iterations beyond C": (
+        "world_model: {iterations: 100000000000000000000}",
+        "world_model.iterations",
+        "less than or equal to 1000000",
+    ),
+    "a rule that never holds": (
+        "configurator: {rules: [{quantity: step, above: 1, below: 1}]}",
+        "configurator.rules",
+        "above 1.0 and below 1.0",
+    ),
     "a latency that nobody could keep": ("variant: {latency: 100000000000}", "variant.latency", "1000"),
     "the unit of another actuator": (
         "guardrails: [{kind: actuator_force, name: push, actuator: slide, limit: 50.0}]",
@@ -207,6 +219,7 @@ def test_an_empty_directory_is_left_as_it_was(telos: Callable[..., Any], tmp_pat
     [
         ("run {tmp}", ["a directory", "a YAML file"]),
         ("run {tmp}/none.yaml", ["no such file"]),
+        ("run {root}/docs/arm/arm.yaml", ["given a task file", "`telos run --task {root}/docs/arm/arm.yaml` runs"]),
         ("run quickstrat", ["did you mean 'quickstart'"]),
         ("run", ["neither a preset nor a task"]),
         ("run default --sead 3", ["--sead", "did you mean '--seed'"]),
@@ -236,7 +249,8 @@ def test_an_empty_directory_is_left_as_it_was(telos: Callable[..., Any], tmp_pat
 )
 def test_arguments(telos: Callable[..., Any], tmp_path: Path, monkeypatch, arguments: str, texts: list[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    refused(telos(*[word.format(tmp=tmp_path) for word in arguments.split()]), *texts)
+    places = {"tmp": tmp_path, "root": provenance.ROOT}
+    refused(telos(*[word.format(**places) for word in arguments.split()]), *[text.format(**places) for text in texts])
     assert not list(tmp_path.iterdir())
 
 
@@ -255,6 +269,18 @@ def test_a_budget_in_seconds_takes_the_place_of_one_in_evaluations() -> None:
 @pytest.mark.parametrize(("episode", "step"), [(3, 0), (-1, 0), (0, 20), (0, -1)])
 def test_explain_out_of_range(telos: Callable[..., Any], finished: Path, episode: int, step: int) -> None:
     refused(telos("explain", finished, f"--episode={episode}", f"--step={step}"), "allowed: 0 to")
+
+
+def test_explain_names_the_episodes_that_have_finished(telos: Callable[..., Any], copy: Path) -> None:
+    file = copy / "episodes.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[1])
+    refused(telos("explain", copy), "--episode: given 0; allowed: 1")
+    assert telos("explain", copy, "--episode=1").status == 0
+    file.write_bytes(lines[2] + lines[0])
+    refused(telos("explain", copy, "--episode=1"), "--episode: given 1; allowed: 0, 2")
+    file.write_bytes(b"")
+    refused(telos("explain", copy), "--episode: given 0, none has finished; allowed: a finished episode")
 
 
 DAMAGE: dict[str, tuple[str, bytes | None, str]] = {

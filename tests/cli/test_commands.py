@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from agent import build, doctor, provenance, render
+from agent.arguments import split
 from agent.progress import RunProgress
 from agent.rollouts import Tick
 from agent.row import Row
@@ -233,6 +236,22 @@ def test_a_planner_under_a_name_that_is_taken_is_refused(telos, monkeypatch: pyt
         registry.table.cache_clear()
 
 
+def test_names_of_zones_are_the_user_s_own() -> None:
+    """Fields may be written with - for _, as options are everywhere."""
+    words = ["run", "--zones.my-zone", "{shape: sphere}", "--world-model.disable-contacts", "true", "--real-time=1"]
+    assert split(words)[1] == {
+        "zones.my-zone": {"shape": "sphere"},
+        "world_model.disable_contacts": True,
+        "real_time": 1,
+    }
+
+
+def test_sigterm_is_ctrl_c_from_the_beginning(telos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "check_packages", lambda: signal.raise_signal(signal.SIGTERM))
+    done = telos("list", "planners")
+    assert (done.status, done.out, done.err) == (130, "", "telos: interrupted\n")
+
+
 def test_memory_that_gives_out_is_told(telos, monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> None:
         raise MemoryError
@@ -250,6 +269,21 @@ def test_a_task_that_is_none_is_refused(telos, monkeypatch: pytest.MonkeyPatch) 
     done = telos("list", "signals", "--task", "mine")
     assert done.status == 2
     assert "'mine', at builtins:dict, made a dict" in done.err
+
+
+def test_no_name_and_no_terminal_is_too_odd_to_print(config_file: Path, tmp_path: Path) -> None:
+    """A path that is not UTF-8, and a stream of ASCII alone."""
+    out = os.fsencode(tmp_path) + b"/run-\xff"
+    run = ("run", config_file, "--episodes=1", "--frames=2", "--video=false", "--out", out)
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for words in (run, ("report", out), ("explain", out), ("compare", out, out), ("run", "--task", "ä")):
+        done = subprocess.run(
+            [sys.executable, "-m", "agent.cli", *words], env=ascii_only, capture_output=True, cwd=provenance.ROOT,
+            check=False,
+        )  # fmt: skip
+        assert b"Traceback" not in done.stderr, done.stderr
+        assert done.returncode == (2 if "--task" in words else 0), done.stderr
+    assert b"run-?" in Path(os.fsdecode(out), "report.html").read_bytes()
 
 
 def test_nothing_is_said_but_what_is_meant(config_file: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_it_says_what_matters(html: str, finished: Path) -> None:
 def test_the_verdict_follows_the_monitor(finished: Path) -> None:
     rundir = RunDir.open(finished)
     rows, rules = rundir.rows(), build.guardrails(rundir.config)
-    episodes = [rundir.steps(row.episode) for row in rows]
+    episodes = {row.episode: rundir.steps(row.episode) for row in rows}
     found = judge(rundir.config, rundir.manifest, rows, episodes, records(rules, episodes))
     broken = sum(row.violation_steps for row in rows)
     assert found.status == ("violated" if broken else "held")
@@ -76,7 +76,7 @@ def test_the_verdict_follows_the_monitor(finished: Path) -> None:
 def test_the_verdict_says_in_which_worlds_the_gate_tried(finished: Path) -> None:
     rundir = RunDir.open(finished)
     rows, rules = rundir.rows(), build.guardrails(rundir.config)
-    episodes = [rundir.steps(row.episode) for row in rows]
+    episodes = {row.episode: rundir.steps(row.episode) for row in rows}
     variants = tuple(VariantConfig(mass=mass) for mass in (0.7, 1.3))
     worlds = rundir.config.world_model.model_copy(update={"robust": RobustConfig(variants=variants)})
     for model, words in ((rundir.config.world_model, "model, and"), (worlds, "model and 2 variants of it, and")):
@@ -89,7 +89,7 @@ def test_a_margin_that_could_not_be_verified_is_the_worst(finished: Path) -> Non
     rundir = RunDir.open(finished)
     steps = rundir.steps(0)
     steps.margin[5, 1] = np.nan
-    found = records(build.guardrails(rundir.config), [steps, rundir.steps(1)])
+    found = records(build.guardrails(rundir.config), {0: steps, 1: rundir.steps(1)})
     assert (found[1].worst, found[1].episode, found[1].step) == (-np.inf, 0, 5)
     assert not found[1].held
 
@@ -102,6 +102,22 @@ def test_report_of_a_run_that_has_not_finished(telos, copy: Path) -> None:
     file.write_bytes(b"")
     assert telos("report", copy).status == 0
     assert "No episode has finished" in (copy / "report.html").read_text()
+
+
+def test_episodes_are_told_by_their_index(telos, copy: Path) -> None:
+    """Episodes finish in any order: the first may be the only one that is missing."""
+    rundir = RunDir.open(copy)
+    file, steps = copy / "episodes.jsonl", rundir.steps(1)
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[1:]))
+    steps.intervened[3], steps.margin[5, 0] = True, -9.0
+    rundir.save_steps(1, steps)
+    assert telos("report", copy).status == 0
+    html = (copy / "report.html").read_text()
+    assert f"{copy} --episode 1 --step 0" in html
+    assert "the strong one is episode 1," in html
+    assert "s of episode 1" in html
+    assert f"<td>episode 1, {6 * float(steps.control_period):.2f} s</td>" in html
+    assert "<tr><td>1</td><td>3</td>" in html, "why the gate intervened"
 
 
 def test_intervals() -> None:

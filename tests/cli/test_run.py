@@ -85,6 +85,10 @@ def test_the_back_up_belongs_to_the_evidence(config_file: Path) -> None:
     assert digests[0] == digests[2] != digests[1]
     assert len({agent.digest for agent in found}) == 1, "of the guardrails alone"
     assert len({*digests, build.rules_sha256(found[0].digest, None)}) == 3
+    heavy = load(str(config_file), overrides={"world_model.robust": {"variants": [{"mass": 1.3}]}})
+    gate = build.agent(heavy).gate
+    assert build.rules_sha256(found[0].digest, gate.back_up, gate.variants) != digests[0], "it tries more worlds"
+    assert build.rules_sha256(found[0].digest, gate.back_up) == digests[0]
     whole, ordered = BackUp(1, 1, 1, ("b", "a")), BackUp(1.0, 1.0, 1.0, ("a", "b"))
     assert build.rules_sha256("x", whole) == build.rules_sha256("x", ordered)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import mujoco
 import numpy as np
 import pytest
 
@@ -9,6 +12,8 @@ from envs import registry
 from envs.errors import TelosError
 from envs.guardrails import build
 from envs.monitor import Monitor
+from envs.physics import columns
+from envs.task import Snapshot
 from envs.variants import Variant
 
 
@@ -36,6 +41,61 @@ def test_a_world_that_diverges_says_so() -> None:
     env.reset(seed=0)
     with pytest.raises(TelosError, match="environment: given a diverged simulation"):
         env.step(np.ones(1))
+    env.close()
+
+
+@pytest.mark.parametrize("task", ["Hopper-v5", "HalfCheetah-v5"])
+def test_a_gymnasium_world_that_diverges_says_so(task: str) -> None:
+    """Naive: take what Gymnasium returns. It is put back to its default pose, and goes on earning for it."""
+    env = registry.make(task, Variant(gain=1e12))
+    said = r"environment: given a diverged simulation \(mjWARN_BADQACC\); allowed: .*see variant"
+    for _ in range(2):
+        env.reset(seed=0)
+        with pytest.raises(TelosError, match=said):
+            env.step(np.ones(env.interface.action_size))
+        env.step(np.zeros(env.interface.action_size))  # what was, is not held against it
+    env.close()
+
+
+def test_a_gymnasium_world_that_diverges_in_its_last_substep_says_so() -> None:
+    """Naive: wait for MuJoCo's warning, which comes at the next step. Here the episode ends before that."""
+    env = registry.make("InvertedPendulum-v5", Variant(gain=1e6))
+    for seed in range(4):
+        env.reset(seed=seed)
+        with pytest.raises(TelosError, match=r"environment: given a diverged simulation \(mjWARN_BADQVEL\)"):
+            env.step(np.ones(1))
+    env.close()
+
+
+# --- where an episode may begin -----------------------------------------------------------------------------
+
+CALM = {"kind": "joint_velocity", "name": "calm", "joint": "slider", "limit": 5.0, "unit": "m/s"}
+FORCE = {"kind": "actuator_force", "name": "force", "actuator": "slide", "limit": 1e3, "unit": "N"}
+FAR = {"shape": "sphere", "center": [100.0, 100.0, 100.0], "radius": 1.0}
+AWAY = {"kind": "keep_out", "name": "away", "point": "qvel", "zone": FAR}
+
+
+@pytest.mark.parametrize("rules", [[CALM], [FORCE], [AWAY], [AWAY, FORCE]])
+def test_no_episode_begins_where_mujoco_cannot_go_on(rules: list[dict[str, Any]]) -> None:
+    """Naive: judge what a forward pass shows. It puts the default pose back, which keeps every rule."""
+    env = registry.make("InvertedDoublePendulum-v5")
+    monitor = Monitor(env.task, env.interface, build(rules))
+    free = Monitor(env.task, env.interface, build([]))
+    env.reset(seed=0)
+    start = env.snapshot()
+
+    def moved(part: mujoco.mjtState, value: float) -> Snapshot:
+        state = start.state.copy()
+        state[columns(env.model, part).start] = value
+        return Snapshot(state, start.params)
+
+    qpos, qvel = mujoco.mjtState.mjSTATE_QPOS, mujoco.mjtState.mjSTATE_QVEL
+    for value in (1e12, -1e12, np.nan, np.inf, -np.inf):
+        for wild in (moved(qpos, value), moved(qvel, value)):
+            assert not monitor.judge_reset(wild)
+            assert monitor.judge_reset(start), "nothing stays behind"
+            assert free.judge_reset(wild), "without a rule, nothing is asked"
+    assert monitor.judge_reset(moved(qvel, 1e9)) == (CALM not in rules), "MuJoCo can go on from there: the rules decide"
     env.close()
 
 

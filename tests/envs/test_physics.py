@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
-from envs.physics import INTEGRATION, BatchPhysics, PhysicsOptions
+from envs.physics import INTEGRATION, BatchPhysics, PhysicsOptions, columns
 from envs.requests import Request
 from envs.task import at_states, in_steps
 from envs.variants import Variant
@@ -250,14 +250,14 @@ def test_a_terminal_state_that_mujoco_would_refuse_is_invalid(requests):
     assert found.valid.tolist() == [True, False]
 
 
-def _boxes() -> mujoco.MjSpec:
+def _boxes(memory: str = "8K") -> mujoco.MjSpec:
     """Six boxes above a floor, in an arena too small for their contacts."""
     bodies = "".join(
         f'<body name="b{i}" pos="{i} 0 1"><freejoint/><geom type="box" size=".1 .1 .1" mass="1"/></body>'
         for i in range(6)
     )
     return mujoco.MjSpec.from_string(
-        f'<mujoco><size memory="8K"/><worldbody><geom type="plane" size="9 9 1"/>{bodies}</worldbody></mujoco>'
+        f'<mujoco><size memory="{memory}"/><worldbody><geom type="plane" size="9 9 1"/>{bodies}</worldbody></mujoco>'
     )
 
 
@@ -294,6 +294,34 @@ def test_an_error_in_the_terminal_evaluation_is_seen():
     found = physics.rollout(np.stack([good, falling]), np.zeros((2, 1, 0)), states=True)
     assert_allclose(found.final[:, 0], 0.002)  # naive: says it is well
     assert found.valid.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("names", [("body_position/cart", "joint_velocity/x"), ("qpos", "qvel"), ()])
+@pytest.mark.parametrize("part", ["qpos", "qvel", "warmstart", "ctrl"])
+def test_a_look_at_a_state_that_mujoco_would_refuse_shows_nothing(names: tuple[str, ...], part: str):
+    """Naive: read what the forward pass left. It may have put the default pose back, which looks safe."""
+    physics = _slider(at_states(*names))
+    start = _start(physics.model, qpos=0.5, qvel=-0.5)
+    expected = {name: -0.5 if name in ("joint_velocity/x", "qvel") else 0.5 for name in names}
+    for value in (np.nan, np.inf, -np.inf, mujoco.mjMAXVAL, -1e12, 1e12):
+        bad = start.copy()
+        bad[columns(physics.model, getattr(mujoco.mjtState, f"mjSTATE_{part.upper()}"))] = value
+        assert physics.look(bad) is None
+        seen = physics.look(start)  # nothing stays behind
+        assert seen is not None
+        assert {name: float(values[0, 1, 0]) for name, values in seen.state.items()} == expected
+
+
+@pytest.mark.parametrize("memory", ["8K", "24K"])
+def test_a_look_at_a_state_that_mujoco_cannot_evaluate_shows_nothing(memory: str):
+    """Naive: let the error end the call (8K), or take no notice of a warning (24K: contacts were left out)."""
+    physics = BatchPhysics(lambda: _boxes(memory), at_states("body_position/b0"), 0.004, threads=1)
+    good = _state(physics.model, mujoco.MjData(physics.model))
+    bad = good.copy()
+    bad[1 : 1 + physics.model.nq].reshape(-1, 7)[:, 2] = 0.05
+    for _ in range(2):
+        assert physics.look(bad) is None
+        assert physics.look(good) is not None
 
 
 def test_valid_again_after_a_divergence():

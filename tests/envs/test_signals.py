@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from envs import registry, signals
 from envs.errors import TelosError
+from envs.guardrails import build, distances
 from envs.physics import INTEGRATION, BatchPhysics
 from envs.requests import Request
 from envs.task import TaskParams, at_states, in_steps
@@ -289,6 +290,22 @@ def test_a_distance_beyond_the_cutoff_reads_as_the_cutoff():
     start[1 + 3] = 50.0  # the ball's x
     found = physics.rollout(start, np.zeros((1, 1, 2))).signals
     assert_array_equal(found.state["geom_distance/cart/ball"].ravel(), signals.GEOM_DISTANCE_CUTOFF)
+
+
+def test_a_minimum_that_no_distance_exceeds_is_refused():
+    """Naive: take it as given. At the cutoff and above, every state would be unsafe, however far apart they are."""
+    rule = {"kind": "geom_distance", "name": "apart", "geoms": ["cart", "ball"]}
+    cutoff = signals.GEOM_DISTANCE_CUTOFF
+    assert cutoff == distances.CUTOFF
+    for minimum in (cutoff, np.nextafter(cutoff, np.inf), 50.0):
+        with pytest.raises(TelosError, match=r"guardrails\[0\]\.minimum: given .*; allowed: less than 10"):
+            build([{**rule, "minimum": float(minimum)}])
+    rules = build([{**rule, "minimum": float(np.nextafter(cutoff, 0.0))}])
+    physics = _physics(rules.requests)
+    start = _start(physics.model)
+    start[1 + 3] = 50.0  # the ball's x
+    margin = rules.margins(physics.rollout(start, np.zeros((1, 1, 2))).signals)
+    assert not rules.violated(margin).any()
 
 
 @pytest.mark.parametrize("integrator", INTEGRATORS)

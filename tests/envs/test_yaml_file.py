@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,26 @@ def test_numbers_with_exponents_are_numbers(text: str) -> None:
 @pytest.mark.parametrize("text", ["e5", "1e", "1e5x", "'1e5'", "0x1e5z", "1e5e5", "."])
 def test_what_only_looks_like_one_is_text(text: str) -> None:
     assert isinstance(yaml_file.parse(f"value: {text}")["value"], str)
+
+
+def laughs(levels: int) -> str:
+    """Lists of ten aliases of lists of ten aliases of …"""
+    names = [f"a{level}" for level in range(levels)]
+    lines = [f"{a}: &{a} [{', '.join([f'*{b}'] * 10)}]" for b, a in pairwise(names)]
+    return "\n".join(["a0: &a0 [x]", *lines])
+
+
+@pytest.mark.parametrize("text", [laughs(20), "a: &a [*a]", "a: &a {b: {c: *a}}", f"a: &a {'x' * 50_000}\nb: [*a, *a]"])
+def test_aliases_without_end_are_refused(text: str) -> None:
+    with pytest.raises(yaml_file.MISTAKES, match="aliases that stand for more than 100,000 characters, in line"):
+        yaml_file.parse(text)
+
+
+def test_aliases_and_merge_keys_are_read() -> None:
+    text = f"{laughs(4)}\nbase: &base {{x: 1, y: 2}}\nmore: {{<<: *base, x: 3}}"
+    found = yaml_file.parse(text)
+    assert found["a3"][9][9][9] == ["x"]
+    assert found["more"] == {"x": 3, "y": 2}
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))

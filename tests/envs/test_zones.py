@@ -85,6 +85,7 @@ def test_the_distance_is_that_of_the_state_also_to_a_zone_that_moves(shape: str)
     assert found.state[names[0]].shape == (1, 41, 1)
     assert found.interval[names[0]].shape == (1, 40, 2, 1)
     looked = physics.look(start)
+    assert looked is not None
     assert float(looked.state[names[0]][0, 0]) == float(found.state[names[0]][0, 0])
 
 

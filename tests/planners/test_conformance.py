@@ -400,6 +400,20 @@ def test_a_budget_in_seconds_is_what_plans_take(name, monkeypatch):
             assert taken.iterations == again.statistics.iterations
 
 
+@every
+def test_what_is_found_in_seconds_goes_out(name, monkeypatch):
+    """However a search divides its time, enough is left to judge what it found, be it better than the fallback or not."""
+    clock = Clock()
+    monkeypatch.setattr("planners.search.perf_counter", clock)
+
+    def timed(u):
+        clock.now += 0.001 * len(u)
+        return bowl()(u)
+
+    plan, _ = _one(name, Toy(timed), Budget(seconds=2.0))
+    assert len(plan.population.actions) > 1
+
+
 @pytest.mark.parametrize("name", SAMPLING)
 def test_a_pause_is_made_up_for(name, monkeypatch):
     """The machine was busy elsewhere for one plan: the next ones do not fall apart into many small iterations."""
@@ -667,8 +681,13 @@ def test_the_toy_keeps_its_word():
     assert stepped.margin.item() == pytest.approx(u.sum().item() - 0.3)
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_budget_in_seconds_ends(seconds):
+    with pytest.raises(ValueError, match=r"Budget.seconds: .* given, allowed: > 0, finite"):
+        Budget(seconds=seconds)
+
+
 def test_registry_answers():
-    assert set(NAMES) <= set(registry.table())
     with pytest.raises(ValueError, match=r"planner: 'icme' given, allowed: .*did you mean 'icem'"):
         registry.make("icme")
     with pytest.raises(ValueError, match=r"'elite' given, allowed: .*did you mean 'elites'"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -301,6 +303,56 @@ def test_time_budgets_are_anytime() -> None:
     plan, _ = made.plan(made.start(0), maze, Budget(seconds=10.0))
     assert plan.cost == maze.optimum()
     assert plan.statistics.seconds < 5
+
+
+def test_a_table_that_is_not_whole_yet_has_its_plan_too() -> None:
+    """Under a budget in seconds as under one in evaluations: the first plan is one of what is known."""
+
+    class Slow(GuidedMaze):
+        def step(self, nodes: Tensor, actions: Tensor) -> Stepped:
+            time.sleep(0.01)
+            return super().step(nodes, actions)
+
+    fast = wall_with_a_gap(8)
+    maze = Slow(toll=fast.toll, wall=fast.wall, goal=fast.goal)
+    made = ValueIteration(ValueIterationParams(cells=(9, 9), discount=1.0, batch=4))
+    plan, state = made.plan(made.start(0), maze, Budget(seconds=0.1))
+    assert state.memory is not None
+    assert 0 < len(state.memory.table.cost) < 81
+    assert plan.population is not None
+    assert len(plan.population.actions) > 1, "more than the fallback was judged"
+
+
+@pytest.mark.parametrize("planner", [Dijkstra, AStar])
+def test_what_a_critic_foresees_ends_no_search(planner: Any) -> None:
+    """It moves every candidate alike, and says nothing about how cheap steps can be."""
+
+    class Foreseen(GuidedMaze):
+        def evaluate(self, actions: Tensor) -> Evaluation:
+            judged = super().evaluate(actions)
+            return replace(judged, terminal_cost=judged.terminal_cost - 1e3)
+
+    plain = wall_with_a_gap(8)
+    maze = Foreseen(toll=plain.toll, wall=plain.wall, goal=plain.goal)
+    made = planner(graph_params((9, 9)))
+    plan, _ = made.plan(made.start(0), maze, Budget(evaluations=400))
+    assert plan.cost == plain.optimum() - 1e3
+
+
+@pytest.mark.parametrize("planner", [Dijkstra, AStar])
+@pytest.mark.parametrize("cost", [-math.inf, math.inf, math.nan])
+def test_an_edge_whose_cost_is_no_number_leads_nowhere(planner: Any, cost: float) -> None:
+    class Broken(GuidedMaze):
+        def step(self, nodes: Tensor, actions: Tensor) -> Stepped:
+            stepped = super().step(nodes, actions)
+            down = (actions[:, 0, 1] < 0) & (nodes[:, 1] <= 0.5)
+            return replace(stepped, cost=torch.where(down, cost, stepped.cost))
+
+    plain = wall_with_a_gap(8)
+    maze = Broken(toll=plain.toll, wall=plain.wall, goal=plain.goal)
+    made = planner(graph_params((9, 9)))
+    plan, _ = made.plan(made.start(0), maze, Budget(evaluations=400))
+    assert plan.cost == plain.optimum()
 
 
 @dataclass

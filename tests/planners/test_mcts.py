@@ -245,6 +245,15 @@ def test_all_that_is_simulated_counts(horizon: int, budget: int) -> None:
     assert 0.9 * budget <= plan.statistics.evaluations <= budget
 
 
+@pytest.mark.parametrize("horizon", [1, 2, 5])
+@pytest.mark.parametrize("exponent", [0.0, 0.5])
+def test_a_short_horizon_uses_its_budget_too(horizon: int, exponent: float) -> None:
+    """Every child of the root may be a whole future: there is always another action to try."""
+    planner = registry.make("mcts", hold=5, exponent=exponent)
+    plan, _ = planner.plan(planner.start(0), Walk(rugged, horizon=horizon), Budget(evaluations=400))
+    assert 360 <= plan.statistics.evaluations <= 400
+
+
 def test_calls_have_few_shapes() -> None:
     problem = Walk(rugged, horizon=14)
     _, tree = planned(problem, 300, batch=16)

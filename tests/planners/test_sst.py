@@ -114,6 +114,14 @@ def test_the_more_it_may_search_the_nearer_it_comes_to_the_shortest_path() -> No
     assert 14 <= planned(Room(wall=False), 250)[0].cost <= 1.2 * 14
 
 
+def test_what_was_found_in_time_goes_out() -> None:
+    """The tree does not grow until it is too late to judge the path."""
+    planner = Sst(SstParams(radius=0.05, reach=0.1, hold=2, most_reward=0.0))
+    plan, _ = planner.plan(planner.start(0), Room(wall=False), Budget(seconds=1.0))
+    assert plan.statistics.source == "sample"
+    assert plan.cost < 40, "of the fallback"
+
+
 def test_a_guardrail_takes_edges_away_whatever_they_cost() -> None:
     """Through the wall it would be half as far: no edge leads there, and none goes on from one that did."""
     problem = Room()
