@@ -89,8 +89,8 @@ def _planners() -> list[str]:
         "One planner, one planner configuration per domain, on the real dm_control tasks, at most 40,000 physics steps "
         "per decision (`telos bench planners`; with `--budget 20000` for ball in cup, cart-pole, pendulum, "
         "quadruped-walk and reacher). Acrobot and fish give 0.7 and 0.3 of them to iLQR (`descent`, in their presets). "
-        f"{_shaped()} TD-MPC2's column is what was learned in up to 4 million frames; a planner has the simulator instead, and no "
-        "training. Two or three episodes ran at a time on two CPUs, one thread each: times are those "
+        f"{_shaped()} TD-MPC2's column is what was learned in up to 4 million frames; a planner has the simulator "
+        "instead, and no training. Two or three episodes ran at a time on two CPUs, one thread each: times are those "
         "of a busy machine. " + planner_tables.missing(suite, planners.DEFAULT, planners.SUITE, seeds=3),
         lambda: planner_tables.summary(suite),
     )
@@ -120,8 +120,8 @@ def _planners() -> list[str]:
     add(
         found,
         "Mass, gain or both 30 % off, unknown to the planner, under a guardrail (`telos bench robust`): `plain` plans "
-        "with the nominal model; `worst` for the worst of five physics, the nominal one and the four corners, which are "
-        "half of the worlds tried (nothing outside them was), at as many steps, so with a fifth of the candidates; "
+        "with the nominal model; `worst` for the worst of five physics, the nominal one and the four corners, which "
+        "are half of the worlds tried (nothing outside them was), at as many steps, so with a fifth of the candidates; "
         "`worst_x5` with as many candidates as `plain`. Once a guardrail is violated and no action can mend it at "
         "once, the fallback acts, so that few episodes recover:",
         lambda: robust.table(found),

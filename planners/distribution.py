@@ -46,7 +46,7 @@ def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> tu
 
 
 def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, Scores]:
-    """The best `count` candidates, best first, (K,P,A) with K <= count: none that is unsound, or has a margin that is no number."""
+    """The best `count` candidates, best first, (K,P,A) with K <= count: no unsound ones, nor NaN margins."""
     chosen = order(scores)[:count]
     if len(chosen) and not isfinite(scores.violation[chosen[-1]]):  # the last of them, if anyone, is not sound
         chosen = chosen[np.isfinite(scores.violation[chosen])]

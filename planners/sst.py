@@ -32,7 +32,6 @@ from planners.search import Search
 from planners.tree import Growth
 from planners.warm import WarmPlanner
 
-
 GROWTH = 0.9  # share of a budget in seconds for the tree
 
 

@@ -20,7 +20,6 @@ from planners.search import Search
 from planners.transitions import Transitions, blank, grown, trusted
 from planners.warm import WarmPlanner
 
-
 SWEEPS = 0.9  # share of a budget in seconds after which sweeps end
 
 

@@ -402,7 +402,7 @@ def test_a_budget_in_seconds_is_what_plans_take(name, monkeypatch):
 
 @every
 def test_what_is_found_in_seconds_goes_out(name, monkeypatch):
-    """However a search divides its time, enough is left to judge what it found, be it better than the fallback or not."""
+    """However a search divides its time, enough is left to judge what it found, better than the fallback or not."""
     clock = Clock()
     monkeypatch.setattr("planners.search.perf_counter", clock)
 
