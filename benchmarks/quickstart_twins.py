@@ -54,7 +54,7 @@ def table(found: list[dict[str, Any]]) -> str:
         if not mine:
             continue
         bad = sum(row["violation_steps"] > 0 for row in mine)
-        worst = min(margin for row in mine for margin in row["min_margin"].values())
+        worst = min(float(margin) for row in mine for margin in row["min_margin"].values())  # "-Infinity" is one too
         interval = binomtest(bad, len(mine)).proportion_ci(0.95, "wilson")
         lines.append(
             f"| {twin} | {len(mine)} | {sum(row['violation_steps'] for row in mine)} "

@@ -79,8 +79,8 @@ def test_rows_survive_a_kill(tmp_path: Path) -> None:
 
 
 def test_one_episode_has_no_interval() -> None:
-    found = {"twin": "product", "violation_steps": 0, "min_margin": {"post": 0.02}, "solved": True, "return": 366.94}
-    assert quickstart_twins.table([found]).endswith("| 0.0200 | 1 | 366.9 |")
+    found = {"twin": "product", "violation_steps": 0, "min_margin": {"post": "-Infinity"}, "solved": True, "return": 366.94}
+    assert quickstart_twins.table([found]).endswith("| -inf | 1 | 366.9 |")
 
 
 @pytest.mark.parametrize("line", ["3", "null", "[1]", '"a"', "[" * 5_000, '{"a": 1'])
