@@ -31,7 +31,7 @@ from planners.warm import WarmPlanner
 
 Rollout = Literal["plan", "hold", "zero"]
 ROLLOUTS: tuple[str, ...] = get_args(Rollout)
-ATTEMPTS = 32  # selections in a row that may end where nothing new is allowed yet, and all there is has been tried
+ATTEMPTS = 32  # selections in a row that may end where nothing new is allowed yet, before it is allowed after all
 
 
 @dataclass(frozen=True)

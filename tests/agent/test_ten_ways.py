@@ -271,9 +271,18 @@ def test_17_a_rule_given_twice_is_refused_not_lost(tmp_path: Path) -> None:
         split(["explain", "runs/a", "--step", "1", "--step=2"])
 
 
-@pytest.mark.parametrize("kind", ["contact_force", "strongest_contact"])
-def test_18_a_planning_model_in_which_nothing_touches_anything(kind: str) -> None:
-    soft = {"kind": kind, "name": "soft", "contact": "right_foot", "limit": 50.0}
+FEELS = {"kind": "keep_out", "point": "sensor/torso_subtreelinvel", "zone": POST["zone"]}
+
+
+TOUCHED = {"contact": "right_foot", "limit": 50.0}
+
+
+@pytest.mark.parametrize(
+    "rule", [{"kind": "contact_force", **TOUCHED}, {"kind": "strongest_contact", **TOUCHED}, FEELS]
+)
+def test_18_a_planning_model_in_which_nothing_touches_anything(rule: dict[str, Any]) -> None:
+    """A model's own sensor counts as one of touch, as nobody says what it measures."""
+    soft = {**rule, "name": "soft"}
     over = {**SMALL, "guardrails": [soft], "world_model.disable_contacts": True}
     config = load("default", task="dm_control/walker-walk-v0", overrides=over)
     with pytest.raises(TelosError, match="disable_contacts: given true; allowed: false under guardrail 'soft'"):

@@ -79,7 +79,8 @@ def test_rows_survive_a_kill(tmp_path: Path) -> None:
 
 
 def test_one_episode_has_no_interval() -> None:
-    found = {"twin": "product", "violation_steps": 0, "min_margin": {"post": "-Infinity"}, "solved": True, "return": 366.94}
+    kept = {"violation_steps": 0, "min_margin": {"post": "-Infinity"}, "solved": True}
+    found = {"twin": "product", "return": 366.94, **kept}
     assert quickstart_twins.table([found]).endswith("| -inf | 1 | 366.9 |")
 
 

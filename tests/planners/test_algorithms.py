@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from planners import registry
-from planners.distribution import softmin, split
+from planners.distribution import elites, softmin, split
 from planners.icem import Icem
 from planners.problem import Budget, Evaluation, Limits
 from planners.select import Scores
@@ -97,3 +97,12 @@ def test_entry_points_feed_the_table(monkeypatch):
     registry.table.cache_clear()
     assert set(registry.table()) >= set(registry.BUILT_IN)
     assert all(entry.summary and "\n" not in entry.summary for entry in registry.table().values())
+
+
+def test_a_margin_that_is_no_number_makes_no_elite():
+    """Its violation is infinite, its cost may be the least of all."""
+    knots = np.arange(3.0).reshape(3, 1, 1)
+    scores = Scores(np.array([np.inf, 0.0, np.inf]), np.array([-9.0, 1.0, np.inf]))
+    chosen, kept = elites(knots, scores, 3)
+    assert chosen.tolist() == [[[1.0]]]
+    assert kept.cost.tolist() == [1.0]
