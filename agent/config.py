@@ -91,6 +91,7 @@ class WorldModelConfig(Closed):
     integrator: Literal["Euler", "RK4", "implicit", "implicitfast"] | None = None
     solver: Literal["PGS", "CG", "Newton"] | None = None
     iterations: Whole | None = Field(default=None, ge=1, le=MAX_ITERATIONS)
+    noslip_iterations: Whole | None = Field(default=None, ge=0, le=MAX_ITERATIONS, description="0: contacts may creep")
     disable_contacts: Flag = Field(default=False, description="in plans; refused where a guardrail reads contacts")
     robust: RobustConfig | None = Field(default=None, description="plan for other physics too; guardrails by the worst")
     params: dict[str, Any] = Field(default_factory=dict, description="another kind's own")

@@ -45,6 +45,7 @@ class PhysicsOptions:
     integrator: Literal["Euler", "RK4", "implicit", "implicitfast"] | None = None
     solver: Literal["PGS", "CG", "Newton"] | None = None
     iterations: int | None = None  # constraint solver iterations
+    noslip_iterations: int | None = None  # passes against slip after the solver; 0 for none
     disable_contacts: bool = False
 
     def apply(self, model: mujoco.MjModel) -> None:
@@ -57,6 +58,8 @@ class PhysicsOptions:
             model.opt.solver = getattr(mujoco.mjtSolver, f"mjSOL_{self.solver.upper()}")
         if self.iterations is not None:
             model.opt.iterations = self.iterations
+        if self.noslip_iterations is not None:
+            model.opt.noslip_iterations = self.noslip_iterations
         if self.disable_contacts:
             model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
 

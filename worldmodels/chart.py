@@ -18,6 +18,7 @@ from envs.task import TaskParams
 from worldmodels.model import Chart
 
 PLAIN = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
+NUMERICS = ("timestep", "integrator", "solver", "iterations", "noslip_iterations", "disableflags")
 # What a solver or an actuator carries over from the step before: nothing, in a state made from coordinates.
 CARRIED = (
     mujoco.mjtState.mjSTATE_ACT,
@@ -99,7 +100,7 @@ def identity(task_id: str, physics: BatchPhysics, coupling: tuple[float, ...], p
         params: what a reset decided.
     """
     option = physics.model.opt
-    numerics = [getattr(option, name) for name in ("timestep", "integrator", "solver", "iterations", "disableflags")]
+    numerics = [getattr(option, name) for name in NUMERICS]
     text = repr((task_id, coupling, numerics, physics.variant))
     digest = hashlib.sha256(text.encode())
     for group in (params.model, params.attributes):

@@ -150,6 +150,7 @@ def test_whatever_changes_an_edge_changes_the_identity() -> None:
         problem(PENDULUM, (stricter,)),
         problem(PENDULUM, options=PhysicsOptions(timestep=0.01)),
         problem(PENDULUM, options=PhysicsOptions(integrator="RK4")),
+        problem(PENDULUM, options=PhysicsOptions(noslip_iterations=3)),
         problem("dm_control/cartpole-swingup-v0"),
         problem("dm_control/cartpole-balance-v0"),
     ]

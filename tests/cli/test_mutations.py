@@ -220,6 +220,7 @@ plausible = st.fixed_dictionaries(
                 "integrator": st.sampled_from(["Euler", "RK4", "implicit", "implicitfast"]),
                 "solver": st.sampled_from(["PGS", "CG", "Newton"]),
                 "iterations": st.sampled_from([1, 10**9, 10**12]),
+                "noslip_iterations": st.sampled_from([0, 10**9, -1]),
                 "kind": st.sampled_from(["simulator", "dreamer"]),
                 "params": st.just({"depth": 3}),
             },

@@ -387,10 +387,10 @@ def test_a_planning_model_may_have_other_numerics(options: PhysicsOptions):
 
 
 def test_options_reach_the_model():
-    options = PhysicsOptions(0.005, "implicitfast", "CG", 7, disable_contacts=True)
+    options = PhysicsOptions(0.005, "implicitfast", "CG", 7, 3, disable_contacts=True)
     spec = registry.load(CARTPOLE).spec
     opt = BatchPhysics(spec, (), 0.01, options).model.opt
-    assert (opt.timestep, opt.iterations) == (0.005, 7)
+    assert (opt.timestep, opt.iterations, opt.noslip_iterations) == (0.005, 7, 3)
     assert opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     assert opt.solver == mujoco.mjtSolver.mjSOL_CG
     assert opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT
