@@ -6,6 +6,7 @@
     telos bench ablations noise              colour of the noise along time
     telos bench ablations timestep           the planning model's time step
     telos bench ablations integrator         the planning model's integrator
+    telos bench ablations noslip             the planning model's passes against slip
 
 Rows go to `runs/bench/ablations.jsonl` as they come. Candidates are as many as `--budget` physics steps allow, so that
 a coarser time step or a shorter horizon buys more of them.
@@ -30,7 +31,10 @@ from envs.errors import TelosError
 
 OUT = rows.RESULTS / "planners" / "ablations.jsonl"
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk")
-SUBSTEPPED = ("hopper-stand", "quadruped-run", "walker-walk")  # several physics steps in a control step
+OTHER_TASKS: Mapping[str, Sequence[str]] = {
+    "timestep": ("hopper-stand", "quadruped-run", "walker-walk"),  # several physics steps in a control step
+    "noslip": ("dog-stand", "dog-trot", "dog-walk"),  # the one body whose own model has such passes: four
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,10 @@ def _integrator(_: Config) -> list[Variation]:
     return [Variation(kind, {"world_model.integrator": kind}) for kind in ("Euler", "implicitfast", "RK4")]
 
 
+def _noslip(_: Config) -> list[Variation]:
+    return [Variation(f"{passes} passes", {"world_model.noslip_iterations": passes}) for passes in (0, 4)]
+
+
 ABLATIONS: Mapping[str, Callable[[Config], list[Variation]]] = {
     "knots": _knots,
     "warm_start": _warm_start,
@@ -81,12 +89,13 @@ ABLATIONS: Mapping[str, Callable[[Config], list[Variation]]] = {
     "noise": _noise,
     "timestep": _timestep,
     "integrator": _integrator,
+    "noslip": _noslip,
 }
 
 
 def tasks_of(name: str) -> Sequence[str]:
     """Those that an ablation is measured on where none are given."""
-    return SUBSTEPPED if name == "timestep" else TASKS
+    return OTHER_TASKS.get(name, TASKS)
 
 
 def varied(task_id: str, variation: Variation, seed: int, threads: int, budget: int) -> Config:
@@ -140,7 +149,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = experiment.parser("ablations", __doc__)
     parser.add_argument("names", nargs="*", default=list(ABLATIONS), help=", ".join(ABLATIONS))
     parser.add_argument(
-        "--tasks", nargs="*", help=f"{', '.join(TASKS)}; for timestep {', '.join(SUBSTEPPED)}, where none are given"
+        "--tasks",
+        nargs="*",
+        help="where none are given: "
+        + ", ".join(TASKS)
+        + "".join(f"; for {name} {', '.join(tasks)}" for name, tasks in OTHER_TASKS.items()),
     )
     parser.add_argument("--seeds", type=rows.count, default=3)
     parser.add_argument("--budget", type=rows.count, default=10_000, help="physics steps per decision")
