@@ -96,8 +96,11 @@ def _planners() -> list[str]:
     )
     add(
         giants,
-        "The dog and the humanoid, one seed (`telos bench planners --tasks giants --seeds 1`), planned by the "
-        "default preset, which was not made for them. TD-MPC2's last values are those after 14 million frames. "
+        "The dog and the humanoid, one seed (`telos bench planners --tasks giants --seeds 1`). The humanoid is planned "
+        "by the default preset, which was not made for it, and so were dog-run and dog-stand, before the dog had its "
+        "own; that one differs in one thing, its plans leave out MuJoCo's passes against slip "
+        "(docs/adr/009-what-the-planning-model-leaves-out.md). TD-MPC2's last values are those after 14 million "
+        "frames. "
         + f"{planner_tables.missing(giants, planners.DEFAULT, planners.GIANTS, seeds=1)} ".lstrip()
         + planner_tables.threaded(giants),
         lambda: planner_tables.summary(giants),
