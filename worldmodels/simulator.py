@@ -41,7 +41,7 @@ class Simulator:
             task: what to imagine; its reward's signals are always recorded.
             interface: how the agent is coupled to the task's environment.
             requests: further signals that costs and guardrails in use ask for.
-            options: planning time step, integrator and solver.
+            options: planning time step, integrator and solver settings.
             threads: C threads; all CPUs of this process where None.
             variant: how the imagined physics differ from the nominal model.
 

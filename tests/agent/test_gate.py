@@ -24,6 +24,7 @@ from envs.guardrails import Guardrails
 from envs.guardrails.registry import build as rules_of
 from envs.task import Snapshot
 from envs.variants import Variant
+from worldmodels.simulator import Simulator
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
 RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9, "unit": "m"}
@@ -376,3 +377,20 @@ def test_copies_of_a_gate_keep_its_rules(env: Environment) -> None:
     rules = gate(env).guardrails
     assert copy.deepcopy(rules).digest == rules.digest
     assert torch.equal(copy.deepcopy(rules).tolerance, rules.tolerance)
+
+
+def test_the_plan_s_numerics_stay_out_of_the_gate() -> None:
+    """Walker's preset doubles the time step, the override adds passes: in plans alone."""
+    task_id = "dm_control/walker-walk-v0"
+    rule = {"kind": "joint_velocity", "name": "slow", "joint": "right_knee", "limit": 1e3, "scale": 1.0}
+    over = {"world_model.noslip_iterations": 3, "guardrails": [rule], "video": False}
+    environment = registry.make(task_id)
+    environment.reset(seed=0)
+    agent = build.agent(load("walker-walk", task=task_id, overrides=over), environment.task, environment.interface)
+    assert isinstance(agent.model, Simulator)
+    option = agent.model.physics.model.opt
+    assert (option.timestep, option.noslip_iterations) == (0.005, 3)
+    agent.gate.check(environment.snapshot(), np.zeros((1, 6)))
+    assert agent.gate.steps == 10, "of 2.5 ms in 25, where the plan has 5"
+    assert environment.backend.model.opt.noslip_iterations == 0
+    environment.close()

@@ -272,8 +272,6 @@ def test_17_a_rule_given_twice_is_refused_not_lost(tmp_path: Path) -> None:
 
 
 FEELS = {"kind": "keep_out", "point": "sensor/torso_subtreelinvel", "zone": POST["zone"]}
-
-
 TOUCHED = {"contact": "right_foot", "limit": 50.0}
 
 
