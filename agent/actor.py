@@ -34,23 +34,22 @@ class Actor:
         Raises:
             ValueError: unknown planner or parameter.
         """
-        self.planner_name = planner
-        self.planner_params = params
+        self.planner_name, self.planner_params = self._base = planner, params
         self.policy = policy
         self._planner: Planner[Any] = registry.make(planner, **params)
         self._state: Any = None
         self._seed = self._switches = 0
 
     def reset(self, seed: int) -> None:
-        """Forget the last episode's plan."""
+        """Forget the last episode's plan, and which planner it ended with."""
+        if (self.planner_name, self.planner_params) != self._base:
+            self._take(*self._base)
         self._seed, self._switches = seed, 0
         self._state = self._planner.start(seed)
 
     def switch(self, planner: str, params: Mapping[str, Any]) -> None:
         """Go on with another planner, from a cold start and with random numbers of its own."""
-        self.planner_name = planner
-        self.planner_params = params
-        self._planner = registry.make(planner, **params)
+        self._take(planner, params)
         self._switches += 1
         (seed,) = np.random.SeedSequence([self._seed, self._switches]).generate_state(1)
         self._state = self._planner.start(int(seed))
@@ -79,3 +78,7 @@ class Actor:
     def advance(self, steps: int) -> None:
         """Tell the planner that `steps` actions were executed."""
         self._state = self._planner.advance(self._state, steps)
+
+    def _take(self, planner: str, params: Mapping[str, Any]) -> None:
+        self.planner_name, self.planner_params = planner, params
+        self._planner = registry.make(planner, **params)

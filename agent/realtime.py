@@ -199,6 +199,7 @@ class BackgroundActor(Actor):
         """See `Actor`; the thread begins with the first plan."""
         self.close()
         self._actor.reset(seed)
+        self.planner_name, self.planner_params = self._actor.planner_name, self._actor.planner_params
         self._step = self.age = 0
         self.mind = Mind(self._actor)
 

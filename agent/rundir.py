@@ -64,7 +64,7 @@ class Manifest:
     rules_sha256: str  # of guardrails, back-up, and the physics that the gate tries them in
     privileged: bool  # whether the agent reads the simulator's state
     safe_stop: bool  # whether a back-up is declared, so that plans are checked for a safe stop
-    assurance: str  # "L2": an independent monitor with its own copy of the rules (DESIGN §4)
+    assurance: str  # "L2": an independent monitor with its own copy of the rules
     created: str  # UTC, ISO 8601
 
 

@@ -15,6 +15,7 @@ a coarser time step or a shorter horizon buys more of them.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,16 @@ def cases(name: str, tasks: Sequence[str], seeds: int, threads: int, budget: int
                 config = varied(task_id, variation, seed, threads, budget)
                 found.append(experiment.Case(labels, config, variation.player))
     return found
+
+
+def missing(found: Sequence[Mapping[str, Any]]) -> str:
+    """Which ablations have no rows, and where seeds are missing that others of the same ablation have, in words."""
+    seeds = Counter((row["ablation"], name_of(row["task"]), row["value"]) for row in found)
+    most = {name: max((n for (mine, *_), n in seeds.items() if mine == name), default=0) for name in ABLATIONS}
+    none = [name for name, count in most.items() if count == 0]
+    few = [f"{task}, {value} ({n} of {most[name]})" for (name, task, value), n in seeds.items() if n < most[name]]
+    said = [("Without rows so far", none), ("Fewer seeds so far", few)]
+    return " ".join(f"{words}: {', '.join(what)}." for words, what in said if what)
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:

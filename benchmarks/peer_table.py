@@ -40,7 +40,7 @@ def shortfall(found: Sequence[Mapping[str, Any]]) -> str:
         if row["decision_ratio"] > GOAL
     ]
     goal = f"the goal of at most {GOAL} of judo's decision latency"
-    floor = "The floor is telos's time inside the rollouts alone: the same steps cannot be simulated in less."
+    floor = "The floor is the time of telos's own rollouts alone, without anything else that a decision does."
     said = f"Short of {goal}: {', '.join(short)}. {floor}" if short else f"Every row reaches {goal}."
     return " ".join([*([said] if judo else []), *dict.fromkeys(map(_measured_with, found))])
 

@@ -75,7 +75,10 @@ def _scored(estimate: Estimate) -> str:
 
 def missing(found: Sequence[Row], planner: str, tasks: Sequence[str], seeds: int) -> str:
     """Which tasks have fewer seeds of a planner than there should be, in words; "" where none has."""
-    there = {cell.task: len(cell.returns) for cell in cells(found) if cell.planner == planner}
+    there: dict[str, int] = {}
+    for cell in cells(found):
+        if cell.planner == planner:
+            there[cell.task] = max(there.get(cell.task, 0), len(cell.returns))
     short = [f"{task} ({there.get(task, 0)})" for task in tasks if there.get(task, 0) < seeds]
     return f"Tasks with fewer than {seeds} seeds so far: {', '.join(short)}." if short else ""
 
@@ -105,7 +108,8 @@ def kept(found: Sequence[Row], given: Mapping[str, float]) -> str:
     shares = [
         row["plan_ms_median"] / 1e3 / given[task]
         for row in found
-        if row["match"] == "time" and (task := name_of(row["task"])) in given
+        if row["match"] == "time" and row["physics_steps_per_decision"] > 0
+        if (task := name_of(row["task"])) in given
     ]
     if not shares:
         return ""

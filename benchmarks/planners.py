@@ -59,13 +59,21 @@ def named(words: Sequence[str]) -> list[str]:
 
 
 def contenders(words: Sequence[str]) -> list[str]:
-    """Planners, `sampling` written out. Raises TelosError for one that does not exist."""
+    """Planners, `sampling` written out. Raises TelosError for one that does not exist or cannot be loaded."""
     table = planners.table()
-    sampling = [name for name in table if issubclass(planners.load(name), SamplingPlanner)]
-    found = [name for word in words for name in (sampling if word == "sampling" else [word])]
-    for name in found:
-        if name not in table and name not in BASELINES:
-            raise TelosError.unknown("--planners", name, [*table, *BASELINES, "sampling"])
+    found: list[str] = []
+    for word in words:
+        if word not in table and word not in BASELINES and word != "sampling":
+            raise TelosError.unknown("--planners", word, [*table, *BASELINES, "sampling"])
+        try:
+            if word == "sampling":
+                found += [name for name in table if issubclass(planners.load(name), SamplingPlanner)]
+                continue
+            if word in table:
+                planners.load(word)
+        except ValueError as error:
+            raise TelosError(f"--planners {word}", str(error), "planners that can be loaded") from None
+        found.append(word)
     return found
 
 

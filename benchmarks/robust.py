@@ -27,6 +27,7 @@ from agent.rollouts import PLAYER
 from benchmarks import experiment, rows, steps
 from benchmarks.planner_scores import interval, name_of
 from envs.errors import TelosError
+from envs.guardrails import registry as guardrails
 
 OUT = rows.RESULTS / "planners" / "robust.jsonl"
 OFF = (0.7, 1.0, 1.3)
@@ -46,6 +47,17 @@ GUARDRAILS: Mapping[str, Mapping[str, Any]] = {
     "cheetah-run": {"kind": "body_orientation", "name": "no_somersault", "body": "torso", "limit": 0.9, "scale": 0.1},
     "walker-walk": {"kind": "body_height", "name": "upright", "body": "torso", "lower": 0.9, "scale": 0.1},
 }
+
+
+def guarded() -> str:
+    """What each task's guardrail asks, in words."""
+    return "; ".join(f"{task}: `{rule['name']}`, {_limits(rule)}" for task, rule in GUARDRAILS.items())
+
+
+def _limits(rule: Mapping[str, Any]) -> str:
+    unit, on = guardrails.parse(rule).unit, rule.get("joint") or rule["body"]
+    limits = (f"{name} {rule[name]} {unit}" for name in ("lower", "upper", "limit") if name in rule)
+    return f"{rule['kind']} of {on}, {', '.join(limits)}"
 
 
 def configured(task: str, plan: str, world: Mapping[str, float], seed: int, threads: int, budget: int) -> Config:

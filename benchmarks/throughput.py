@@ -201,6 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out = [] if options.out == parser.get_default("out") else ["--out", str(options.out)]
         return peers.main([*out, *(["--table"] if options.table else [])])
     torch.set_num_threads(1)
+    rows.read(options.out)  # what is no file for rows is refused before anything is measured
     if not options.table:
         found = []
         for number, horizon in options.settings:

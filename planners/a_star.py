@@ -27,7 +27,7 @@ class AStar(WarmPlanner[GraphParams, Route]):
     def improve(self, search: Search[Any], rng: np.random.Generator, memory: Route | None) -> Route | None:
         """Search from the root, and evaluate the path.
 
-        Raises ValueError where `most_reward` is too small, or the heuristic claims too much.
+        Raises Unsuited where `most_reward` is too small, or the heuristic claims too much.
         """
         problem = search.problem
         heuristic = problem.heuristic if isinstance(problem, Guided) else unguided

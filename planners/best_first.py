@@ -25,9 +25,11 @@ from planners.capabilities import Discretisable
 from planners.grid import Grid, GridParams, grid
 from planners.least import ROUNDING, above_least
 from planners.lookahead import lookahead
+from planners.problem import Unsuited
 from planners.search import Search
 
 Heuristic = Callable[[Tensor], Tensor]
+GOAL = -1  # in the place of a cell
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class Exploration:
     open: list[tuple[float, bool, float, int]] = field(default_factory=list)  # a heap: the best first, ties to goals
     known: dict[int, list[Node]] = field(default_factory=dict)  # simulated, not yet expanded: what edges lead to
     closed: set[int] = field(default_factory=set)  # cells that a node represents
+    ways: dict[int, set[int]] = field(default_factory=dict)  # from those, the cells that edges lead to
     expanded: int = 0
     simulated: int = 0
 
@@ -137,7 +140,9 @@ class Exploration:
             heapq.heappop(self.open)
             self.closed.add(node.cell)
             self.expanded += 1
-            for child in self.known.pop(index):
+            children = self.known.pop(index)
+            self.ways[node.cell] = {GOAL if child.goal else child.cell for child in children}
+            for child in children:
                 if not self._superfluous(child):
                     self._add(child)
         return self._route(self._most_promising())
@@ -156,7 +161,7 @@ class Exploration:
         if best is None or best.key[0] > 0 or not route.goal or route.identity != self.problem.identity():
             return False
         actions, cost = best.actions, best.batch.evaluation.step_cost[best.index].numpy()
-        for done in range(1, len(route.plan)):
+        for done in range(1, len(route.edges) * self.hold):  # beyond, the plan is no path to a goal
             rest, foreseen = route.plan[done:][: len(actions)], route.step_cost[done:][: len(actions)]
             if np.array_equal(rest, actions[: len(rest)]) and np.allclose(foreseen, cost[: len(rest)], 0, 1e-6):
                 return True
@@ -205,26 +210,27 @@ class Exploration:
         return not (node.goal or node.depth >= self.limit or self._superfluous(node))
 
     def _child(self, index: int, edge: int, row: Tensor, cell: int, cost: float, bound: float, done: bool) -> Node:
-        """Where an edge led. Raises ValueError where the heuristic claims more than the edge proves possible."""
+        """Where an edge led. Raises Unsuited where the heuristic claims more than the edge proves possible."""
         parent = self.nodes[index]
         goal = bool(done or cost <= self.params.goal_cost * self.hold)
         if done:  # steps after the end earn nothing: above the least, each costs what it could have earned
             cost += self.params.most_reward * (self.search.problem.horizon - (parent.depth + 1) * self.hold)
         if goal and not done and bound > ROUNDING:
-            raise ValueError(f"heuristic: {bound:g} given at a goal, allowed: 0, as nothing more must be paid there")
+            given = f"{bound:g} given at a goal (goal_cost: {self.params.goal_cost:g})"
+            raise Unsuited(f"heuristic: {given}, allowed: 0, as nothing more must be paid there")
         ahead = 0.0 if done else float(bound)
         if parent.ahead > cost + ahead + ROUNDING * (1 + abs(cost + ahead)):
-            raise ValueError(
+            raise Unsuited(
                 f"heuristic: {parent.ahead:g} given, allowed: at most {cost + ahead:g}, as an edge that costs {cost:g} "
-                f"leads to where it gives {ahead:g}"
+                f"above the least (most_reward: {self.params.most_reward:g}) leads to where it gives {ahead:g}"
             )
         return Node(row, int(cell), parent.cost + float(cost), ahead, parent.depth + 1, index, edge, goal)
 
     def _bound(self, rows: Tensor) -> np.ndarray:
-        """The heuristic (N,). Raises ValueError where it is no number."""
+        """The heuristic (N,). Raises Unsuited where it is no number."""
         bound = self.heuristic(rows).numpy()
         if np.isnan(bound).any():
-            raise ValueError("heuristic: NaN given, allowed: a lower bound on the cost, +inf where there is no way")
+            raise Unsuited("heuristic: NaN given, allowed: a lower bound on the cost, +inf where there is no way")
         return bound
 
     def _most_promising(self) -> int:
@@ -235,7 +241,21 @@ class Exploration:
             rate = node.cost - self.nodes[node.parent].cost if node.parent >= 0 else math.inf
             return node.cost + rate * (self.limit - node.depth), node.ahead
 
-        return min(range(len(self.nodes)), key=key)
+        dead = self._dead_ends()
+        alive = [index for index, node in enumerate(self.nodes) if node.goal or node.cell not in dead]
+        return min(alive or range(len(self.nodes)), key=key)
+
+    def _dead_ends(self) -> set[int]:
+        """Cells from where every edge leads to a dead end, or none may be followed."""
+        dead: set[int] = set()
+        grown = True
+        while grown:
+            before = len(dead)
+            for cell, ways in reversed(self.ways.items()):  # what was found last ends first
+                if ways <= dead:
+                    dead.add(cell)
+            grown = len(dead) > before
+        return dead
 
     def _route(self, index: int) -> Route:
         end = self.nodes[index]

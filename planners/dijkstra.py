@@ -24,7 +24,7 @@ class Dijkstra(WarmPlanner[GraphParams, Route]):
     needs = Discretisable
 
     def improve(self, search: Search[Any], rng: np.random.Generator, memory: Route | None) -> Route | None:
-        """Search from the root, and evaluate the path. Raises ValueError where `most_reward` is too small."""
+        """Search from the root, and evaluate the path. Raises Unsuited where `most_reward` is too small."""
         return improve(search, self.params, unguided, memory)
 
 

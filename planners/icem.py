@@ -76,5 +76,6 @@ class Icem(SamplingPlanner[IcemParams]):
         )
 
     def split(self, total: int) -> tuple[int, ...]:
-        """Line 4: the population decays, though not below twice the elites."""
+        """Line 4: the population decays. Twice the elites are its least on average, where the paper has each at least
+        so large."""
         return split(total, self.params.iterations, self.params.decay, 2 * self.params.elites)

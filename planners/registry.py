@@ -7,7 +7,7 @@ through the conformance suite.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -64,7 +64,7 @@ def table() -> dict[str, Entry]:
 
 
 def load(name: str) -> type[Any]:
-    """The planner's class. Raises ValueError for an unknown name, or one that leads nowhere."""
+    """The planner's class. Raises ValueError for an unknown name, or one that leads to no planner."""
     entries = table()
     if name not in entries:
         nearest = _nearest(name, entries)
@@ -74,11 +74,15 @@ def load(name: str) -> type[Any]:
     where = f"planner {name!r}, at {entries[name].target}"
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{where}: {error}; allowed: module:Class") from error
+    except Exception as error:  # whatever another package's import comes up with
+        raise ValueError(f"{where}: {type(error).__name__}: {error}; allowed: module:Class") from error
+    if not isinstance(found, type):
+        raise ValueError(f"{where}: a {type(found).__name__}; allowed: module:Class")
     missing = [part for part in ("Params", "needs", "start", "plan", "advance") if not hasattr(found, part)]
     if missing:
         raise ValueError(f"{where}: without {', '.join(missing)}; allowed: a class as `planners.problem.Planner` says")
+    if not is_dataclass(found.Params):
+        raise ValueError(f"{where}: with Params that are no dataclass; allowed: a dataclass with a default for each")
     return found
 
 

@@ -108,7 +108,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         if first is budget:
             return found, after
         plan = polished(problem, budget, found, state.seed, state.counter)
-        return plan, self._around(after, plan)
+        return plan, after if plan is found else self._around(after, plan)
 
     def _searched(self, state: SamplingState, problem: Problem[T], budget: Budget) -> tuple[Plan[T], SamplingState]:
         """Samples alone."""

@@ -206,6 +206,15 @@ def test_the_planner_changes_during_an_episode() -> None:
     assert decide(env, agent, 1)[0].planner == "icem"
 
 
+def test_an_episode_does_not_depend_on_which_planner_the_last_one_ended_with() -> None:
+    rule = {"quantity": "step", "above": 0.5, "planner": "random_shooting"}
+    env, agent = made([rule])
+    assert decide(env, agent, 4)[-1].planner == "random_shooting"
+    again, (fresh,) = decide(env, agent, 1)[0], decide(*made([rule]), 1)
+    assert again.planner == fresh.planner == "icem"
+    assert torch.equal(again.plan.actions, fresh.plan.actions)
+
+
 def test_the_same_planner_under_other_parameters_is_another_planner() -> None:
     rule = {"quantity": "step", "above": 0.5, "planner": "icem", "planner_params": {"knots": 4, "iterations": 1}}
     env, agent = made([rule], planner={"horizon": 8, "budget": {"evaluations": 128}, "params": {"knots": 4}})

@@ -15,6 +15,7 @@ from agent import episode, player, statistics
 from agent.load import load, preset_of
 from benchmarks import ablations, cold, planner_page, planner_scores, planner_tables, planners, rows, steps
 from envs.errors import TelosError
+from planners import registry as names
 
 TASK = "dm_control/pendulum-swingup-v0"
 
@@ -84,6 +85,15 @@ def test_names_are_checked() -> None:
         planners.contenders(["icme"])
 
 
+def test_a_plug_in_that_cannot_be_loaded_is_left_out_or_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {**names.table(), "broken": names.Entry("nowhere:X", "from nowhere")}
+    monkeypatch.setattr(names, "table", lambda: table)
+    assert planners.contenders(["icem"]) == ["icem"], "nobody asked for it"
+    for words in (["sampling"], ["broken"]):
+        with pytest.raises(TelosError, match=r"--planners.*'broken', at nowhere:X"):
+            planners.contenders(words)
+
+
 def test_time_is_that_of_the_default_planner() -> None:
     found = [row(seed=seed, plan_ms_median=ms) for seed, ms in enumerate((40.0, 50.0, 90.0))]
     found.append(row("cem", plan_ms_median=1.0))
@@ -99,6 +109,8 @@ def test_how_far_seconds_were_kept() -> None:
     found = [row(), *(row("cem", seed=seed, match="time", plan_ms_median=ms) for seed, ms in enumerate((45, 48, 60)))]
     assert "0.90 to 1.20 of the seconds given, 0.96 in the" in planner_tables.kept(found, {"pendulum-swingup": 0.05})
     assert planner_tables.kept(found[:1], {"pendulum-swingup": 0.05}) == ""
+    idle = row("random", match="time", plan_ms_median=0.0, physics_steps_per_decision=0.0)
+    assert "0.90 to 1.20" in planner_tables.kept([*found, idle], {"pendulum-swingup": 0.05})
 
 
 def test_scores_are_normalised_by_random_and_the_best_published() -> None:
@@ -191,6 +203,7 @@ def test_tasks_that_lack_seeds_are_named() -> None:
     said = planner_tables.missing(found, "icem", ["pendulum-swingup", "walker-run"], 3)
     assert said == "Tasks with fewer than 3 seeds so far: pendulum-swingup (2), walker-run (0)."
     assert planner_tables.missing(found, "icem", ["pendulum-swingup"], 2) == ""
+    assert planner_tables.missing([*found, row(budget=1)], "icem", ["pendulum-swingup"], 2) == "", "the fuller setting"
 
 
 def test_rows_planned_with_more_threads_are_named() -> None:
@@ -215,6 +228,16 @@ def test_ablations_change_one_thing_within_the_budget(name: str) -> None:
     for case in cases:
         spent = steps.per_candidate(case.config) * case.config.planner.budget.evaluations
         assert 0.9 * 10_000 < spent <= 10_000
+
+
+def test_what_an_ablation_lacks_is_told() -> None:
+    def changed(value: str, seed: int) -> dict[str, Any]:
+        return {"ablation": "elites", "task": "dm_control/walker-walk-v0", "value": value, "seed": seed}
+
+    whole = [changed(value, seed) for value in ("keep 0.0", "keep 0.3") for seed in range(3)]
+    others = ", ".join(name for name in ablations.ABLATIONS if name != "elites")
+    assert ablations.missing(whole) == f"Without rows so far: {others}."
+    assert ablations.missing(whole[:-1]).endswith("Fewer seeds so far: walker-walk, keep 0.3 (2 of 3).")
 
 
 def test_an_ablation_of_nothing_is_refused() -> None:

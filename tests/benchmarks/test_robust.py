@@ -23,6 +23,12 @@ def test_the_worlds_are_eight_and_unknown_to_the_planner() -> None:
         assert len(planned) == (4 if case.labels["plan"] == "worst" else 0), "the same for every world"
 
 
+def test_the_guardrails_are_told_with_their_limits() -> None:
+    said = robust.guarded()
+    assert "cartpole-swingup: `short_rail`, joint_position of slider, lower -0.6 m, upper 0.6 m" in said
+    assert "cheetah-run: `no_somersault`, body_orientation of torso, limit 0.9 rad" in said
+
+
 @pytest.mark.parametrize("task", list(robust.GUARDRAILS))
 @pytest.mark.parametrize("plan", ["plain", "worst"])
 def test_all_search_as_many_physics_steps_under_the_same_guardrail(task: str, plan: str) -> None:

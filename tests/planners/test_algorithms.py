@@ -77,7 +77,7 @@ def test_split_sums_and_decays():
     assert 0 not in split(7, 7, decay=9.0)
 
 
-def test_entry_points_feed_the_table(monkeypatch):
+def test_entry_points_feed_the_table(monkeypatch, tmp_path):
     def points(name):
         return lambda group: [EntryPoint(name, "planners.icem:Icem", group)]
 
@@ -89,10 +89,22 @@ def test_entry_points_feed_the_table(monkeypatch):
     with pytest.raises(ValueError, match=r"'icem' is both planners\.icem:Icem and"):
         registry.table()
     registry.table.cache_clear()
+    (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "bare.py").write_text("from planners.icem import Icem\nclass X(Icem):\n    class Params: pass")
+    monkeypatch.syspath_prepend(tmp_path)
     entry = EntryPoint("theirs", "json:JSONDecoder", "telos.planners")
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
     with pytest.raises(ValueError, match=r"'theirs', at json:JSONDecoder: without Params, needs, start, plan, advance"):
         registry.make("theirs")
+    for target, said in {
+        "json:loads": "a function; allowed: module:Class",
+        "broken:X": "ZeroDivisionError: division by zero; allowed: module:Class",
+        "bare:X": "with Params that are no dataclass",
+    }.items():
+        registry.table.cache_clear()
+        entry = EntryPoint("theirs", target, "telos.planners")
+        with pytest.raises(ValueError, match=said):
+            registry.make("theirs")
     monkeypatch.undo()
     registry.table.cache_clear()
     assert set(registry.table()) >= set(registry.BUILT_IN)

@@ -24,7 +24,7 @@ from planners.actions import action_set
 from planners.best_first import GraphParams, Route
 from planners.capabilities import Discretisable, Guided, Space, Stepped
 from planners.dijkstra import Dijkstra
-from planners.problem import Budget, Evaluation, Limits, Plan
+from planners.problem import Budget, Evaluation, Limits, Plan, Unsuited
 from planners.transitions import Transitions
 from planners.value_iteration import ValueIteration, ValueIterationParams, Values, solved
 
@@ -215,7 +215,7 @@ def test_a_heuristic_saves_work() -> None:
 
 def test_a_heuristic_that_claims_too_much_is_refused() -> None:
     maze = GuidedMaze(toll=np.ones((6, 6)), wall=np.zeros((6, 6), bool), goal=(5, 5), factor=1.5)
-    with pytest.raises(ValueError, match=r"heuristic: 6 given, allowed: at most 5\.5, .* costs 1 .* gives 4\.5"):
+    with pytest.raises(Unsuited, match=r"heuristic: 6 given, allowed: at most 5\.5, .* costs 1 .* gives 4\.5"):
         planned(AStar(graph_params((6, 6))), maze)
     _, route = planned(AStar(graph_params((6, 6))), replace(maze, factor=0.9))
     assert route.cost == 4.0
@@ -228,7 +228,7 @@ def test_a_heuristic_at_goals(value: float, message: str) -> None:
         def heuristic(self, nodes: Tensor) -> Tensor:
             return torch.full((len(nodes),), value, dtype=torch.float64)
 
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Unsuited, match=message):
         planned(AStar(FREE), Wrong())
 
 
@@ -243,6 +243,55 @@ def test_rewards_beyond_the_bound_are_refused() -> None:
     _, route = planned(Dijkstra(replace(FREE, most_reward=1.5)), Earning())
     assert route.goal
     assert route.cost == Maze().optimum()
+
+
+def test_a_route_that_is_over_is_followed_no_more() -> None:
+    """Its tail is no path to a goal, even where waiting costs what was foreseen."""
+
+    class Touch(Maze):
+        """Earns on entering the goal alone."""
+
+        def move(self, nodes: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+            after, _, margin, done = super().move(nodes, actions)
+            enters = (after == self.goal).all(1) & ~(nodes == self.goal).all(1)
+            return after, np.where(enters, -1.0, 0.0), margin, done
+
+    world, made = Touch(), Dijkstra(replace(FREE, most_reward=1.0))
+    plan, state = made.plan(made.start(0), world, Budget(evaluations=500))
+    assert len(state.memory.edges) == 3
+    for _ in range(3):
+        after, *_ = world.move(np.array([world.start]), plan.actions[:1].numpy())
+        world = replace(world, start=tuple(after[0]))
+        plan, state = made.plan(made.advance(state, 1), world, Budget(evaluations=500))
+    assert world.start == world.goal
+    back, _ = made.plan(made.advance(state, 1), replace(world, start=(0.0, 0.0)), Budget(evaluations=500))
+    assert back.cost <= -1.0
+
+
+@dataclass
+class Lanes(World):
+    """The first action chooses a lane, and every step leads one on. The cheapest lane ends at a wall."""
+
+    action_size: int = 1
+
+    def space(self) -> Space:
+        return Space(("x", "y"), np.array([0.0, -1.0]), np.array([60.0, 1.0]), np.zeros(2, bool))
+
+    def move(self, nodes: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+        x, y = nodes.T
+        y = np.where(x == 0, np.rint(actions[:, 0]), y)
+        margin = np.where((y == -1) & (x >= 2), -1.0, 1.0)
+        return np.stack([x + 1, y], 1), np.array([0.1, 1.0, 0.5])[y.astype(int) + 1], margin, np.zeros(len(x), bool)
+
+
+@pytest.mark.parametrize("planner", [Dijkstra, AStar])
+def test_a_search_that_ends_midway_goes_to_no_dead_end(planner: Any) -> None:
+    made = planner(GraphParams(cells=(61, 3), batch=1, most_reward=0.0))
+    plan, state = made.plan(made.start(0), Lanes(), Budget(evaluations=7))
+    assert state.memory.expanded > 3, "the dead end is known"
+    assert not state.memory.goal
+    assert plan.feasible
+    assert plan.cost == 40 * 0.5
 
 
 def wall_with_a_gap(gap: int) -> GuidedMaze:
