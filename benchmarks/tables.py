@@ -52,7 +52,8 @@ def readme() -> str:
         "The quickstart and its unguarded twin, which exists in `benchmarks/` alone, from the same starts "
         "(`telos bench quickstart_twins`):",
         quickstart_twins.table(rows.read(quickstart_twins.OUT)),
-        "How much of MuJoCo's own throughput is left, as ratios in one run (`telos bench throughput`):",
+        "How much of MuJoCo's own throughput is left, as ratios in one run (`telos bench throughput`; measured on 25 "
+        "November 2026, since when planning checks more of what models and costs hand over):",
         throughput.table(rows.read(throughput.OUT)),
         throughput.shortfall(rows.read(throughput.OUT)),
         *_peers(),
@@ -73,7 +74,7 @@ def _peers() -> list[str]:
         return []
     return [
         "Side by side with other planners, each in its own virtual environment, one iteration of MPPI per decision, as "
-        "ratios of one run (`telos bench peers`):",
+        "ratios of one run (`telos bench peers`; measured on 24 November 2026, before those checks):",
         peers.table(found),
         peers.shortfall(found),
     ]
