@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 
 from agent import episode, player
 from agent.load import load
@@ -54,6 +55,13 @@ def test_seconds_too_few_for_a_step_of_a_descent_are_searched_too(monkeypatch: p
     for _ in range(3):
         plan, state = planner.plan(planner.advance(state, 1), problem, Budget(seconds=0.04))
         assert plan.statistics.seconds == pytest.approx(0.04, abs=0.002)
+
+
+def test_where_the_search_has_used_all_the_seconds_it_goes_on_as_it_would_alone() -> None:
+    late = Budget(seconds=1e-9)  # over after the first iteration
+    _, alone = Icem().plan(Icem().start(3), Glider(), late)
+    _, state = Icem(IcemParams(descent=0.5)).plan(Icem().start(3), Glider(), late)
+    assert_array_equal(state.distribution.mean, alone.distribution.mean)
 
 
 @pytest.mark.parametrize("name", SAMPLING)
