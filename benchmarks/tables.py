@@ -35,10 +35,11 @@ ROOT = Path(__file__).parent.parent
 FOUND_WITH = (
     "Horizon, knots and cost are those of the presets, which were found with iCEM; it has its own parameters from "
     "them, the others have their defaults. (The share that acrobot's preset gives to iLQR is too small for one step of "
-    "it here, and all goes to the samples.) Normalised: the mean of the random episodes, taken as exact, is 0, the "
-    "best published return 1. Equal returns have an interval of no width, which says nothing about other starts."
+    "it here, and all goes to the samples.) Normalised: the mean of the random episodes (`--planners random "
+    "--seeds 30`), taken as exact, is 0, the best published return 1. Equal returns "
+    "have an interval of no width, which says nothing about other starts."
 )
-HARD = "telos bench planners --tasks hard --planners sampling random --budget 5000 --threads 1"
+HARD = "telos bench planners --tasks hard --planners sampling --budget 5000 --threads 1"
 COMMANDS = MappingProxyType({"steps": HARD, "time": f"{HARD} --match time"})
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -120,11 +121,12 @@ def _planners() -> list[str]:
             add(hard, words, lambda t=table: t)
     add(
         others,
-        "Planners that do not sample alone, one seed on two small tasks (`telos bench planners --seeds 1 --budget 20000 "
-        "--tasks cartpole-swingup --planners ilqr mcts`, and `--tasks pendulum-swingup --planners value_iteration "
-        "dijkstra sst`), with the horizon and cost of the presets and their own defaults. Dijkstra's 31 cells per "
-        "coordinate are too coarse for the pendulum: hardly a control step leaves one, so that next to nothing is "
-        "searched (it and A* find the way up with `cells` 201 and a longer `hold`, as a test has it):",
+        "Planners that do not sample alone, one seed on two small tasks (`telos bench planners --seeds 1 --budget "
+        "20000 --tasks cartpole-swingup --planners ilqr mcts`, and `--tasks pendulum-swingup --planners "
+        "value_iteration dijkstra sst`), with the horizon and cost of the presets and their own defaults. "
+        "Dijkstra's 31 cells per coordinate are too coarse for the pendulum: hardly a control step leaves one, so "
+        "that next to nothing is searched (it and A* find the way up with `cells` 201 and a longer `hold`, as a "
+        "test has it):",
         lambda: planner_tables.summary(others),
     )
     trained = rows.read(sac.OUT)
