@@ -36,8 +36,8 @@ FOUND_WITH = (
     "Horizon, knots and cost are those of the presets, which were found with iCEM; it has its own parameters from "
     "them, the others have their defaults. (The share that acrobot's preset gives to iLQR is too small for one step of "
     "it here, and all goes to the samples.) Normalised: the mean of the random episodes (`--planners random "
-    "--seeds 30`), taken as exact, is 0, the best published return 1. Equal returns "
-    "have an interval of no width, which says nothing about other starts."
+    "--seeds 30`), taken as exact, is 0, the best published return 1. Equal returns have an interval of no width, "
+    "which says nothing about other starts."
 )
 HARD = "telos bench planners --tasks hard --planners sampling --budget 5000 --threads 1"
 COMMANDS = MappingProxyType({"steps": HARD, "time": f"{HARD} --match time"})

@@ -22,7 +22,7 @@ from agent.agent import Agent
 from agent.config import Config
 from agent.episode import EpisodeResult
 from agent.perception import instruction
-from agent.realtime import Answer, Mind, PlannerThread, Question, RealTimeAgent, Thinker, Ticks
+from agent.realtime import Answer, BackgroundActor, Mind, PlannerThread, Question, RealTimeAgent, Thinker, Ticks
 from agent.row import Row
 from envs.environment import Environment
 from envs.errors import TelosError
@@ -451,3 +451,11 @@ def test_rows_say_how_a_run_was_paced(telos: Callable[..., Any], tmp_path: Path)
     (line,) = (tmp_path / "lock" / "episodes.jsonl").read_text().splitlines()
     assert "real_time" not in line
     assert Row.parse(line, "row").real_time == {}
+
+
+def test_an_episode_begins_with_the_planner_it_was_given() -> None:
+    """Whichever a rule asked for last."""
+    actor = BackgroundActor(Actor("icem", {}), PlannerThread)
+    actor.switch("random_shooting", {})
+    actor.reset(0)
+    assert (actor.planner_name, actor.planner_params) == ("icem", {})
