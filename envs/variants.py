@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, fields
 
 import mujoco
+import numpy as np
 
+from envs import actuator_gain
 from envs.errors import TelosError
+
+# MjModel fields that a factor multiplies. Which ones `gain` does differs by actuator: see `actuator_gain`.
+SCALED = {
+    "mass": ("body_mass", "body_inertia"),
+    "friction": ("geom_friction", "pair_friction", "flex_friction"),
+    "damping": (
+        *("dof_damping", "dof_dampingpoly", "tendon_damping", "tendon_dampingpoly"),
+        *("actuator_damping", "actuator_dampingpoly", "flex_damping", "flex_edgedamping"),
+    ),
+}
+# What MuJoCo derives from masses, and for deformable bodies from damping too. Of what `mj_setConst` writes, not
+# actuator_acc0: a muscle without a peak force reads its strength from it, and a heavier body has no stronger muscles.
+DERIVED = (
+    *("body_subtreemass", "body_invweight0", "dof_M0", "dof_invweight0", "tendon_invweight0"),
+    *("flexedge_invweight0", "efm0_L"),
+)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """How reality differs from the nominal model. Factors multiply; 1 and 0 change nothing."""
+    """How reality differs from the nominal model. Factors multiply; 1 and 0 change nothing.
 
-    mass: float = 1.0  # factor on every body's mass and inertia
-    friction: float = 1.0  # factor on every geom's friction
-    gain: float = 1.0  # factor on every actuator's gain
-    damping: float = 1.0  # factor on every joint's damping
+    `mass`: mass and rotational inertia of every body. Forces stay: gravity and compensation of it, which are of the
+    mass, grow with it; armature, springs, dampers and actuators do not.
+
+    `friction`: sliding, torsional and rolling friction coefficients of every contact, whether of geoms, explicit
+    pairs, deformable bodies or the override in `option`. Friction loss of joints and tendons stays. MuJoCo takes a
+    coefficient below 1e-5 for 1e-5.
+
+    `gain`: the force or torque of every actuator (`actuator_force`) at a given state, activation and control: of a servo
+    its stiffness and damping alike, of a muscle its active and passive force. Ranges of controls and forces stay: a
+    drive that saturates pushes no harder.
+
+    `damping`: the damping forces (`qfrc_damper`), linear and of higher order, of every joint, tendon and deformable
+    body, with what actuators declare as `damping` of their joint or tendon. Servos, damper actuators and fluids stay.
+    """
+
+    mass: float = 1.0
+    friction: float = 1.0
+    gain: float = 1.0
+    damping: float = 1.0
     latency: int = 0  # control steps that an action arrives late
     observation_noise: float = 0.0  # standard deviation, in each observation's own unit
 
@@ -36,23 +70,41 @@ class Variant:
         return ", ".join(f"{name} {value:g}" for name, value in given.items()) or "nominal"
 
     def apply(self, model: mujoco.MjModel) -> None:
-        """Write the physical differences into a compiled model."""
-        if self.mass != 1:
-            model.body_mass *= self.mass
-            model.body_inertia *= self.mass
-            mujoco.mj_setConst(model, mujoco.MjData(model))
-        if self.friction != 1:
-            model.geom_friction *= self.friction
-            model.pair_friction *= self.friction
+        """Write the physical differences into a compiled model.
+
+        Raises:
+            TelosError: an actuator that `gain` cannot reach.
+        """
         if self.gain != 1:
-            model.actuator_gainprm[:, 0] *= self.gain
-            # A position or velocity servo's bias is its gain seen from the other side.
-            affine = model.actuator_biastype == mujoco.mjtBias.mjBIAS_AFFINE
-            model.actuator_biasprm[affine] *= self.gain
-        if self.damping != 1:
-            model.dof_damping *= self.damping
+            actuator_gain.scale_forces(model, self.gain, "variant.gain")
+        for name, scaled in SCALED.items():
+            factor = getattr(self, name)
+            if factor != 1:
+                for field in scaled:
+                    getattr(model, field)[...] *= factor
+        if self.friction != 1:
+            model.opt.o_friction *= self.friction
+        if self.mass != 1 or self.damping != 1:
+            _derive(model)
 
     def factor(self, field: str) -> float:
-        """On what a reset writes into an MjModel field: that is nominal, as a task's author knows no variant."""
-        factors = {"dof_damping": self.damping, "geom_friction": self.friction, "pair_friction": self.friction}
-        return factors.get(field, 1.0)
+        """On what a reset writes into an MjModel field: that is nominal, as a task's author knows no variant.
+
+        Raises:
+            TelosError: a field on which this variant has no single factor.
+        """
+        if field in actuator_gain.FIELDS and self.gain != 1:
+            raise TelosError("variant.gain", f"{self.gain:g}", f"1 with a task whose reset writes {field}")
+        if field in DERIVED and (self.mass != 1 or self.damping != 1):
+            name = "mass" if self.mass != 1 else "damping"
+            given = f"{getattr(self, name):g}"
+            raise TelosError(f"variant.{name}", given, f"1 with a task whose reset writes {field}")
+        return next((getattr(self, name) for name, scaled in SCALED.items() if field in scaled), 1.0)
+
+
+def _derive(model: mujoco.MjModel) -> None:
+    """Refresh the derived fields, on a copy: `mj_setConst` writes others too."""
+    fresh = copy.copy(model)
+    mujoco.mj_setConst(fresh, mujoco.MjData(fresh))
+    for field in DERIVED:
+        getattr(model, field)[...] = getattr(fresh, field)

@@ -1,0 +1,92 @@
+"""How hard actuators push: every actuator's force at a given state and control, times a factor.
+
+Force is gain times input plus bias. Which of its parameters it is linear in differs by type, as `mj_fwdActuation`
+reads them.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from mujoco import mjtBias, mjtDyn, mjtGain
+
+from envs.errors import TelosError
+
+FIELDS = ("actuator_gainprm", "actuator_biasprm", "actuator_dynprm")  # what `scale_forces` may write
+_FEEDFORWARD = 4  # the bit of `actuator_ctrlspec` for an input that is a force, of a pid or dcmotor
+
+# Columns of actuator_gainprm and of actuator_biasprm that the force is linear in. A muscle's are its peak force and,
+# for where that is negative, the scale that takes its place.
+_GAIN: dict[mjtGain, list[int]] = {
+    mjtGain.mjGAIN_FIXED: [0],
+    mjtGain.mjGAIN_AFFINE: [0, 1, 2],
+    mjtGain.mjGAIN_MUSCLE: [2, 3],
+    mjtGain.mjGAIN_SO3: [0],
+    mjtGain.mjGAIN_PID: [0],
+    mjtGain.mjGAIN_DCMOTOR: [4, 5, 6],  # gains of its controller; for the others see `_scale_dcmotor`
+}
+_BIAS: dict[mjtBias, list[int]] = {
+    mjtBias.mjBIAS_NONE: [],
+    mjtBias.mjBIAS_AFFINE: [0, 1, 2],
+    mjtBias.mjBIAS_MUSCLE: [2, 3],
+    mjtBias.mjBIAS_SO3: [0, 1, 2],
+    mjtBias.mjBIAS_DCMOTOR: [0, 3, 4],  # cogging torque, Coulomb and static friction
+}
+
+
+def scale_forces(model: mujoco.MjModel, factor: float, where: str) -> None:
+    """Multiply the force of every actuator, `actuator_force`, at a given state, activation and control.
+
+    The dynamics of activations stay as they are, and so do the ranges of controls and forces.
+
+    Raises:
+        TelosError: an actuator that the factor cannot reach, named under `where`; nothing is written then.
+    """
+    for index in range(model.nactuator):
+        if reason := _unreachable(model, index):
+            name = model.actuator(index).name
+            shown = f"actuator {name!r}" if name else f"actuator number {index}"
+            raise TelosError(where, f"{factor:g}", f"1 with {shown}: no factor can be put on the force of {reason}")
+    for index in range(model.nactuator):
+        gain, bias, _ = _types(model, index)
+        model.actuator_gainprm[index, _GAIN[gain]] *= factor
+        model.actuator_biasprm[index, _BIAS[bias]] *= factor
+        if gain == mjtGain.mjGAIN_DCMOTOR:
+            _scale_dcmotor(model.actuator_gainprm[index], model.actuator_dynprm[index], factor)
+
+
+def _unreachable(model: mujoco.MjModel, index: int) -> str | None:
+    """The kind of actuator, where its force is not linear in any parameters of the model."""
+    gain, bias, dyn = _types(model, index)
+    if model.actuator_plugin[index] >= 0:
+        return "a plugin"
+    if gain not in _GAIN or bias not in _BIAS:
+        return "a user-defined gain or bias"
+    servo = gain in (mjtGain.mjGAIN_PID, mjtGain.mjGAIN_DCMOTOR)  # the bits of others mean something else
+    if servo and model.actuator_ctrlspec[index] & _FEEDFORWARD:
+        return "a feedforward input, which is a force itself"
+    if gain != mjtGain.mjGAIN_DCMOTOR and (bias == mjtBias.mjBIAS_DCMOTOR or dyn == mjtDyn.mjDYN_DCMOTOR):
+        return "a dcmotor's bias or dynamics with another gain"
+    if gain == mjtGain.mjGAIN_DCMOTOR and model.actuator_dynprm[index, 0] > 0:
+        return "a dcmotor with inductance, whose current is a state"
+    return None
+
+
+def _types(model: mujoco.MjModel, index: int) -> tuple[mjtGain, mjtBias, mjtDyn]:
+    return (
+        mjtGain(model.actuator_gaintype[index]),
+        mjtBias(model.actuator_biastype[index]),
+        mjtDyn(model.actuator_dyntype[index]),
+    )
+
+
+def _scale_dcmotor(gain: np.ndarray, dyn: np.ndarray, factor: float) -> None:
+    """Torque is K/R (V - K w): less resistance R gives more current, and leaves the back-EMF K w alone.
+
+    Heat then grows as the torque does, so the thermal constants follow, and temperature rises as it did. The bristles
+    of the motor's own friction get stiffer, and deflect as they did.
+    """
+    gain[0] /= factor  # resistance
+    dyn[2] /= factor  # thermal resistance
+    dyn[3] *= factor  # thermal capacitance
+    dyn[5:7] *= factor  # stiffness and damping of the bristles
