@@ -6,7 +6,6 @@ import copy
 from dataclasses import dataclass, fields
 
 import mujoco
-import numpy as np
 
 from envs import actuator_gain
 from envs.errors import TelosError
@@ -39,9 +38,9 @@ class Variant:
     pairs, deformable bodies or the override in `option`. Friction loss of joints and tendons stays. MuJoCo takes a
     coefficient below 1e-5 for 1e-5.
 
-    `gain`: the force or torque of every actuator (`actuator_force`) at a given state, activation and control: of a servo
-    its stiffness and damping alike, of a muscle its active and passive force. Ranges of controls and forces stay: a
-    drive that saturates pushes no harder.
+    `gain`: the force or torque of every actuator (`actuator_force`) at a given state, activation and control: of a
+    servo its stiffness and damping alike, of a muscle its active and passive force. Ranges of controls and forces stay:
+    a drive that saturates pushes no harder. A model with an actuator that no factor can reach is refused.
 
     `damping`: the damping forces (`qfrc_damper`), linear and of higher order, of every joint, tendon and deformable
     body, with what actuators declare as `damping` of their joint or tendon. Servos, damper actuators and fluids stay.
