@@ -168,7 +168,7 @@ def _agent_of(real_time: float | None) -> Callable[..., Agent]:
 
 
 def _model(config: Config, task: Task, interface: Interface, requests: tuple[Request, ...]) -> WorldModel:
-    """Raises TelosError for an unknown world model, or parameters that are not its own."""
+    """Raises TelosError for an unknown world model, parameters that are not its own, or a variant it cannot have."""
     chosen = config.world_model
     params = chosen.params
     if chosen.kind == "simulator":
@@ -179,7 +179,16 @@ def _model(config: Config, task: Task, interface: Interface, requests: tuple[Req
 
     if chosen.robust is None:
         return member()
-    return Ensemble([member(), *(member(variant=variant) for variant in planned_for(chosen.robust))])
+    members = [member()]
+    for index, variant in enumerate(planned_for(chosen.robust)):
+        try:
+            members.append(member(variant=variant))
+        except TelosError as error:
+            if not error.where.startswith("variant."):
+                raise
+            where = f"world_model.robust.{error.where.replace('variant', f'variants[{index}]', 1)}"
+            raise TelosError(where, error.given, error.allowed, error.nearest) from None
+    return Ensemble(members)
 
 
 def planned_for(config: RobustConfig | None) -> list[Variant]:

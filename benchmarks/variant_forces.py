@@ -6,8 +6,10 @@ act on. Both models stand in the same state, under the same controls.
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import mujoco
 import numpy as np
@@ -23,14 +25,15 @@ Measured = Mapping[str, np.ndarray]
 WORLD = """
 <mujoco>
   <extension><plugin plugin="mujoco.pid"/></extension>
-  <option cone="elliptic"/>
+  <option cone="elliptic" density="2" viscosity=".1"/>
   <worldbody>
     <geom name="floor" type="plane" size="5 5 .1" friction=".2"/>
     <site name="origin" pos="0 0 1.1"/>
-    <body pos="0 0 1"><joint name="hinge" axis="0 1 0" damping=".5 .1 .05"/>
+    <body pos="0 0 1"><joint name="hinge" axis="0 1 0" damping=".5 .1 .05" stiffness=".7"/>
       <geom type="capsule" size=".02" fromto="0 0 0 .4 0 0" mass="1" contype="0" conaffinity="0"/>
       <site name="insertion" pos=".2 0 .02"/></body>
-    <body pos="1 0 1"><joint name="slide" type="slide" axis="0 0 1" damping=".3"/><geom size=".1" mass="2"/></body>
+    <body pos="1 0 1"><joint name="slide" type="slide" axis="0 0 1" damping=".3" frictionloss=".2" armature=".5"/>
+      <geom size=".1" mass="2"/></body>
     <body pos="2 0 1"><joint name="ball" type="ball" damping=".2"/><geom size=".1" pos="0 0 -.2" mass="1"/></body>
     <body pos="3 0 1"><joint name="free" type="free" damping=".1"/><geom size=".1" mass="1"/></body>
     <body pos="0 1 1"><joint name="roped" type="slide" axis="0 0 1"/><geom size=".1" mass="1"/></body>
@@ -88,6 +91,11 @@ ACTUATORS = {
 }
 
 
+def only(factor: str, value: float) -> Variant:
+    """A variant in one factor."""
+    return replace(Variant(), **{factor: value})
+
+
 def compiled(actuator: str) -> mujoco.MjModel:
     """The world with this actuator in it; its first."""
     text = ACTUATORS[actuator].replace(" ", f' name="{actuator}" ', 1)
@@ -109,6 +117,7 @@ def measured(model: mujoco.MjModel, seed: int = 0) -> Measured:
     own = model.actuator_outnum[0]
     inertia = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, data, inertia)
+    inertia -= np.diag(model.dof_armature)
 
     def damping(joint: str) -> np.ndarray:
         begin = model.joint(joint).dofadr[0]
@@ -124,7 +133,11 @@ def measured(model: mujoco.MjModel, seed: int = 0) -> Measured:
         "friction of geoms": _friction(model, data, "sledge"),
         "friction of an explicit pair": _friction(model, data, "paired"),
         "friction of a deformable body": _friction(model, data, None),
-        "inertia": inertia[inertia != 0],
+        "friction loss of a joint": data.efc_force[data.efc_type == mujoco.mjtConstraint.mjCNSTR_FRICTION_DOF].copy(),
+        "springs": data.qfrc_spring.copy(),
+        "fluid drag": data.qfrc_fluid.copy(),
+        "inertia": inertia,
+        "gravity and Coriolis forces": data.qfrc_bias.copy(),
     }
 
 
@@ -151,8 +164,9 @@ def ratios(actuator: str, factor: str) -> dict[str, float]:
     Raises:
         TelosError: the actuator refuses the factor.
     """
-    nominal, varied = compiled(actuator), compiled(actuator)
-    Variant(**{factor: FACTOR}).apply(varied)
+    nominal = compiled(actuator)
+    varied = copy.copy(nominal)
+    only(factor, FACTOR).apply(varied)
     before, after = measured(nominal), measured(varied)
     return {name: _ratio(after[name], before[name]) for name in before}
 

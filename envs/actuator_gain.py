@@ -45,8 +45,8 @@ def scale_forces(model: mujoco.MjModel, factor: float, where: str) -> None:
     for index in range(model.nactuator):
         if reason := _unreachable(model, index):
             name = model.actuator(index).name
-            shown = f"actuator {name!r}" if name else f"actuator number {index}"
-            raise TelosError(where, f"{factor:g}", f"1 with {shown}: no factor can be put on the force of {reason}")
+            shown = repr(name) if name else f"number {index}"
+            raise TelosError(where, f"{factor:g}", f"1 for actuator {shown} ({reason}), whose force cannot be scaled")
     for index in range(model.nactuator):
         gain, bias, _ = _types(model, index)
         model.actuator_gainprm[index, _GAIN[gain]] *= factor
@@ -56,19 +56,19 @@ def scale_forces(model: mujoco.MjModel, factor: float, where: str) -> None:
 
 
 def _unreachable(model: mujoco.MjModel, index: int) -> str | None:
-    """The kind of actuator, where its force is not linear in any parameters of the model."""
+    """Why no parameters of the model scale the force of this actuator; None where some do."""
     gain, bias, dyn = _types(model, index)
     if model.actuator_plugin[index] >= 0:
         return "a plugin"
     if gain not in _GAIN or bias not in _BIAS:
-        return "a user-defined gain or bias"
+        return "user-defined gain or bias"
     servo = gain in (mjtGain.mjGAIN_PID, mjtGain.mjGAIN_DCMOTOR)  # the bits of others mean something else
     if servo and model.actuator_ctrlspec[index] & _FEEDFORWARD:
-        return "a feedforward input, which is a force itself"
+        return "its feedforward input is a force"
     if gain != mjtGain.mjGAIN_DCMOTOR and (bias == mjtBias.mjBIAS_DCMOTOR or dyn == mjtDyn.mjDYN_DCMOTOR):
-        return "a dcmotor's bias or dynamics with another gain"
+        return "bias or dynamics of a dcmotor without its gain"
     if gain == mjtGain.mjGAIN_DCMOTOR and model.actuator_dynprm[index, 0] > 0:
-        return "a dcmotor with inductance, whose current is a state"
+        return "a dcmotor with inductance: its current is a state"
     return None
 
 
