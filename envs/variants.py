@@ -20,7 +20,7 @@ SCALED = {
     ),
 }
 # What MuJoCo derives from masses, and for deformable bodies from damping too. Of what `mj_setConst` writes, not
-# actuator_acc0: a muscle without a peak force reads its strength from it, and a heavier body has no stronger muscles.
+# actuator_acc0: a muscle without a peak force takes its strength from it, which would grow with the mass.
 DERIVED = (
     *("body_subtreemass", "body_invweight0", "dof_M0", "dof_invweight0", "tendon_invweight0"),
     *("flexedge_invweight0", "efm0_L"),
@@ -31,8 +31,8 @@ DERIVED = (
 class Variant:
     """How reality differs from the nominal model. Factors multiply; 1 and 0 change nothing.
 
-    `mass`: mass and rotational inertia of every body. Forces stay: gravity and compensation of it, which are of the
-    mass, grow with it; armature, springs, dampers and actuators do not.
+    `mass`: mass and rotational inertia of every body. Weight, its compensation and Coriolis forces grow with it.
+    Armature, springs, dampers and actuators stay, also a muscle whose peak force MuJoCo derives from its load.
 
     `friction`: sliding, torsional and rolling friction coefficients of every contact, whether of geoms, explicit
     pairs, deformable bodies or the override in `option`. Friction loss of joints and tendons stays. MuJoCo takes a
@@ -43,7 +43,8 @@ class Variant:
     a drive that saturates pushes no harder. A model with an actuator that no factor can reach is refused.
 
     `damping`: the damping forces (`qfrc_damper`), linear and of higher order, of every joint, tendon and deformable
-    body, with what actuators declare as `damping` of their joint or tendon. Servos, damper actuators and fluids stay.
+    body, with what actuators declare as `damping` of their joint or tendon. Servos, damper actuators, fluids and
+    plugins stay.
     """
 
     mass: float = 1.0

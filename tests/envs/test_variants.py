@@ -182,6 +182,27 @@ def test_friction_reaches_the_override_of_all_contacts() -> None:
     assert_allclose(data.contact.friction, [[0.2, 0.2, 0.005, 0.005, 0.005]])
 
 
+@pytest.mark.parametrize("cone", ["pyramidal", "elliptic"])
+@pytest.mark.parametrize(("floor", "box"), [("0", "0"), ("1", "0"), ("0", "1")])
+def test_friction_reaches_contacts_however_they_combine_geoms(cone: str, floor: str, box: str) -> None:
+    """The larger coefficients act, or those of the geom with priority."""
+    model = mujoco.MjModel.from_xml_string(
+        f'<mujoco><option cone="{cone}"/><worldbody>'
+        f'<geom type="plane" size="1 1 1" friction=".8 .001 .002" priority="{floor}"/><body pos="0 0 .09"><freejoint/>'
+        f'<geom type="box" size=".1 .1 .1" friction=".3 .02 .001" condim="6" priority="{box}"/></body>'
+        "</worldbody></mujoco>"
+    )
+    found = []
+    for factor in (1.0, 0.4):
+        varied = copy.copy(model)
+        Variant(friction=factor).apply(varied)
+        data = mujoco.MjData(varied)
+        mujoco.mj_forward(varied, data)
+        found.append(data.contact.friction.copy())
+    assert len(found[0])
+    assert_allclose(found[1], 0.4 * found[0])
+
+
 # --- gain ------------------------------------------------------------------------------------------
 
 
