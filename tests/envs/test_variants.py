@@ -116,6 +116,27 @@ def test_the_page_shows_what_is_measured() -> None:
     assert other_table() in page
 
 
+@pytest.mark.parametrize("actuator", sorted(ACTUATORS.keys() - REFUSED.keys()))
+def test_heavier_bodies_move_alike_under_greater_forces(actuator: str) -> None:
+    """Mass, gain and damping cancel out, also in the integrator's derivatives; springs and fluids would not."""
+    ends = []
+    for factor in (1.0, 3.0):
+        model = compiled(actuator)
+        for stays in (model.jnt_stiffness, model.flex_stiffness, model.flex_bending):
+            stays[:] = 0.0
+        model.opt.density = model.opt.viscosity = 0.0
+        model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+        Variant(mass=factor, gain=factor, damping=factor).apply(model)
+        data = mujoco.MjData(model)
+        data.ctrl[:] = 0.7
+        data.joint("sledge").qvel[0] = 1.0
+        for _ in range(50):
+            mujoco.mj_step(model, data)
+        ends.append(np.concatenate([data.joint(name).qvel for name in ("hinge", "ball", "sledge")]))
+    assert np.abs(ends[0]).max() > 0.1
+    assert_allclose(ends[1], ends[0], rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("factor", [0.3, 7.0])
 def test_factors_do_not_depend_on_one_another(factor: float) -> None:
     model = compiled("muscle without a peak force")
