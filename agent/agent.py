@@ -149,9 +149,7 @@ class Agent:
         # A fallback that is simply the best plan is no event; one that acts because nothing was allowed is.
         fallback = executed.intervened or (plan.statistics.source == "fallback" and not plan.feasible)
         seconds = time.perf_counter() - clock
-        self.decision = Decision(
-            executed, plan, problem, settings.planner, fallback, seconds, planned, notice=notice
-        )
+        self.decision = Decision(executed, plan, problem, settings.planner, fallback, seconds, planned, notice=notice)
         return executed.action
 
     def remember(self, cost: float, margin: np.ndarray, state: np.ndarray | None = None) -> None:

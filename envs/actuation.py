@@ -142,7 +142,8 @@ class Actuation:
         target = length[output] + np.divide(force[output], self._stiffness, out=np.zeros_like(native), where=at)
         native = np.where(at, (target - pose.activation) / self._period, native)
         for first in np.flatnonzero(self._turns & (self._slot == 0)):
-            native[first : first + self._model.actuator_ctrlnum[self.owner[first]]] = self._orientation(first, length)
+            setpoint = self._orientation(int(first), length)
+            native[first : first + len(setpoint)] = setpoint
         return native
 
     def neutral(self, pose: Pose) -> np.ndarray:

@@ -23,14 +23,15 @@ class BackUpConfig(BaseModel):
     stiffness: NonNegative | None = Field(default=None, description="hold, retreat: native control per rad or m")
     joints: tuple[str, ...] = Field(default=(), description="joints that must come to rest; all of them where empty")
     posture: dict[str, Number] = Field(default={}, description="retreat: joint -> position, rad or m")
-    within: Positive | None = Field(default=None, description="retreat: of the posture, at the end of the time, rad or m")
+    within: Positive | None = Field(default=None, description="retreat: of the posture at the end, rad or m")
 
     @model_validator(mode="after")
     def _check(self) -> BackUpConfig:
         try:
             _ = self.back_up
         except TelosError as error:
-            raise ValueError(f"{error.where.removeprefix('back_up').removeprefix('.')}: given {error.given}; allowed: {error.allowed}") from None
+            field = error.where.removeprefix("back_up").removeprefix(".")
+            raise ValueError(f"{field}: given {error.given}; allowed: {error.allowed}".removeprefix(": ")) from None
         return self
 
     @property

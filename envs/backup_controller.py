@@ -144,7 +144,9 @@ class BackUpController:
         speed = self.back_up.rest_speed
         fastest = full_speed(model, self._interface, self._rest - 1 - model.nq, speed / _FULL_SPEED)
         if 0 < fastest < speed / _FULL_SPEED:
-            allowed = f"less than {fastest:.3g}, the largest speed of these joints when full controls are tried for a second"
+            allowed = (
+                f"less than {fastest:.3g}, the largest speed of these joints when full controls are tried for a second"
+            )
             raise TelosError("back_up.rest_speed", f"{speed:g}", allowed)
 
 
@@ -190,7 +192,11 @@ def full_speed(model: mujoco.MjModel, interface: Interface, dofs: np.ndarray, en
 
 def _motors_alone(model: mujoco.MjModel) -> bool:
     """Whether every actuator exerts its control, times a positive gain, on a hinge, a slide, or a tendon of those."""
-    if model.nu != model.nactuator or model.nout != model.nactuator or not np.isin(model.actuator_dyntype, _PLAIN).all():
+    if (
+        model.nu != model.nactuator
+        or model.nout != model.nactuator
+        or not np.isin(model.actuator_dyntype, _PLAIN).all()
+    ):
         return False
     fixed = (model.actuator_gaintype == mujoco.mjtGain.mjGAIN_FIXED) & (model.actuator_gainprm[:, 0] > 0)
     free = (model.actuator_biastype == mujoco.mjtBias.mjBIAS_NONE) & (model.actuator_plugin < 0)

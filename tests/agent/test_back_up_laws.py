@@ -12,9 +12,9 @@ import yaml
 from agent import build, episode
 from agent.agent import Agent
 from agent.load import load
+from agent.parcel import sealed
 from agent.player import made
 from agent.rollouts import Job, Serial
-from agent.parcel import sealed
 from envs.environment import Environment
 from envs.errors import TelosError
 
@@ -170,10 +170,12 @@ def test_the_law_is_part_of_the_rules_digest(tmp_path: Path) -> None:
         ({"law": "hold", "stiffness": 0}, r"back_up\.stiffness: given 0; allowed: > 0"),
         ({"law": "halt"}, r"law.*'halt'"),
         ({"law": "retreat"}, r"posture and within"),
-        ({"law": "retreat", "posture": {"sholder": 0}, "within": 0.1}, r"posture: given 'sholder'.*did you mean 'shoulder'"),
+        (
+            {"law": "retreat", "posture": {"sholder": 0}, "within": 0.1},
+            r"posture: given 'sholder'.*did you mean 'shoulder'",
+        ),
     ],
 )
 def test_a_stop_that_is_none_is_refused_at_load(tmp_path: Path, back_up: dict[str, Any], said: str) -> None:
     with pytest.raises(TelosError, match=said):
         made(load(task=arm(tmp_path, **back_up), overrides=SMALL))
-

@@ -147,7 +147,7 @@ def test_a_brake_of_motors_with_a_gain_is_that_gain() -> None:
 
 
 def test_a_large_gain_does_not_turn_the_motion_round() -> None:
-    """A control is held for a whole step: without a bound, 1e6 would swing it from one end of the range to the other."""
+    """Held for a whole step, a gain of 1e6 without a bound would swing it from one end of the range to the other."""
     here = world("motor")
     _, speed = here.angle_after(controller(here, "gravity_brake", gain=1e6), 1.0)
     assert abs(speed) < 1e-3
