@@ -54,10 +54,10 @@ class Actor:
         (seed,) = np.random.SeedSequence([self._seed, self._switches]).generate_state(1)
         self._state = self._planner.start(int(seed))
 
-    def proposals(self, belief: Belief, fallback: np.ndarray, horizon: int) -> Mapping[str, Tensor]:
-        """What every planner must consider: the fallback (T,A), held or cut to the horizon, and the policy's."""
-        rows = fallback[np.minimum(np.arange(horizon), len(fallback) - 1)]
-        named = {"fallback": torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float64))}
+    def proposals(self, belief: Belief, known: Mapping[str, np.ndarray], horizon: int) -> Mapping[str, Tensor]:
+        """What every planner must consider: sequences (T,A) by name, held or cut to the horizon, and the policy's."""
+        rows = {name: actions[np.minimum(np.arange(horizon), len(actions) - 1)] for name, actions in known.items()}
+        named = {name: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for name, part in rows.items()}
         if self.policy is not None:
             named["policy"] = torch.from_numpy(np.array(self.policy.propose(belief, horizon), dtype=np.float64))
         return MappingProxyType(named)

@@ -38,6 +38,7 @@ class Decision:
     seconds: float  # wall clock from percept to action
     plan_seconds: float  # of it, planning; in real time, what the plan took in the background
     age: float = 0.0  # s of simulated time since the state that the plan starts from; above 0 in real time alone
+    notice: str = ""  # what a user should know at once
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Agent:
         self.configurator.reset()
         self.actor.reset(seed)
         self._belief = self._verdict = self._pending = self.decision = None
+        self.gate.reset()
         self._step = 0
         self._begun = True
 
@@ -124,6 +126,7 @@ class Agent:
         belief = self._perceive(Percept(observation, snapshot, params))
         if belief.snapshot is None:
             raise TelosError("perception.kind", "features alone", "privileged or estimated: a plan starts from a state")
+        notice = self._warning(belief.snapshot) if self._step == 0 else ""
         settings = self.configurator.settings
         if (settings.planner, settings.planner_params) != (self.actor.planner_name, self.actor.planner_params):
             self.actor.switch(settings.planner, settings.planner_params)
@@ -133,7 +136,7 @@ class Agent:
             self.guardrails,
             belief.snapshot,
             settings.horizon,
-            self.actor.proposals(belief, self._fallback(belief.snapshot), settings.horizon),
+            self.actor.proposals(belief, self._known(belief.snapshot), settings.horizon),
             self.digest,
         )
         begun = time.perf_counter()
@@ -146,7 +149,7 @@ class Agent:
         # A fallback that is simply the best plan is no event; one that acts because nothing was allowed is.
         fallback = executed.intervened or (plan.statistics.source == "fallback" and not plan.feasible)
         seconds = time.perf_counter() - clock
-        self.decision = Decision(executed, plan, problem, settings.planner, fallback, seconds, planned)
+        self.decision = Decision(executed, plan, problem, settings.planner, fallback, seconds, planned, notice=notice)
         return executed.action
 
     def remember(self, cost: float, margin: np.ndarray, state: np.ndarray | None = None) -> None:
@@ -188,11 +191,26 @@ class Agent:
             self.memory.add(*self._pending, state)
             self._pending = None
 
-    def _fallback(self, start: Snapshot) -> np.ndarray:
-        """The nominal stop of the gate's last passed check, or the fallback's action held."""
+    def _known(self, start: Snapshot) -> dict[str, np.ndarray]:
+        """Action sequences (T,A) that every planner must consider.
+
+        The fallback is the nominal stop of the gate's last passed check, or the fallback's action held. Where servos
+        stay in place under another control than the fallback's, that one too.
+        """
         if self._verdict is not None and self._verdict.passed and len(self._verdict.back_up):
-            return self._verdict.back_up
-        return self.gate.fallback(start)[None]
+            known = {"fallback": self._verdict.back_up}
+        else:
+            known = {"fallback": self.gate.fallback(start)[None]}
+        held = self.gate.hold(start) if self.gate.back_up is not None else None
+        return known if held is None else {**known, "hold": held[None]}
+
+    def _warning(self, start: Snapshot) -> str:
+        """What is wrong with an episode's start: that the declared back-up could not stop safely there."""
+        verdict = self.gate.try_stop(start)
+        if verdict.passed:
+            return ""
+        assert self.gate.back_up is not None
+        return f"the back-up ({self.gate.back_up.law}) cannot stop safely from this start: {verdict.reason}"
 
     def _gate(self, start: Snapshot, plan: Plan[Trajectory]) -> Executed:
         action = plan.actions[0].numpy()

@@ -66,17 +66,14 @@ def back_up(config: Config, task: Task) -> BackUp | None:
     Raises:
         GuardrailWeakened: the config's is not as strict as the task's.
     """
-    declared = None if config.back_up is None else BackUp(**config.back_up.model_dump())
+    declared = None if config.back_up is None else config.back_up.back_up
     return strengthened(task.back_up, declared)
 
 
 def rules_sha256(guardrails_sha256: str, back_up: BackUp | None, variants: Sequence[Variant] = ()) -> str:
     """The digest of all that an agent must obey: its guardrails, the back-up that must be able to stop it, and the
     physics besides the nominal ones in which the gate tries both."""
-    stop = None
-    if back_up is not None:
-        numbers = {name: float(getattr(back_up, name)) for name in ("seconds", "rest_speed", "gain")}
-        stop = {**numbers, "joints": sorted(set(back_up.joints))}
+    stop = None if back_up is None else back_up.canonical()
     worlds = [{name: float(value) for name, value in asdict(variant).items()} for variant in variants]
     canonical = json.dumps([guardrails_sha256, stop, *worlds], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

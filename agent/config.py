@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model,
 
 from agent.configurator import MAX_EVALUATIONS, MAX_SECONDS
 from agent.intrinsic import registry as intrinsic
+from envs.backup_config import BackUpConfig
 from envs.numbers import Flag, NonNegative, Number, Positive, Scale, Whole
 from envs.residuals import Residual
 from envs.zones import Zone
@@ -168,15 +169,6 @@ class ConfiguratorConfig(Closed):
     """Declared rules, applied in order."""
 
     rules: tuple[RuleConfig, ...] = ()
-
-
-class BackUpConfig(Closed):
-    """The back-up controller of the safe stop, and the stop set that it must reach."""
-
-    seconds: Positive
-    rest_speed: Positive = Field(description="rad/s or m/s")
-    gain: NonNegative = Field(description="native control per rad/s or m/s")
-    joints: tuple[str, ...] = ()
 
 
 class MemoryConfig(Closed):

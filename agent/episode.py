@@ -37,6 +37,7 @@ class Step:
     action: np.ndarray  # (A,) in [-1,1]
     state: np.ndarray  # (S,), raw, after the step
     plan_age: float = 0.0  # s since the state that the plan starts from; above 0 in real time alone
+    notice: str = ""  # what a user should know at once
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ def _play(
             action,
             after.state,
             decision.age,
+            decision.notice,
         )
         steps.append(step)
         yield step

@@ -9,7 +9,8 @@ import mujoco
 import numpy as np
 import torch
 
-from envs.backup import BackUp, BackUpController
+from envs.backup import BackUp
+from envs.backup_controller import BackUpController, Neutral
 from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.physics import INTEGRATION, BatchPhysics
 from envs.task import Interface, Snapshot, Task
@@ -63,15 +64,26 @@ class Gate:
         self.variants = tuple(variants)
         self._interface = interface
         asked = (Variant(), *variants) if len(guardrails) else (Variant(),)  # without rules nothing is tried anywhere
-        self._worlds = [_World(task, interface, guardrails, back_up, variant) for variant in asked]
+        self._worlds = [_World(task, interface, guardrails, variant) for variant in asked]
+        nominal = self._worlds[0].model
+        self._neutral = Neutral(nominal, interface)
+        self._controller = None if back_up is None else BackUpController(back_up, nominal, interface)
+        self._begun: np.ndarray | None = None  # what the stop under way refers to
 
     @property
     def steps(self) -> int:
         """Physics steps simulated so far."""
         return sum(world.steps for world in self._worlds)
 
+    def reset(self) -> None:
+        """Begin an episode: no stop is under way."""
+        self._begun = None
+
     def check(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
-        """Judge executing `prefix` (P,A) from `start`: a pass, or the first refusal, the nominal world first."""
+        """Judge executing `prefix` (P,A) from `start`: a pass, or the first refusal, the nominal world first.
+
+        A pass ends a stop that was under way; what was refused leaves it as it is.
+        """
         # Asked of the class: an object that only looks like a set would answer for itself.
         Guardrails.verify(self.guardrails, self.digest)
         nothing = prefix[:0]
@@ -79,44 +91,65 @@ class Gate:
             return Verdict(False, "action not finite or out of range", nothing)
         if len(self.guardrails) == 0:
             return Verdict(True, "", nothing)
-        nominal = self._worlds[0].judge(start, prefix)
+        verdict = self._judge(start, prefix)
+        if verdict.passed:
+            self._begun = None
+        return verdict
+
+    def try_stop(self, start: Snapshot) -> Verdict:
+        """Whether the declared back-up could stop safely from `start` itself; passed where there is nothing to try."""
+        if self._controller is None or len(self.guardrails) == 0:
+            return Verdict(True, "", np.zeros((0, self._interface.action_size)))
+        return self._judge(start, np.zeros((0, self._interface.action_size)))
+
+    def fallback(self, start: Snapshot) -> np.ndarray:
+        """The fallback's action (A,) in [-1,1] here: the back-up's, or the neutral control without one.
+
+        The first call since the last pass begins a stop, and those after it continue the same one.
+        """
+        if self._controller is None:
+            return self._neutral.action(start.state, start.params)
+        self._controller.set_params(start.params)
+        if self._begun is None:
+            self._begun = self._controller.begin(start.state)
+        return self._controller.action(start.state, self._begun)
+
+    def hold(self, start: Snapshot) -> np.ndarray | None:
+        """The action (A,) in [-1,1] under which servos stay where they are; None where there is none of them."""
+        return self._neutral.action(start.state, start.params) if self._neutral.holds else None
+
+    def _judge(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
+        if self._controller is not None:
+            self._controller.set_params(start.params)
+        nominal = self._worlds[0].judge(start, prefix, self._controller)
         if nominal.passed:
             for world in self._worlds[1:]:
-                verdict = world.judge(start, prefix)
+                verdict = world.judge(start, prefix, self._controller)
                 if not verdict.passed:
                     return replace(verdict, reason=f"{verdict.reason}, under {world.variant}")
         return nominal
-
-    def fallback(self, start: Snapshot) -> np.ndarray:
-        """The fallback's action (A,) in [-1,1] here: the back-up's, or the neutral control without one."""
-        controller = self._worlds[0].controller
-        if controller is None:
-            low, high = self._interface.action_low, self._interface.action_high
-            return _in_range((np.clip(0.0, low, high) - (high + low) / 2) / ((high - low) / 2))
-        return _in_range(controller.action(start.state))
 
 
 class _World:
     """One physics in which a prefix and its safe stop are tried."""
 
-    def __init__(
-        self, task: Task, interface: Interface, guardrails: Guardrails, back_up: BackUp | None, variant: Variant
-    ) -> None:
+    def __init__(self, task: Task, interface: Interface, guardrails: Guardrails, variant: Variant) -> None:
         self.variant = variant
         self.steps = 0  # physics steps simulated so far
-        self.controller = None
         self._guardrails, self._interface = guardrails, interface
         period = interface.control_period
         self._physics = BatchPhysics(task.spec, guardrails.requests, period, threads=1, variant=variant)
         self._data = mujoco.MjData(self._physics.model)
-        if back_up is not None:
-            low, high = interface.action_low, interface.action_high
-            self.controller = BackUpController(back_up, self._physics.model, low, high)
 
-    def judge(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
-        """Whether prefix (P,A) and stop hold every margin here."""
+    @property
+    def model(self) -> mujoco.MjModel:
+        """Of these physics; to be read, not written."""
+        return self._physics.model
+
+    def judge(self, start: Snapshot, prefix: np.ndarray, controller: BackUpController | None) -> Verdict:
+        """Whether prefix (P,A) and the controller's stop hold every margin here."""
         self._physics.set_params(start.params)
-        back_up, stopped = self._stop(start, prefix)
+        back_up, stopped = self._stop(start, prefix, controller)
         controls = self._interface.native(np.concatenate([prefix, back_up]))
         recording = self._physics.rollout(start.state, controls[None])
         self.steps += len(controls) * self._physics.substeps
@@ -134,9 +167,11 @@ class _World:
             return Verdict(False, "the safe stop does not come to rest in time", back_up)
         return Verdict(True, "", back_up)
 
-    def _stop(self, start: Snapshot, prefix: np.ndarray) -> tuple[np.ndarray, bool]:
+    def _stop(
+        self, start: Snapshot, prefix: np.ndarray, controller: BackUpController | None
+    ) -> tuple[np.ndarray, bool]:
         """The back-up's actions (T,A) from the state after the prefix, and whether it came to rest."""
-        controller, model, data = self.controller, self._physics.model, self._data
+        model, data = self._physics.model, self._data
         if controller is None:
             return prefix[:0], True
         mujoco.mj_setState(model, data, start.state, INTEGRATION)
@@ -144,9 +179,10 @@ class _World:
             self._advance(action)
         state, actions = np.empty(len(start.state)), []
         mujoco.mj_getState(model, data, state, INTEGRATION)
+        begun = controller.begin(state)
         # The whole declared time, also when it rests before: what creeps on must not creep into a zone.
         for _ in range(max(1, round(controller.back_up.seconds / self._interface.control_period))):
-            actions.append(_in_range(controller.action(state)))
+            actions.append(controller.action(state, begun))
             self._advance(actions[-1])
             mujoco.mj_getState(model, data, state, INTEGRATION)
         stop = np.array(actions)
@@ -156,8 +192,3 @@ class _World:
         self._data.ctrl[:] = self._interface.native(action)
         mujoco.mj_step(self._physics.model, self._data, nstep=self._physics.substeps)
         self.steps += self._physics.substeps
-
-
-def _in_range(action: np.ndarray) -> np.ndarray:
-    """Without what rounding adds at the ends of a range: the world refuses an action beyond 1."""
-    return np.clip(action, -1.0, 1.0)

@@ -14,9 +14,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from agent.config import BackUpConfig, Config
+from agent.config import Config
 from envs import registry, yaml_file
-from envs.backup import BackUp, strengthened
+from envs.backup import strengthened
+from envs.backup_config import BackUpConfig
 from envs.errors import GuardrailWeakened, TelosError
 from envs.guardrails.registry import build
 from envs.validation import validated
@@ -237,8 +238,8 @@ def _stricter_back_up(base: Any, new: Any, where: str) -> Any:
     if not isinstance(new, Mapping):
         raise GuardrailWeakened(f"{where}: back_up", repr(new), "a back-up at least as strict")
     if not isinstance(base, Mapping):
-        raise TelosError(f"back_up under {where}", repr(base), "a mapping: {seconds, rest_speed, gain, joints}")
+        raise TelosError(f"back_up under {where}", repr(base), "a mapping: {law, seconds, rest_speed, gain, joints, …}")
     merged = {**base, **new}
-    before, after = (BackUp(**validated(BackUpConfig, x, "back_up").model_dump()) for x in (base, merged))
+    before, after = (validated(BackUpConfig, x, "back_up").back_up for x in (base, merged))
     strengthened(before, after)
     return merged

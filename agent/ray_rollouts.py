@@ -77,7 +77,7 @@ class Player:
         return True
 
     def play(self, parcel: Any, sha256: str, episode: int, player: str, worker: int) -> Generator[Any, None, None]:
-        """A tick now and then, and at last the outcome."""
+        """Notices, a tick now and then, and at last the outcome."""
         last = time.monotonic()
         stream = play(Job(parcel, episode, player), sha256, worker, self._threads)
         while True:
@@ -86,7 +86,9 @@ class Player:
             except StopIteration as end:
                 yield end.value.played
                 return
-            if time.monotonic() - last >= self._tick:
+            if isinstance(tick, str):
+                yield tick
+            elif time.monotonic() - last >= self._tick:
                 last = time.monotonic()
                 yield tick
 
@@ -240,7 +242,7 @@ class RayRollouts:
             self._bury(worker, _reason(error), run)
             return None
         worker.heard, worker.pulse = time.monotonic(), None
-        if isinstance(item, Tick):
+        if isinstance(item, Tick | str):
             run.watch(item)
             return None
         job, worker.job, worker.stream = worker.job, None, None

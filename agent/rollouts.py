@@ -118,8 +118,8 @@ def rollouts_for(workers: int | None, address: str | None, threads: int | None) 
         yield ray
 
 
-def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> Generator[Tick, None, Outcome]:
-    """One job as the stream of its progress, a tick per control step; returns its outcome.
+def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> Generator[Tick | str, None, Outcome]:
+    """One job as the stream of its progress, a tick per control step, and notices; returns its outcome.
 
     Args:
         sha256: the parcel's digest, as the sender says.
@@ -148,6 +148,8 @@ def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> 
             if step is None and type(error) is TelosError:
                 raise Unplayable(*error.args) from None
             raise
+        if step.notice:
+            yield f"episode {job.episode}: {step.notice}"
         total += step.reward
         worst = np.fmin(worst, step.margin)
         yield Tick(worker, job.episode, step.index + 1, total, worst)

@@ -33,9 +33,10 @@ import mujoco
 from pydantic import ValidationError
 
 from envs import mjcf_file, signals
+from envs.backup_config import BackUpConfig
 from envs.errors import TelosError, nearest
 from envs.mjcf_backend import Mjcf
-from envs.mjcf_config import Bound, MjcfConfig, Range, Reset, Stop
+from envs.mjcf_config import Bound, MjcfConfig, Range, Reset
 from envs.residuals import Residual
 from envs.sizes import check_component, check_residuals, readable, sizes
 from envs.task import Task
@@ -58,7 +59,7 @@ def parse(path: str | Path) -> MjcfConfig:
             "termination": Bound,
             "reset": Reset,
             "reset.joints": Range,
-            "back_up": Stop,
+            "back_up": BackUpConfig,
             "zones": Box,
         }
         raise mjcf_file.translated(path, content, error, models) from None

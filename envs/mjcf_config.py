@@ -8,8 +8,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from envs.backup import BackUp
-from envs.numbers import NonNegative, Number, Positive, Whole
+from envs.backup_config import BackUpConfig
+from envs.numbers import Number, Positive, Whole
 from envs.requests import Request
 from envs.residuals import Residual
 from envs.signals import request
@@ -75,19 +75,6 @@ class Bound(_Closed):
         return ~inside.flatten(2).all(-1)
 
 
-class Stop(_Closed):
-    """The back-up controller of the safe stop (`envs.backup.BackUp`)."""
-
-    seconds: Positive  # time given to come to rest, s
-    rest_speed: Positive  # of every joint at rest, rad/s or m/s
-    gain: NonNegative  # native control per rad/s or m/s
-    joints: tuple[str, ...] = ()  # joints that must come to rest; all of them where empty
-
-    @property
-    def back_up(self) -> BackUp:
-        return BackUp(self.seconds, self.rest_speed, self.gain, self.joints)
-
-
 class MjcfConfig(_Closed):
     """One YAML file."""
 
@@ -101,7 +88,7 @@ class MjcfConfig(_Closed):
     reset: Reset = Reset()
     termination: tuple[Bound, ...] = ()
     guardrails: tuple[dict[str, Any], ...] = ()  # untouched; built by envs.guardrails.registry.build
-    back_up: Stop | None = None
+    back_up: BackUpConfig | None = None
     zones: dict[str, Zone] = {}  # places in the world, for `zone_distance` signals; no element is added
 
     @model_validator(mode="after")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from envs import registry
-from envs.backup import BackUp, BackUpController, strengthened
+from envs.backup import BackUp, strengthened
+from envs.backup_controller import BackUpController
 from envs.errors import GuardrailWeakened, TelosError
 
 DECLARED = [name for name in registry.table() if registry.load(name).back_up is not None]
@@ -21,7 +26,7 @@ def test_it_comes_to_rest_from_random_motion(name: str) -> None:
     env = registry.make(name)
     back_up = env.task.back_up
     assert back_up is not None
-    controller = BackUpController(back_up, env.model, env.interface.action_low, env.interface.action_high)
+    controller = BackUpController(back_up, env.model, env.interface)
     moved = 0
     for seed in range(6):
         env.reset(seed=seed)
@@ -32,8 +37,9 @@ def test_it_comes_to_rest_from_random_motion(name: str) -> None:
                 action = rng.uniform(-1, 1, env.interface.action_size)
             env.step(action)
         moved += not controller.at_rest(env.snapshot().state)
+        begun = controller.begin(env.snapshot().state)
         for _ in range(round(back_up.seconds / env.interface.control_period)):
-            env.step(controller.action(env.snapshot().state))
+            env.step(controller.action(env.snapshot().state, begun))
         assert controller.at_rest(env.snapshot().state)
     assert moved > 0, "it was at rest before"
     env.close()
@@ -64,3 +70,48 @@ def test_it_can_only_be_strengthened() -> None:
 def test_impossible_values_are_refused(values: tuple[float, float, float]) -> None:
     with pytest.raises(TelosError):
         BackUp(*values)
+
+
+def test_only_a_stricter_stop_set_is_stronger_under_any_law() -> None:
+    base = BackUp(seconds=1.0, rest_speed=0.1, law="retreat", posture=(("a", 0.5),), within=0.1, stiffness=3.0)
+    assert strengthened(base, replace(base, within=0.05)).within == 0.05  # type: ignore[union-attr]
+    for weaker in ({"within": 0.2}, {"posture": (("a", 0.6),)}, {"stiffness": 2.0}, {"gain": 1.0}):
+        with pytest.raises(GuardrailWeakened):
+            strengthened(base, replace(base, **weaker))
+    with pytest.raises(GuardrailWeakened, match=r"back_up\.law: given brake; allowed: hold"):
+        strengthened(BackUp(1.0, 0.1, law="hold"), BackUp(1.0, 0.1, law="brake"))
+
+
+def test_every_field_is_part_of_the_digest() -> None:
+    base = BackUp(seconds=1.0, rest_speed=0.1, law="retreat", posture=(("a", 0.5),), within=0.1)
+    changed: list[BackUp] = [
+        base,
+        replace(base, seconds=2.0),
+        replace(base, rest_speed=0.2),
+        replace(base, gain=1.0),
+        replace(base, gain=0.0),
+        replace(base, joints=("a",)),
+        replace(base, stiffness=1.0),
+        replace(base, posture=(("a", 0.6),)),
+        replace(base, within=0.2),
+        *(BackUp(1.0, 0.1, law=law) for law in ("brake", "hold", "gravity_brake")),
+    ]
+    assert len({json.dumps(one.canonical(), sort_keys=True) for one in changed}) == len(changed)
+    written = [replace(base, posture=(("b", 1.0), ("a", 0.5))), replace(base, posture=(("a", 0.5), ("b", 1)))]
+    assert written[0].canonical() == written[1].canonical()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"law": "halt"}, r"back_up\.law: given 'halt'.*hold"),
+        ({"law": "retreat"}, r"posture and within with law retreat"),
+        ({"posture": (("a", 0.0),)}, r"posture and within with law retreat"),
+        ({"stiffness": 1.0}, r"back_up\.stiffness: given 1\.0; allowed: with law hold or retreat"),
+        ({"law": "hold", "stiffness": -1.0}, r"back_up\.stiffness: given -1\.0"),
+        ({"rest_speed": float("inf")}, r"back_up\.rest_speed: given inf"),
+    ],
+)
+def test_laws_that_say_nothing_are_refused(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(TelosError, match=said):
+        BackUp(**{"seconds": 1.0, "rest_speed": 0.1, **more})

@@ -1,0 +1,181 @@
+"""A back-up law inside gate and agent: what was verified acts, servos hold, starts that cannot stop are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from agent import build, episode
+from agent.agent import Agent
+from agent.load import load
+from agent.parcel import sealed
+from agent.player import made
+from agent.rollouts import Job, Serial
+from envs.environment import Environment
+from envs.errors import TelosError
+
+ARM = Path(__file__).parents[2] / "docs" / "arm"
+SMALL = {"planner.horizon": 12, "planner.budget.evaluations": 16, "video": False, "threads": 1}
+SERVO = """
+<mujoco>
+  <compiler angle="radian"/>
+  <option timestep="0.005" gravity="0 0 {gravity}" integrator="implicitfast"/>
+  <worldbody>
+    <body><joint name="turn" axis="0 {y} {z}" damping="0.2"/>
+      <geom type="capsule" size=".02" fromto="0 0 0 .5 0 0" mass="1"/><site name="tip" pos=".5 0 0"/></body>
+  </worldbody>
+  <actuator><position name="servo" joint="turn" kp="40" kv="4" ctrlrange="-1.5 1.5"/></actuator>
+  <keyframe><key name="aside" qpos="1.2" ctrl="1.2"/></keyframe>
+</mujoco>
+"""
+
+
+def task_of(folder: Path, gravity: float = 0.0, **more: Any) -> str:
+    """A servo-driven arm at 1.2 rad, asked to stay there; it turns in the plane of gravity where there is any."""
+    axes = {"y": 1, "z": 0} if gravity else {"y": 0, "z": 1}
+    (folder / "model.xml").write_text(SERVO.format(gravity=gravity, **axes))
+    task = {
+        "model": "model.xml",
+        "control_period": 0.02,
+        "frames": 40,
+        "reward": [{"signal": "joint_position/turn", "target": 1.2, "norm": "l2", "width": 0.05}],
+        "reset": {"keyframe": "aside"},
+        "guardrails": [{"kind": "joint_velocity", "name": "calm", "joint": "turn", "limit": 0.4}],
+        **more,
+    }
+    file = folder / "task.yaml"
+    file.write_text(yaml.safe_dump(task))
+    return str(file)
+
+
+def arm(folder: Path, **back_up: Any) -> str:
+    """docs/arm with a back-up."""
+    (folder / "arm.xml").write_bytes((ARM / "arm.xml").read_bytes())
+    task = yaml.safe_load((ARM / "arm.yaml").read_text())
+    file = folder / "arm.yaml"
+    file.write_text(yaml.safe_dump({**task, "frames": 60, "back_up": {"seconds": 0.4, "rest_speed": 0.1, **back_up}}))
+    return str(file)
+
+
+def of(task: str, **overrides: Any) -> tuple[Agent, Environment]:
+    agent, env, _ = made(load(task=task, overrides={**SMALL, **overrides}))
+    return agent, env
+
+
+@pytest.mark.parametrize("gravity", [0.0, -9.81])
+def test_the_fallback_of_a_servo_holds_where_it_is(tmp_path: Path, gravity: float) -> None:
+    """Without a back-up: its neutral control once meant 0 rad, through whatever lies between."""
+    agent, env = of(task_of(tmp_path, gravity))
+    env.reset(seed=0)
+    for _ in range(50):
+        env.step(agent.gate.fallback(env.snapshot()))
+    assert abs(env.snapshot().state[1] - 1.2) < 0.02
+
+
+def test_an_agent_that_nothing_is_allowed_to_holds(tmp_path: Path) -> None:
+    """A rule that any motion breaks leaves the fallback alone, which breaks it never."""
+    still = {"kind": "joint_velocity", "name": "calm", "joint": "turn", "limit": 1e-3}
+    agent, env, monitor = made(load(task=task_of(tmp_path, guardrails=[still]), overrides=SMALL))
+    result = episode.run(agent, env, monitor, 0, 0)
+    assert not any(step.violated for step in result.steps)
+
+
+def test_hold_is_a_proposal_where_the_back_up_is_another(tmp_path: Path) -> None:
+    task = task_of(tmp_path, back_up={"seconds": 0.4, "rest_speed": 0.1, "gain": 0.1})
+    agent, env = of(task)
+    observation, _ = env.reset(seed=0)
+    agent.reset(0)
+    agent.act(observation, env.snapshot())
+    assert agent.decision is not None
+    proposed = agent.decision.problem.proposals
+    assert set(proposed) == {"fallback", "hold"}
+    np.testing.assert_allclose(env.interface.native(proposed["hold"].numpy()), 1.2)
+
+
+def test_motors_have_no_hold_of_their_own(tmp_path: Path) -> None:
+    agent, env = of(arm(tmp_path, law="gravity_brake"))
+    env.reset(seed=0)
+    assert agent.gate.hold(env.snapshot()) is None
+
+
+@pytest.mark.parametrize("law", ["gravity_brake", "hold"])
+def test_an_arm_under_gravity_acts_where_its_back_up_can_hold(tmp_path: Path, law: str) -> None:
+    agent, env, monitor = made(load(task=arm(tmp_path, law=law), overrides=SMALL))
+    result = episode.run(agent, env, monitor, 0, 0)
+    assert not any(step.violated for step in result.steps)
+    assert sum(step.fallback for step in result.steps) <= 0.1 * len(result.steps)
+    assert not any(step.notice for step in result.steps)
+
+
+def test_a_stop_that_returns_to_where_it_began_acts_as_it_was_verified(tmp_path: Path) -> None:
+    """The gate remembers where a stop began: taken anew at each decision, `hold` would creep."""
+    agent, env = of(arm(tmp_path, law="hold"))
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        env.step(rng.uniform(-0.3, 0.3, 2))
+    start, prefix = env.snapshot(), np.array([[0.2, -0.2]])
+    verdict = agent.gate.check(start, prefix)
+    assert verdict.passed
+    env.step(prefix[0])
+    for verified in verdict.back_up:
+        acted = agent.gate.fallback(env.snapshot())
+        np.testing.assert_allclose(acted, verified, atol=1e-9)
+        refused = agent.gate.check(env.snapshot(), np.full((1, 2), 9.0))  # leaves the stop as it is
+        assert not refused.passed
+        env.step(acted)
+
+
+def test_a_pass_ends_a_stop(tmp_path: Path) -> None:
+    agent, env = of(arm(tmp_path, law="hold"))
+    env.reset(seed=0)
+    before = agent.gate.fallback(env.snapshot())
+    env.step(np.array([0.3, 0.3]))
+    assert not np.allclose(agent.gate.fallback(env.snapshot()), 0.0, atol=1e-2), "back to where it began"
+    assert agent.gate.check(env.snapshot(), before[None]).passed
+    anew = agent.gate.fallback(env.snapshot())
+    fresh, _ = of(arm(tmp_path, law="hold"))
+    np.testing.assert_array_equal(anew, fresh.gate.fallback(env.snapshot()))
+
+
+def test_a_start_from_which_the_stop_fails_is_told_at_once(tmp_path: Path) -> None:
+    """Torques that only damp cannot hold an arm against gravity."""
+    config = load(task=arm(tmp_path, law="brake", gain=20), overrides={**SMALL, "frames": 2})
+    told: list[Any] = []
+    list(Serial().run([Job(sealed(config), 0)], told.append, lambda: False))
+    assert told[0] == "episode 0: the back-up (brake) cannot stop safely from this start: " + (
+        "the safe stop does not come to rest in time"
+    )
+
+
+def test_the_law_is_part_of_the_rules_digest(tmp_path: Path) -> None:
+    digests = set()
+    for more in ({"law": "gravity_brake"}, {"law": "hold"}, {"law": "hold", "stiffness": 3.0}, {"law": "brake"}):
+        config = load(task=arm(tmp_path, **more), overrides=SMALL)
+        agent, env, _ = made(config)
+        env.close()
+        digests.add(build.rules_sha256(agent.digest, agent.gate.back_up))
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize(
+    ("back_up", "said"),
+    [
+        ({"seconds": 1e-6}, r"back_up\.seconds: given 1e-06; allowed: >= 0\.02 s, one control step"),
+        ({"rest_speed": 1e9}, r"back_up\.rest_speed: given 1e\+09; allowed: less than"),
+        ({"law": "hold", "stiffness": 0}, r"back_up\.stiffness: given 0; allowed: > 0"),
+        ({"law": "halt"}, r"law.*'halt'"),
+        ({"law": "retreat"}, r"posture and within"),
+        (
+            {"law": "retreat", "posture": {"sholder": 0}, "within": 0.1},
+            r"posture: given 'sholder'.*did you mean 'shoulder'",
+        ),
+    ],
+)
+def test_a_stop_that_is_none_is_refused_at_load(tmp_path: Path, back_up: dict[str, Any], said: str) -> None:
+    with pytest.raises(TelosError, match=said):
+        made(load(task=arm(tmp_path, **back_up), overrides=SMALL))
