@@ -2,7 +2,9 @@
 
 A mean has Student's t interval, a rate has Wilson's. A percentile bootstrap of three seeds covers the mean of normal
 values in 75 % of cases, t in 95 % (docs/adr/011-t-intervals-for-returns.md). One episode tells nothing about the
-spread: its mean has low = high = null.
+spread: its mean has low = high = null. Of values between known bounds, such as returns of rewards in [0,1], a few tell
+nothing about rare failures that they do not hold: `bounded_mean` counts on those, which t does not
+(docs/adr/013-intervals-of-bounded-returns.md).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 from agent.row import Row
 
 LEVEL = 0.95
+_DRAWS = 5_000  # of n sorted uniform numbers
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,30 @@ class Estimate:
 def mean(values: Sequence[float]) -> Estimate:
     """The mean of independent values with its t interval; without one where a value is not finite."""
     return mean_of_means([values])
+
+
+def bounded_mean(values: Sequence[float], lowest: float, highest: float) -> Estimate:
+    """The mean of independent values in [lowest, highest] with the interval of Learned-Miller and Thomas.
+
+    "A New Confidence Interval for the Mean of a Bounded Random Variable", arXiv 1905.06208 (2019), section 3: whatever
+    lies between two neighbouring values is counted at the one nearer to the bound, with the weights that sorted uniform
+    numbers leave to it. Of equal values at a bound it is Clopper's and Pearson's. Raises ValueError for a value outside
+    the bounds.
+    """
+    sample = np.sort(np.asarray(values, dtype=np.float64))
+    if not len(sample) or not np.isfinite(sample).all():
+        return mean(values)
+    if sample[0] < lowest or sample[-1] > highest:
+        raise ValueError(f"bounded_mean: {sample[0]:g} to {sample[-1]:g} given, allowed: {lowest:g} to {highest:g}")
+    n = len(sample)
+    draws = np.sort(np.random.default_rng(0).random((_DRAWS, n)), axis=1)
+
+    def upper(ordered: np.ndarray, bound: float) -> float:
+        gaps = np.diff(np.append(ordered, bound))
+        return float(np.quantile(bound - draws @ gaps, (1 + LEVEL) / 2))
+
+    low = lowest + highest - upper(lowest + highest - sample[::-1], highest)
+    return Estimate(float(sample.mean()), low, upper(sample, highest), n)
 
 
 def mean_of_means(groups: Sequence[Sequence[float]]) -> Estimate:
