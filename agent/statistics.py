@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from agent.row import Row
 
 LEVEL = 0.95
-_DRAWS = 5_000  # of n sorted uniform numbers
+_DRAWS = 200_000  # uniform numbers that bound the mean of n values, n at a time, at least 1,000 times
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def bounded_mean(values: Sequence[float], lowest: float, highest: float) -> Esti
     if sample[0] < lowest or sample[-1] > highest:
         raise ValueError(f"bounded_mean: {sample[0]:g} to {sample[-1]:g} given, allowed: {lowest:g} to {highest:g}")
     n = len(sample)
-    draws = np.sort(np.random.default_rng(0).random((_DRAWS, n)), axis=1)
+    draws = _sorted_uniforms(n)
 
     def upper(ordered: np.ndarray, bound: float) -> float:
         gaps = np.diff(np.append(ordered, bound))
@@ -62,6 +63,14 @@ def bounded_mean(values: Sequence[float], lowest: float, highest: float) -> Esti
 
     low = lowest + highest - upper(lowest + highest - sample[::-1], highest)
     return Estimate(float(sample.mean()), low, upper(sample, highest), n)
+
+
+@lru_cache(maxsize=8)
+def _sorted_uniforms(n: int) -> np.ndarray:
+    """Rows of n sorted uniform numbers, the same each time; read-only, as all callers share it."""
+    drawn = np.sort(np.random.default_rng(0).random((max(_DRAWS // n, 1_000), n)), axis=1)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def mean_of_means(groups: Sequence[Sequence[float]]) -> Estimate:
