@@ -1,4 +1,4 @@
-"""Intervals of bounded returns: they cover the means of returns that are hard to estimate, where Student's t does not."""
+"""Intervals of bounded returns cover the means of returns that are hard to estimate, where Student's t does not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.statistics import Estimate, bounded_mean
 
 SUITE = Path(__file__).parents[2] / "benchmarks" / "results" / "planners" / "suite.jsonl"
 FRAMES = 1_000
-EXPERIMENTS = 100  # of each task
+EXPERIMENTS = 60  # of each task
 
 
 def thirty_seeds() -> dict[str, np.ndarray]:
