@@ -22,12 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from agent import statistics
 from agent.config import Config
 from agent.load import load, preset_of
 from agent.rollouts import PLAYER
 from benchmarks import cold, experiment, planners, rows, steps
-from benchmarks.planner_scores import interval, name_of
+from benchmarks.planner_scores import interval, mean_return, name_of
 from envs.errors import TelosError
 
 OUT = rows.RESULTS / "planners" / "ablations.jsonl"
@@ -149,7 +148,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for (name, task, value, _), mine in groups.items():
-        estimate = statistics.mean([row["return"] for row in mine])
+        estimate = mean_return([row["return"] for row in mine])
         spent = np.mean([row["physics_steps_per_decision"] for row in mine])
         time = np.median([row["plan_ms_median"] for row in mine])
         lines.append(f"| {name} | {task} | {value} | {interval(estimate)} | {len(mine)} | {spent:,.0f} | {time:.1f} |")

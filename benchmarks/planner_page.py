@@ -90,7 +90,7 @@ def _returns(figure: Figure, mine: Sequence[Cell], tasks: Sequence[str]) -> None
     axes.set_yticks(range(len(tasks)), tasks)
     axes.set_xlim(0, 1010)
     axes.set_ylim(len(tasks) - 0.5, -0.5)
-    axes.set_xlabel("return over 1,000 frames; dots: mean; ticks: episodes; bars: 95 % t interval")
+    axes.set_xlabel("return over 1,000 frames; dots: mean; ticks: episodes; bars: 95 % interval of the mean")
 
 
 def _profiles(figure: Figure, scored: Mapping[str, Sequence[np.ndarray]]) -> None:

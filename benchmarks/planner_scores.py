@@ -65,7 +65,12 @@ class Cell:
 
     @property
     def estimate(self) -> Estimate:
-        return statistics.mean(self.returns)
+        return mean_return(self.returns)
+
+
+def mean_return(returns: Sequence[float], frames: int = FRAMES) -> Estimate:
+    """The mean return of one task whose rewards lie in [0,1], over episodes of so many frames (ADR 13)."""
+    return statistics.bounded_mean(returns, 0.0, frames) if len(returns) > 1 else statistics.mean(returns)
 
 
 def name_of(task_id: str) -> str:

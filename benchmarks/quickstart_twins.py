@@ -15,14 +15,15 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from agent import statistics
 from agent.load import load
 from agent.rollouts import PLAYER, Played
 from agent.statistics import Estimate
 from benchmarks import experiment, rows, unguarded
+from benchmarks.planner_scores import mean_return
 
 OUT = rows.RESULTS / "quickstart_twins.jsonl"
 TWINS = {"product": PLAYER, "unguarded": unguarded.PLAYER}
+FRAMES = 400  # of an episode
 SOLVED = 0.8  # reward at the last step
 
 
@@ -54,12 +55,13 @@ def table(found: list[dict[str, Any]]) -> str:
         if not mine:
             continue
         bad = sum(row["violation_steps"] > 0 for row in mine)
+        returns = mean_return([row["return"] for row in mine], FRAMES)
         worst = min(float(margin) for row in mine for margin in row["min_margin"].values())  # "-Infinity" is one too
         interval = binomtest(bad, len(mine)).proportion_ci(0.95, "wilson")
         lines.append(
             f"| {twin} | {len(mine)} | {sum(row['violation_steps'] for row in mine)} "
             f"| {bad} [{interval.low:.0%}, {interval.high:.0%}] | {worst:.4f} "
-            f"| {sum(row['solved'] for row in mine)} | {_interval(statistics.mean([row['return'] for row in mine]))} |"
+            f"| {sum(row['solved'] for row in mine)} | {_interval(returns)} |"
         )
     return "\n".join(lines)
 

@@ -13,11 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from agent import statistics
 from agent.load import load
 from agent.rollouts import PLAYER, Played
 from benchmarks import experiment, rows, scripted
-from benchmarks.planner_scores import interval
+from benchmarks.planner_scores import interval, mean_return
 
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk", "reacher-easy", "ball_in_cup-catch", "finger-spin")
 AGENTS = {"telos": PLAYER, "random": scripted.RANDOM, "do_nothing": scripted.DO_NOTHING}
@@ -68,7 +67,7 @@ def table(found: list[dict[str, Any]]) -> str:
         if not returns["telos"]:
             continue
         ours = [row for row in mine if row["agent"] == "telos"]
-        estimate = statistics.mean(returns["telos"])
+        estimate = mean_return(returns["telos"])
         plain = {a: f"{sum(v) / len(v):.0f}" if v else "" for a, v in returns.items()}
         lines.append(
             f"| {name} | {TARGETS[name]:.0f} | {interval(estimate)} | {min(returns['telos']):.1f} "

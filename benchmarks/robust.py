@@ -20,12 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from agent import statistics
 from agent.config import Config
 from agent.load import load
 from agent.rollouts import PLAYER
 from benchmarks import experiment, rows, steps
-from benchmarks.planner_scores import interval, name_of
+from benchmarks.planner_scores import interval, mean_return, name_of
 from envs.errors import TelosError
 from envs.guardrails import registry as guardrails
 
@@ -116,9 +115,9 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
         violations = [[row["violation_steps"] for row in rows_] for rows_ in whole]
         lines.append(
             f"| {task} | {plan} | {len(whole)} "
-            f"| {interval(statistics.mean([float(np.mean(values)) for values in returns]))} "
-            f"| {interval(statistics.mean([min(values) for values in returns]))} "
-            f"| {interval(statistics.mean([float(np.mean(values)) for values in violations]))} "
+            f"| {interval(mean_return([float(np.mean(values)) for values in returns]))} "
+            f"| {interval(mean_return([min(values) for values in returns]))} "
+            f"| {interval(mean_return([float(np.mean(values)) for values in violations]))} "
             f"| {sum(any(values) for values in violations)} of {len(whole)} "
             f"| {sum(row['violation_steps'] > 0 for row in mine)} of {len(mine)} "
             f"| {np.mean([row['physics_steps_per_decision'] for row in mine]):,.0f} "

@@ -36,13 +36,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from agent import build, episode, provenance, statistics
+from agent import build, episode, provenance
 from agent.episode import Step
 from agent.load import load
 from agent.player import frame_limit
 from benchmarks import rows, scripted
 from benchmarks.peers import machine
-from benchmarks.planner_scores import interval, name_of
+from benchmarks.planner_scores import interval, mean_return, name_of
 from benchmarks.sac_training import CHUNK, Learner, Make, Spent, StableBaselines, Training, flat, trained
 from envs import registry
 
@@ -186,7 +186,7 @@ def table(found: Sequence[Row]) -> str:
         groups.setdefault(tuple(row[key] for key in GROUP), []).append(row)
     for (task, frames, repeat, _, episodes), mine in groups.items():
         one = len(mine) == 1
-        estimate = statistics.mean(mine[0]["returns"] if one else [row["return"] for row in mine])
+        estimate = mean_return(mine[0]["returns"] if one else [row["return"] for row in mine])
         values = (
             *(name_of(task), f"{frames:,}", str(repeat), f"{mine[0]['gradient_steps']:,}"),
             f"{_hours(mine, 'train_seconds')} ({_hours(mine, 'train_cpu_seconds')})",

@@ -48,7 +48,8 @@ def readme() -> str:
     """The README's measured section as Markdown."""
     parts = [
         "Default presets on real dm_control episodes of 1,000 frames (`telos bench returns`); the return is the "
-        "environment's own, the interval Student's t, 95 %, over seeds, CEM (PlaNet) that paper's true-simulator row:",
+        "environment's own, the interval that of a bounded mean, 95 %, over seeds (docs/adr/013-intervals-of-bounded-"
+        "returns.md), CEM (PlaNet) that paper's true-simulator row:",
         returns.table(rows.read(returns.OUT)),
         "The quickstart and its unguarded twin, which exists in `benchmarks/` alone, from the same starts "
         "(`telos bench quickstart_twins`):",

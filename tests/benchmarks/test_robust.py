@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from agent import player, statistics
+from agent import player
 from benchmarks import robust, steps
-from benchmarks.planner_scores import interval
+from benchmarks.planner_scores import interval, mean_return
 from envs.errors import TelosError
 
 
@@ -69,9 +69,7 @@ def test_intervals_are_over_starts() -> None:
     found += [row("plain", first, 0, 100.0, 16), row("plain", first, 1, 200.0), row("worst", first, 0, 1.0)]
     found += [row("worst_x5", world, 0, 500.0) for world in robust.WORLDS]
     plain, many = robust.table(found).splitlines()[2:]
-    means = statistics.mean([(7 * 600 + 100) / 8, (7 * 600 + 200) / 8])
-    assert plain.startswith(
-        f"| walker-walk | plain | 2 | {interval(means)} | {interval(statistics.mean([100, 200]))} |"
-    )
-    assert plain.endswith(f"| {interval(statistics.mean([2, 0]))} | 1 of 2 | 1 of 16 | 9,900 + 302 |")
+    means = mean_return([(7 * 600 + 100) / 8, (7 * 600 + 200) / 8])
+    assert plain.startswith(f"| walker-walk | plain | 2 | {interval(means)} | {interval(mean_return([100, 200]))} |")
+    assert plain.endswith(f"| {interval(mean_return([2, 0]))} | 1 of 2 | 1 of 16 | 9,900 + 302 |")
     assert many.startswith("| walker-walk | worst_x5 | 1 | 500.0 | 500.0 | 0.0 | 0 of 1 | 0 of 8 |")
