@@ -1,0 +1,242 @@
+"""Whether anything that a model can do could break a rule: a rule that nothing can break says nothing about safety.
+
+A rule is refused only where that is certain. What cannot be decided, such as whether a contact will ever happen, passes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs import signals
+from envs.errors import TelosError
+from envs.guardrails.guardrail import Guardrail
+from envs.guardrails.kinds import KINDS, resolve
+from envs.requests import Request
+from envs.task import Task
+
+# Spreads of the sampled states, in the unit of each coordinate. Small ones stay near the pose; large ones leave any
+# region where a distance is flat, such as that above the face of a box.
+SCALES = (0.0, 1e-3, 0.1, 1.0, 30.0)
+DRAWS = 4  # states per pose and scale
+KEYFRAMES = 4  # poses besides the default one, at most
+RESETS = 8  # that may move what no state does
+CONSTANT = 1e-10  # of a margin's size, and of its unit: larger than rounding, smaller than any motion that is sampled
+FAR = 1e6  # m; cutoff of distances here, where their own would hide what moves beyond it
+
+_CONTACTS = ("contact_force", "strongest_contact")
+_OFF = {
+    "contact": mujoco.mjtDisableBit.mjDSBL_CONTACT,
+    "constraint": mujoco.mjtDisableBit.mjDSBL_CONSTRAINT,
+    "sensor": mujoco.mjtDisableBit.mjDSBL_SENSOR,
+}
+_UNBOUNDED = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD, mujoco.mjtGeom.mjGEOM_SDF)
+
+
+def insist_breakable(model: mujoco.MjModel, rules: Iterable[Guardrail], task: Task) -> None:
+    """Refuse rules that no state of this model can break.
+
+    Args:
+        model: the task's, compiled with the sensors that the rules read; it stays as it is.
+        rules: they fit the model (`envs.sizes`).
+        task: its resets may move what nothing else does.
+
+    Raises:
+        TelosError: a margin that is the same at all states, a contact of what touches nothing, or a tolerance beyond
+            the deepest penetration.
+    """
+    rules = tuple(rules)
+    for rule in rules:
+        _insist_contact(model, rule, task.params)
+        _insist_overlap(model, rule, task.params)
+    readings = {reading.request: reading for reading in _decidable(model, rules)}
+    judged = [rule for rule in rules if all(request in readings for request in rule.signals)]
+    if not judged:
+        return
+    probe = _probe(model)
+    seen = _looks(probe, readings.values())
+    constant = [rule for rule in judged if _is_constant(rule, seen)]
+    if not constant:
+        return
+    for written in _resets(task):
+        for name, value in written.items():
+            getattr(probe, name)[...] = value
+        more = _looks(probe, readings.values())
+        seen = {request: torch.cat([seen[request], more[request]]) for request in seen}
+    for rule in constant:
+        if _is_constant(rule, seen):
+            raise _constant(rule, seen)
+
+
+def _resets(task: Task) -> Iterator[Mapping[str, np.ndarray]]:
+    """What some resets write into the model, MjModel field -> array."""
+    if not task.params:
+        return
+    backend = task.backend()
+    try:
+        for seed in range(RESETS):
+            backend.reset(seed)
+            yield {name: np.array(getattr(backend.model, name)) for name in task.params}
+    finally:
+        backend.close()
+
+
+def _insist_contact(model: mujoco.MjModel, rule: Guardrail, fields: Sequence[str]) -> None:
+    """Raises TelosError for a rule about contacts of a body that has none, whatever it does."""
+    kind, _, name = rule.signals[0].name.partition("/")
+    if kind not in _CONTACTS or {"geom_contype", "geom_conaffinity"} & set(fields):
+        return
+    off = [flag for flag, bit in _OFF.items() if model.opt.disableflags & bit]
+    why = f"the model's flag {off[0]!r} is off" if off else "none of its geoms collides with another one"
+    if off or not _can_touch(model, model.body(name).id):
+        given = f"{rule.signals[0].name!r}, which is 0 at all states, as {why}"
+        raise TelosError(f"guardrail {rule.name!r}.signals", given, "a body that can be touched")
+
+
+def _can_touch(model: mujoco.MjModel, body: int) -> bool:
+    """Whether MuJoCo would look for contacts of some geom of this body (contype, conaffinity, pairs, what is welded)."""
+    if model.nflex:
+        return True
+    paired = {int(geom) for geom in (*model.pair_geom1, *model.pair_geom2)}
+    weld, parent = model.body_weldid, model.body_weldid[model.body_parentid[model.body_weldid]]
+    filtered = not model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_FILTERPARENT
+    first = model.body_geomadr[body]
+    for geom in range(first, first + model.body_geomnum[body]):
+        if geom in paired:
+            return True
+        masks = (model.geom_contype & model.geom_conaffinity[geom]) | (
+            model.geom_contype[geom] & model.geom_conaffinity
+        )
+        for other in np.flatnonzero(masks):
+            theirs = model.geom_bodyid[other]
+            a, b = weld[body], weld[theirs]
+            family = a != 0 and b != 0 and (a == parent[theirs] or b == parent[body])
+            if a != b and not (filtered and family):
+                return True
+    return False
+
+
+def _insist_overlap(model: mujoco.MjModel, rule: Guardrail, fields: Sequence[str]) -> None:
+    """Raises TelosError for a tolerance that covers two geoms one inside the other.
+
+    Convex geoms are apart once their centres are, by the sum of the radii of the balls around them.
+    """
+    if rule.kind != "geom_distance" or {"geom_size", "geom_type", "geom_rbound"} & set(fields):
+        return
+    geoms = [model.geom(name) for name in signals.parse(rule.signals[0].name)[1]]
+    if any(int(geom.type[0]) in _UNBOUNDED for geom in geoms):
+        return
+    deepest = float(sum(geom.rbound[0] for geom in geoms)) + rule.params["minimum"]
+    if rule.tolerance >= deepest:
+        allowed = f"below {deepest:g} m: these geoms cannot overlap more deeply, so nothing could break it"
+        raise TelosError(f"guardrail {rule.name!r}.tolerance", rule.tolerance, allowed)
+
+
+def _decidable(model: mujoco.MjModel, rules: Iterable[Guardrail]) -> Iterator[signals.Reading]:
+    """Where the rules read what follows from joint positions, velocities and controls alone."""
+    for reading in signals.layout(model, dict.fromkeys(request for rule in rules for request in rule.signals)):
+        if reading.source == "state":
+            yield reading
+        elif reading.source == "power" or reading.request.name.startswith("actuator_force/"):
+            if _is_affine(model, model.actuator(signals.parse(reading.request.name)[1][0]).id):
+                yield reading
+        elif reading.source == "sensor":
+            (sensor,) = np.flatnonzero(model.sensor_adr == reading.start)
+            kinematic = model.sensor_needstage[sensor] != mujoco.mjtStage.mjSTAGE_ACC
+            foreign = model.sensor_type[sensor] in (mujoco.mjtSensor.mjSENS_USER, mujoco.mjtSensor.mjSENS_PLUGIN)
+            if kinematic and not foreign and not model.sensor_history[sensor, 0]:
+                yield reading
+
+
+def _is_affine(model: mujoco.MjModel, actuator: int) -> bool:
+    """Whether the force depends affinely on control, length and speed, so that sampling shows whether it varies."""
+    gains = (mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtGain.mjGAIN_AFFINE)
+    biases = (mujoco.mjtBias.mjBIAS_NONE, mujoco.mjtBias.mjBIAS_AFFINE)
+    return bool(
+        model.actuator_gaintype[actuator] in gains
+        and model.actuator_biastype[actuator] in biases
+        and model.actuator_plugin[actuator] < 0
+        and not model.actuator_history[actuator, 0]
+    )
+
+
+def _probe(model: mujoco.MjModel) -> mujoco.MjModel:
+    """A copy without what hides motion: cutoffs, limits of controls and forces, sleep; and without constraints, which take time."""
+    probe = copy.copy(model)
+    probe.sensor_cutoff[:] = 0
+    probe.sensor_cutoff[probe.sensor_type == mujoco.mjtSensor.mjSENS_GEOMDIST] = FAR
+    probe.actuator_forcelimited[:] = 0
+    probe.actuator_actlimited[:] = 0
+    probe.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT | mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL)
+    probe.opt.enableflags &= ~int(mujoco.mjtEnableBit.mjENBL_SLEEP)
+    return probe
+
+
+def _looks(model: mujoco.MjModel, readings: Iterable[signals.Reading]) -> Mapping[Request, Tensor]:
+    """Each reading at the sampled states, (n,D)."""
+    data = mujoco.MjData(model)
+    readings = tuple(readings)
+    rows: dict[Request, list[Tensor]] = {reading.request: [] for reading in readings}
+    for _ in _states(model, data):
+        mujoco.mj_fwdPosition(model, data)
+        mujoco.mj_sensorPos(model, data)
+        mujoco.mj_fwdVelocity(model, data)
+        mujoco.mj_sensorVel(model, data)
+        mujoco.mj_fwdActuation(model, data)
+        mujoco.mj_sensorAcc(model, data)
+        state = np.concatenate([[data.time], data.qpos, data.qvel, data.act])
+        for reading in readings:
+            source = state if reading.source == "state" else data.sensordata
+            value = reading.value(np.array(source[reading.columns]))
+            if reading.source == "power":
+                value = value * float(data.sensordata[reading.velocity_start])
+            rows[reading.request].append(value)
+    return {request: torch.stack(values) for request, values in rows.items()}
+
+
+def _states(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[None]:
+    """Put states into `data`, one after the other: around each pose all that can move does, and at once."""
+    rng = np.random.default_rng(0)
+    for key in range(-1, min(model.nkey, KEYFRAMES)):
+        for scale in SCALES:
+            for _ in range(DRAWS if scale else 1):
+                if key < 0:
+                    mujoco.mj_resetData(model, data)
+                else:
+                    mujoco.mj_resetDataKeyframe(model, data, key)
+                mujoco.mj_integratePos(model, data.qpos, scale * rng.standard_normal(model.nv), 1.0)
+                data.mocap_pos += scale * rng.standard_normal(data.mocap_pos.shape)
+                for quaternion in data.mocap_quat:
+                    mujoco.mju_quatIntegrate(quaternion, scale * rng.standard_normal(3), 1.0)
+                data.qvel += scale * rng.standard_normal(model.nv)
+                data.act += scale * rng.standard_normal(model.na)
+                data.ctrl += scale * rng.standard_normal(model.nu)
+                data.time += scale
+                yield
+
+
+def _is_constant(rule: Guardrail, seen: Mapping[Request, Tensor]) -> bool:
+    """Whether its margin is the same at all states, in each component."""
+    values = [seen[request] for request in rule.signals]
+    if rule.kind not in KINDS:  # of another package: its margin may be flat where we sample, and fall elsewhere
+        return all(_is_flat(value) for value in values)
+    return _is_flat(resolve(rule.kind).margin(rule.params, *values))
+
+
+def _is_flat(values: Tensor) -> bool:
+    spread = values.amax(0) - values.amin(0)
+    return bool((spread <= CONSTANT * values.abs().amax(0).clamp(min=1)).all())  # not where it is NaN
+
+
+def _constant(rule: Guardrail, seen: Mapping[Request, Tensor]) -> TelosError:
+    names = " and ".join(repr(request.name) for request in rule.signals)
+    given = f"{names}, which is constant in this model"
+    if not all(_is_flat(seen[request]) for request in rule.signals):
+        margin = resolve(rule.kind).margin(rule.params, *(seen[request] for request in rule.signals)).amin()
+        given = f"{names}, whose margin is {float(margin):.4g} {rule.unit} at all states of this model"
+    return TelosError(f"guardrail {rule.name!r}.signals", given, "a signal that moves to and from what is forbidden")
