@@ -1,6 +1,6 @@
 """Whether anything that a model can do could break a rule: a rule that nothing can break says nothing about safety.
 
-A rule is refused only where that is certain. What cannot be decided, such as whether a contact will ever happen, passes.
+A rule is refused only where that is certain. What cannot be decided, such as whether two bodies will meet, passes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ _OFF = {
     "constraint": mujoco.mjtDisableBit.mjDSBL_CONSTRAINT,
     "sensor": mujoco.mjtDisableBit.mjDSBL_SENSOR,
 }
-_UNBOUNDED = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD, mujoco.mjtGeom.mjGEOM_SDF)
+# As ints: `in` would compare an enum with a numpy number, which are never equal in this order.
+_BOUNDLESS = {int(getattr(mujoco.mjtGeom, f"mjGEOM_{shape}")) for shape in ("PLANE", "HFIELD", "SDF")}
+_FOREIGN = {int(kind) for kind in (mujoco.mjtSensor.mjSENS_USER, mujoco.mjtSensor.mjSENS_PLUGIN)}
+_AFFINE_GAINS = {int(kind) for kind in (mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtGain.mjGAIN_AFFINE)}
+_AFFINE_BIASES = {int(kind) for kind in (mujoco.mjtBias.mjBIAS_NONE, mujoco.mjtBias.mjBIAS_AFFINE)}
 
 
 def insist_breakable(model: mujoco.MjModel, rules: Iterable[Guardrail], task: Task) -> None:
@@ -99,7 +103,7 @@ def _insist_contact(model: mujoco.MjModel, rule: Guardrail, fields: Sequence[str
 
 
 def _can_touch(model: mujoco.MjModel, body: int) -> bool:
-    """Whether MuJoCo would look for contacts of some geom of this body (contype, conaffinity, pairs, what is welded)."""
+    """Whether MuJoCo looks for contacts of some geom of this body: contype, conaffinity, pairs, what is welded."""
     if model.nflex:
         return True
     paired = {int(geom) for geom in (*model.pair_geom1, *model.pair_geom2)}
@@ -129,7 +133,7 @@ def _insist_overlap(model: mujoco.MjModel, rule: Guardrail, fields: Sequence[str
     if rule.kind != "geom_distance" or {"geom_size", "geom_type", "geom_rbound"} & set(fields):
         return
     geoms = [model.geom(name) for name in signals.parse(rule.signals[0].name)[1]]
-    if any(int(geom.type[0]) in _UNBOUNDED for geom in geoms):
+    if any(int(geom.type[0]) in _BOUNDLESS for geom in geoms):
         return
     deepest = float(sum(geom.rbound[0] for geom in geoms)) + rule.params["minimum"]
     if rule.tolerance >= deepest:
@@ -148,25 +152,23 @@ def _decidable(model: mujoco.MjModel, rules: Iterable[Guardrail]) -> Iterator[si
         elif reading.source == "sensor":
             (sensor,) = np.flatnonzero(model.sensor_adr == reading.start)
             kinematic = model.sensor_needstage[sensor] != mujoco.mjtStage.mjSTAGE_ACC
-            foreign = model.sensor_type[sensor] in (mujoco.mjtSensor.mjSENS_USER, mujoco.mjtSensor.mjSENS_PLUGIN)
+            foreign = int(model.sensor_type[sensor]) in _FOREIGN
             if kinematic and not foreign and not model.sensor_history[sensor, 0]:
                 yield reading
 
 
 def _is_affine(model: mujoco.MjModel, actuator: int) -> bool:
     """Whether the force depends affinely on control, length and speed, so that sampling shows whether it varies."""
-    gains = (mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtGain.mjGAIN_AFFINE)
-    biases = (mujoco.mjtBias.mjBIAS_NONE, mujoco.mjtBias.mjBIAS_AFFINE)
     return bool(
-        model.actuator_gaintype[actuator] in gains
-        and model.actuator_biastype[actuator] in biases
+        int(model.actuator_gaintype[actuator]) in _AFFINE_GAINS
+        and int(model.actuator_biastype[actuator]) in _AFFINE_BIASES
         and model.actuator_plugin[actuator] < 0
         and not model.actuator_history[actuator, 0]
     )
 
 
 def _probe(model: mujoco.MjModel) -> mujoco.MjModel:
-    """A copy without what hides motion: cutoffs, limits of controls and forces, sleep; and without constraints, which take time."""
+    """A copy without what hides motion (cutoffs, limits of controls and forces, sleep) and what takes time."""
     probe = copy.copy(model)
     probe.sensor_cutoff[:] = 0
     probe.sensor_cutoff[probe.sensor_type == mujoco.mjtSensor.mjSENS_GEOMDIST] = FAR

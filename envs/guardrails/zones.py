@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from envs.errors import nearest
 from envs.guardrails.config import GuardrailConfig, Name, NonNegative, Params, Positive
 from envs.guardrails.guardrail import Value
+from envs.names import fault
 from envs.requests import POINTS
 from envs.zones import Box, Cylinder, Zone, depth, signed_distance
 
@@ -33,7 +34,8 @@ def _grown(new: Params, old: Params, key: str) -> bool:
 
 
 def _position(point: str) -> str:
-    """Raises PydanticCustomError for a signal that is no position: its distance to a zone would mean nothing."""
+    """Raises PydanticCustomError for a signal that is no position, whose distance to a zone would mean nothing, and
+    ValueError for one of what has no name."""
     kind, _, name = point.partition("/")
     if kind not in (*POINTS, "sensor"):
         near = nearest(kind, POINTS) or POINTS[0]
@@ -42,6 +44,8 @@ def _position(point: str) -> str:
             "nearest": f"{near}/{name}" if name else None,
         }
         raise PydanticCustomError("position", "a position in m: {points}, or a sensor/… of one", context)
+    if said := fault(name):
+        raise ValueError(f"{kind}/ and {said}")
     return point
 
 
