@@ -182,8 +182,7 @@ def _probe(model: mujoco.MjModel) -> mujoco.MjModel:
 def _looks(model: mujoco.MjModel, readings: Iterable[signals.Reading]) -> Mapping[Request, Tensor]:
     """Each reading at the sampled states, (n,D)."""
     data = mujoco.MjData(model)
-    readings = tuple(readings)
-    rows: dict[Request, list[Tensor]] = {reading.request: [] for reading in readings}
+    states, sensed = [], []
     for _ in _states(model, data):
         mujoco.mj_fwdPosition(model, data)
         mujoco.mj_sensorPos(model, data)
@@ -191,14 +190,16 @@ def _looks(model: mujoco.MjModel, readings: Iterable[signals.Reading]) -> Mappin
         mujoco.mj_sensorVel(model, data)
         mujoco.mj_fwdActuation(model, data)
         mujoco.mj_sensorAcc(model, data)
-        state = np.concatenate([[data.time], data.qpos, data.qvel, data.act])
-        for reading in readings:
-            source = state if reading.source == "state" else data.sensordata
-            value = reading.value(np.array(source[reading.columns]))
-            if reading.source == "power":
-                value = value * float(data.sensordata[reading.velocity_start])
-            rows[reading.request].append(value)
-    return {request: torch.stack(values) for request, values in rows.items()}
+        states.append(np.concatenate([[data.time], data.qpos, data.qvel, data.act]))  # as `signals.layout` has them
+        sensed.append(data.sensordata.copy())
+    from_state, from_sensors = np.array(states), np.array(sensed)
+    seen = {}
+    for reading in readings:
+        value = reading.value((from_state if reading.source == "state" else from_sensors)[:, reading.columns])
+        if reading.source == "power":
+            value = value * torch.from_numpy(from_sensors[:, [reading.velocity_start]])
+        seen[reading.request] = value
+    return seen
 
 
 def _states(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[None]:
