@@ -71,7 +71,7 @@ def test_2_a_file_that_extends_the_preset_and_leaves_rules_out(tmp_path: Path, r
     "change",
     [
         {"clearance": 0.0},
-        {"tolerance": 0.5},
+        {"tolerance": 0.02},
         {"scale": 100.0},
         {"zone": {**POST["zone"], "radius": 0.001}},
         {"zone": {**POST["zone"], "center": [9.0, 9.0, 9.0]}},
