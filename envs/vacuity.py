@@ -26,7 +26,7 @@ SCALES = (0.0, 1e-3, 0.1, 1.0, 30.0)
 DRAWS = 4  # states per pose and scale
 KEYFRAMES = 4  # poses besides the default one, at most
 RESETS = 8  # that may move what no state does
-CONSTANT = 1e-10  # of a margin's size, and of its unit: larger than rounding, smaller than any motion that is sampled
+CONSTANT = 1e-10  # of a signal's size, and of its unit: larger than rounding, smaller than any motion that is sampled
 FAR = 1e6  # m; cutoff of distances here, where their own would hide what moves beyond it
 
 _CONTACTS = ("contact_force", "strongest_contact")
@@ -224,22 +224,26 @@ def _states(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[None]:
 
 
 def _is_constant(rule: Guardrail, seen: Mapping[Request, Tensor]) -> bool:
-    """Whether its margin is the same at all states, in each component."""
+    """Whether its signals, or its margin, are the same at all states, in each component."""
     values = [seen[request] for request in rule.signals]
+    if all(_is_flat(value, value) for value in values):
+        return True
     if rule.kind not in KINDS:  # of another package: its margin may be flat where we sample, and fall elsewhere
-        return all(_is_flat(value) for value in values)
-    return _is_flat(resolve(rule.kind).margin(rule.params, *values))
+        return False
+    return _is_flat(resolve(rule.kind).margin(rule.params, *values), torch.cat(values, dim=-1))
 
 
-def _is_flat(values: Tensor) -> bool:
+def _is_flat(values: Tensor, signal: Tensor) -> bool:
+    """Whether what follows from a signal (n,·) differs by no more than the signal's rounding; not where it is NaN."""
     spread = values.amax(0) - values.amin(0)
-    return bool((spread <= CONSTANT * values.abs().amax(0).clamp(min=1)).all())  # not where it is NaN
+    return bool((spread <= CONSTANT * signal.abs().amax().clamp(min=1)).all())
 
 
 def _constant(rule: Guardrail, seen: Mapping[Request, Tensor]) -> TelosError:
+    values = [seen[request] for request in rule.signals]
     names = " and ".join(repr(request.name) for request in rule.signals)
     given = f"{names}, which is constant in this model"
-    if not all(_is_flat(seen[request]) for request in rule.signals):
-        margin = resolve(rule.kind).margin(rule.params, *(seen[request] for request in rule.signals)).amin()
-        given = f"{names}, whose margin is {float(margin):.4g} {rule.unit} at all states of this model"
+    if not all(_is_flat(value, value) for value in values):
+        margin = float(resolve(rule.kind).margin(rule.params, *values).amin())
+        given = f"{names}, whose margin is {margin:.4g} {rule.unit} at all states of this model"
     return TelosError(f"guardrail {rule.name!r}.signals", given, "a signal that moves to and from what is forbidden")

@@ -56,6 +56,7 @@ MODEL = """
     <general name="dead" joint="hinge" gainprm="0" ctrlrange="-1 1"/>
     <position name="servo" joint="hinge" kp="1e9" forcerange="-10 10" ctrlrange="-1 1"/>
     <intvelocity name="integrated" joint="hinge" kp="3" actrange="-1 1" ctrlrange="-1 1"/>
+    <general name="weak" joint="hinge" gainprm="1e-6" ctrlrange="-1 1"/>
     <motor name="off" joint="hinge" group="3" ctrlrange="-1 1"/>
   </actuator>
   <sensor>
@@ -134,6 +135,7 @@ CONSTANT = {
     "a circle round a zone": rule("keep_out", point="site_position/rim", zone={**BALL, "center": [0, 3, 1]}),
     "an actuator without gain": rule("actuator_force", actuator="dead", limit=1.0),
     "its power": rule("actuator_power", actuator="dead", limit=1.0),
+    "a height far above its bound": rule("body_height", body="frame", lower=-1e9),
 }
 
 
@@ -167,6 +169,7 @@ MOVES = {
     "its power": rule("actuator_power", actuator="push", limit=1.0),
     "a motor that is clipped": rule("actuator_force", actuator="clipped", limit=1.0),
     "a servo that is clipped": rule("actuator_force", actuator="servo", limit=1.0),
+    "a weak motor far below its limit": rule("actuator_force", actuator="weak", limit=1e9),
     "an activation": rule("actuator_force", actuator="integrated", limit=1.0),
     "a contact": rule("contact_force", contact="cart", limit=1.0),
     "a contact with a mocap body": rule("strongest_contact", contact="crane", limit=1.0),
