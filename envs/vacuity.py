@@ -92,12 +92,11 @@ def _resets(task: Task) -> Iterator[Mapping[str, np.ndarray]]:
 
 def _insist_contact(model: mujoco.MjModel, rule: Guardrail, fields: Sequence[str]) -> None:
     """Raises TelosError for a rule about contacts of a body that has none, whatever it does."""
-    kind, _, name = rule.signals[0].name.partition("/")
-    if kind not in _CONTACTS or {"geom_contype", "geom_conaffinity"} & set(fields):
+    if rule.kind not in _CONTACTS or {"geom_contype", "geom_conaffinity"} & set(fields):
         return
     off = [flag for flag, bit in _OFF.items() if model.opt.disableflags & bit]
     why = f"the model's flag {off[0]!r} is off" if off else "none of its geoms collides with another one"
-    if off or not _can_touch(model, model.body(name).id):
+    if off or not _can_touch(model, model.body(signals.parse(rule.signals[0].name)[1][0]).id):
         given = f"{rule.signals[0].name!r}, which is 0 at all states, as {why}"
         raise TelosError(f"guardrail {rule.name!r}.signals", given, "a body that can be touched")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GuardrailConfig", "Name", "NonNegative", "Number", "Params", "Positive"]
 
-# Nothing that MuJoCo can still simulate is beyond such a bound, in whichever unit.
+# Beyond these, nothing would ever break a rule: MuJoCo gives up at positions and speeds of 1e10.
 Number = Annotated[numbers.Number, Field(ge=-LARGEST, le=LARGEST)]
 Positive = Annotated[numbers.Positive, Field(le=LARGEST)]
 NonNegative = Annotated[numbers.NonNegative, Field(le=LARGEST)]

@@ -60,7 +60,9 @@ def build(configs: Sequence[Mapping[str, Any] | GuardrailConfig]) -> Guardrails:
             raise TelosError(f"{where}: {error.where}", error.given, error.allowed, error.nearest) from None
         deepest = -parsed.lowest_margin(rule.params)
         if rule.tolerance >= deepest:
-            allowed = f"below {deepest:g} {rule.unit}, the worst that can happen to this rule: nothing could break it"
+            allowed = (
+                f"below {deepest:g} {rule.unit}: no margin is under {-deepest:g}, so nothing could break this rule"
+            )
             raise TelosError(f"{where}.tolerance", rule.tolerance, allowed)
         members.append(rule)
     return Guardrails(members)

@@ -21,7 +21,7 @@ from envs.guardrails.config import Params
 from envs.guardrails.limits import JointVelocity
 from envs.guardrails.registry import kinds, resolve
 from envs.sizes import check_guardrails
-from envs.task import Backend, Task
+from envs.task import Backend, Task, in_steps
 
 POINT_MASS, REACHER = "dm_control/point_mass-easy-v0", "dm_control/reacher-easy-v0"
 
@@ -358,6 +358,13 @@ def test_a_kind_of_another_package_is_refused_only_where_its_signals_are_constan
     check_guardrails(task(), rule("late", joint="hinge", upper=2e6))
     off_sensors = task(flags='<option><flag sensor="disable"/></option>')
     assert "constant" in refusal(rule("late", joint="hinge", upper=2e6), off_sensors).given
+
+
+@pytest.mark.usefixtures("late")
+def test_a_kind_of_another_package_may_read_a_contact_that_cannot_be_beside_what_moves() -> None:
+    (plain,) = rule("late", joint="hinge", upper=2e6, granularity="substep")
+    both = replace(plain, signals=(*in_steps("contact_force/ghost"), *plain.signals))
+    check_guardrails(task(), Guardrails([both]))
 
 
 def test_the_same_rules_are_refused_each_time() -> None:
