@@ -60,9 +60,7 @@ def build(configs: Sequence[Mapping[str, Any] | GuardrailConfig]) -> Guardrails:
             raise TelosError(f"{where}: {error.where}", error.given, error.allowed, error.nearest) from None
         deepest = -parsed.lowest_margin(rule.params)
         if rule.tolerance >= deepest:
-            allowed = (
-                f"below {deepest:g} {rule.unit}: no margin is under {-deepest:g}, so nothing could break this rule"
-            )
+            allowed = f"below {deepest:g} {rule.unit}: no margin is under {-deepest:g}, so nothing could break it"
             raise TelosError(f"{where}.tolerance", rule.tolerance, allowed)
         members.append(rule)
     return Guardrails(members)

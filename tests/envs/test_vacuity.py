@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from envs import registry
+from envs import registry, signals
 from envs.errors import TelosError
 from envs.guardrails import Guardrails, build
 from envs.guardrails.config import Params
 from envs.guardrails.limits import JointVelocity
 from envs.guardrails.registry import kinds, resolve
+from envs.physics import BatchPhysics
+from envs.requests import POINTS
 from envs.sizes import check_guardrails
 from envs.task import Backend, Task, in_steps
+from envs.vacuity import insist_breakable
 
 POINT_MASS, REACHER = "dm_control/point_mass-easy-v0", "dm_control/reacher-easy-v0"
 
@@ -268,6 +271,43 @@ def test_what_a_reset_moves_passes() -> None:
 def test_the_target_that_a_reset_of_the_reacher_draws() -> None:
     check_guardrails(registry.load(REACHER), off("geom_position/target"))
     assert "constant" in refusal(off("geom_position/ground"), registry.load(REACHER)).given
+
+
+def on_every_body(within: Task) -> Guardrails:
+    rules: list[dict[str, Any]] = []
+    for body in signals.names_of(within.spec(), "body"):
+        rules += [{"kind": "body_orientation", "body": body, "axis": axis, "limit": 0.5} for axis in ("x", "y", "z")]
+        rules += [{"kind": "keep_out", "point": f"{kind}/{body}", "zone": BALL} for kind in POINTS[:2]]
+        rules += [{"kind": "body_height", "body": body, "lower": 0.0}]
+        rules += [{"kind": "body_velocity", "body": body, "limit": 1.0}]
+    return build([{**values, "name": f"{i:03}"} for i, values in enumerate(rules)])
+
+
+@pytest.mark.parametrize("name", ["dm_control/hopper-hop-v0", "InvertedDoublePendulum-v5", "Pusher-v5"])
+def test_what_is_refused_stays_the_same_in_real_episodes(name: str) -> None:
+    env = registry.make(name)
+    rules = on_every_body(env.task)
+    physics = BatchPhysics(env.task.spec, rules.requests, env.interface.control_period, threads=1)
+    margins, rng = [], np.random.default_rng(0)
+    for seed in range(3):
+        env.reset(seed=seed)
+        for _ in range(8):
+            env.step(rng.uniform(-1, 1, env.interface.action_size))
+            snapshot = env.snapshot()
+            physics.set_params(snapshot.params)
+            seen = physics.look(snapshot.state)
+            assert seen is not None
+            margins.append(rules.margins(seen)[0].numpy())
+    env.close()
+    spread = np.ptp(margins, axis=0)
+    refused = []
+    for column, one in enumerate(rules):
+        try:
+            insist_breakable(physics.model, [one], env.task)
+        except TelosError:
+            refused.append(column)
+    assert 0 < len(refused) < len(rules)
+    assert spread[refused].max() < 1e-9
 
 
 def test_the_worlds_of_resets_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
