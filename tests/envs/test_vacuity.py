@@ -26,7 +26,7 @@ from envs.sizes import check_guardrails
 from envs.task import Backend, Task, in_steps
 from envs.vacuity import insist_breakable
 
-POINT_MASS, REACHER = "dm_control/point_mass-easy-v0", "dm_control/reacher-easy-v0"
+REACHER = "dm_control/reacher-easy-v0"
 
 MODEL = """
 <mujoco>
