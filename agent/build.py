@@ -120,7 +120,7 @@ def agent(
     rules = guardrails(config)
     # Before anything is simulated: what does not fit the model is named by where it was written.
     check_residuals(task.spec(), config.cost.residuals, "cost.residuals")
-    check_guardrails(task.spec(), rules)
+    check_guardrails(task, rules)
     if config.world_model.disable_contacts:
         _check_contactless(rules)
     names, costs = objective(config.cost, task, critic)

@@ -28,6 +28,7 @@ from agent.rollouts import Job, Rollouts, Serial
 from agent.row import Row, to_json
 from agent.rundir import SCHEMA, Manifest, RunDir, config_sha256, files_sha256, is_run, refusal, write, writing
 from envs import registry
+from envs.doubtful import doubts
 from envs.errors import TelosError, Unplayable
 
 RUNS = Path("runs")
@@ -79,6 +80,8 @@ def run(
     _, env, monitor = made(config)  # refuses what does not fit, before anything is on disk
     with closing(env):
         episode.start(env, monitor, episode.seeds_of(config.seed, 0))
+        for doubt in doubts(env.model, monitor.guardrails):
+            console.print(f"warning: {doubt}", highlight=False, markup=False, soft_wrap=True)
     rundir = RunDir.create(path, config, manifest_of(config))
     with rundir.locked():
         try:

@@ -126,6 +126,10 @@ def judge(
         + (", equal to the planner's model" if _same(config) else ", which differs from the planner's model"),
         "an agent that attacks its own rules: agent and monitor share one process (that takes level L3)",
     ]
+    missing.append(
+        "whether each rule was at stake: refused were only rules that no state of the model can break, as far as that "
+        "follows from its joints; not those on contacts that never happen or on forces that are never asked for"
+    )
     if late:
         missing.append(
             f"the moment of execution: actions arrive {_count(config.variant.latency, 'control step')} late, which "

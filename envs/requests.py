@@ -16,6 +16,10 @@ WHOLE = frozenset({"time", "qpos", "qvel", "act", "ctrl"})
 INTERVAL_ONLY = frozenset({"ctrl", "actuator_force", "actuator_power", "contact_force", "strongest_contact"})
 
 
+# Where something is in the world, (3,) in m. A model's own `sensor/NAME` may be such a point too.
+POINTS = ("body_position", "inertial_position", "site_position", "geom_position", "center_of_mass")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Request:
     """A signal `kind/object`, wanted at every state (N,H+1,D) or at every substep inside steps (N,H,K,D).

@@ -18,9 +18,11 @@ from envs.errors import TelosError, nearest
 from envs.guardrails.guardrail import Guardrail
 from envs.guardrails.kinds import resolve
 from envs.guardrails.ruleset import Guardrails
-from envs.requests import Request
+from envs.requests import POINTS, Request
 from envs.residuals import Residual
 from envs.signals import KINDS
+from envs.task import Task
+from envs.vacuity import insist_breakable
 
 # What an environment reads by accident: views for its own reward (ADR 1), which lag behind the state.
 LAGGING = ("raw", "post_constraint")
@@ -29,6 +31,7 @@ _UNITS = {  # of a slide, of a hinge
     "joint_velocity": ("m/s", "rad/s"),
     "actuator_force": ("N", "N·m"),
 }
+_POSITION_SENSORS = (mujoco.mjtSensor.mjSENS_FRAMEPOS, mujoco.mjtSensor.mjSENS_SUBTREECOM)
 _ON_JOINTS = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
 
 
@@ -52,17 +55,7 @@ def sizes(spec: mujoco.MjSpec, wanted: Mapping[str, Request]) -> dict[str, int]:
     Raises:
         TelosError: a signal that the model cannot answer.
     """
-    for where, request in wanted.items():
-        with _said(where, request.name):
-            signals.check(spec, request)
-    try:
-        found = _sizes_of(spec, wanted.values())
-    except (TelosError, ValueError):  # ask again one by one, to say which
-        found = {}
-        for where, request in wanted.items():
-            with _said(where, request.name):
-                found |= _sizes_of(spec, [request])
-    return {where: found[request] for where, request in wanted.items()}
+    return {where: reading.size for where, reading in _laid_out(spec, wanted)[1].items()}
 
 
 def check_component(where: str, component: int | None, size: int) -> None:
@@ -104,11 +97,12 @@ def check_residuals(spec: mujoco.MjSpec, terms: Sequence[Residual], where: str) 
             raise TelosError(f"{at}.target", f"{len(term.target)} numbers", f"one, or {size}")
 
 
-def check_guardrails(spec: mujoco.MjSpec, rules: Guardrails) -> None:
-    """Refuse guardrails that this model cannot judge, or that would judge a joint in another unit than its own.
+def check_guardrails(task: Task, rules: Guardrails) -> None:
+    """Refuse guardrails that this task's model cannot judge, would judge in another unit than its own, or cannot break.
 
     Raises:
-        TelosError: a signal that the model lacks, a lagging view, another size than the kind needs, a wrong unit.
+        TelosError: a signal that the model lacks, a lagging view, another size than the kind needs, a wrong unit, a
+            point that is no position, a rule that no state of the model breaks.
     """
     if not len(rules):
         return
@@ -117,14 +111,17 @@ def check_guardrails(spec: mujoco.MjSpec, rules: Guardrails) -> None:
         for i, request in enumerate(rule.signals):
             readable(_place(rule, i), request.name)
             wanted[_place(rule, i)] = request
-    found = sizes(spec, wanted)
+    spec = task.spec()
+    model, found = _laid_out(spec, wanted)
     for rule in rules:
-        needed = resolve(rule.kind).components
+        kind = resolve(rule.kind)
         for i, request in enumerate(rule.signals):
-            size = found[_place(rule, i)]
-            if size == 0 or needed not in (None, size):
-                allowed = f"a signal with {needed or 'at least 1'} component(s)"
+            size = found[_place(rule, i)].size
+            if size == 0 or kind.components not in (None, size):
+                allowed = f"a signal with {kind.components or 'at least 1'} component(s)"
                 raise TelosError(_place(rule, i), f"{request.name!r}, which has {size}", allowed)
+            if kind.positions:
+                _check_position(_place(rule, i), request.name, spec)
         joint = _joint(spec, rule)
         if joint is not None:
             slides = joint.type == mujoco.mjtJoint.mjJNT_SLIDE
@@ -132,6 +129,16 @@ def check_guardrails(spec: mujoco.MjSpec, rules: Guardrails) -> None:
             if rule.unit != unit:
                 moves = f"joint {joint.name!r} {'slides' if slides else 'turns'}"
                 raise TelosError(f"guardrail {rule.name!r}.unit", repr(rule.unit), f"{unit!r}: {moves}")
+    insist_breakable(model, rules, task)
+
+
+def _check_position(where: str, name: str, spec: mujoco.MjSpec) -> None:
+    """Raises TelosError for a signal that is no position: its distance to a zone would mean nothing."""
+    kind, objects = signals.parse(name)
+    of_points = [sensor.name for sensor in spec.sensors if sensor.type in _POSITION_SENSORS and sensor.name]
+    if kind not in POINTS and not (kind == "sensor" and objects[0] in of_points):
+        allowed = [*(f"{known}/…" for known in POINTS), *(f"sensor/{known}" for known in of_points)]
+        raise TelosError(where, f"{name!r}, which is no position", allowed, nearest(name, allowed[len(POINTS) :]))
 
 
 def _joint(spec: mujoco.MjSpec, rule: Guardrail) -> Any:
@@ -149,14 +156,31 @@ def _place(rule: Guardrail, index: int) -> str:
     return f"guardrail {rule.name!r}.signals" + (f"[{index}]" if len(rule.signals) > 1 else "")
 
 
-def _sizes_of(spec: mujoco.MjSpec, requests: Iterable[Request]) -> dict[Request, int]:
-    requests = tuple(dict.fromkeys(requests))
+def _laid_out(spec: mujoco.MjSpec, wanted: Mapping[str, Request]) -> tuple[mujoco.MjModel, dict[str, signals.Reading]]:
+    """The compiled model with the sensors of all requests, and their readings by where each was written.
+
+    Raises TelosError for a signal that the model cannot answer.
+    """
+    for where, request in wanted.items():
+        with _said(where, request.name):
+            signals.check(spec, request)
+    try:
+        model = _compiled(spec, wanted.values())
+        return model, dict(zip(wanted, signals.layout(model, wanted.values()), strict=True))
+    except (TelosError, ValueError):  # ask again one by one, to say which
+        for where, request in wanted.items():
+            with _said(where, request.name):
+                signals.layout(_compiled(spec, [request]), [request])
+        raise
+
+
+def _compiled(spec: mujoco.MjSpec, requests: Iterable[Request]) -> mujoco.MjModel:
+    """The model with the sensors that the requests need; `spec` stays as it is."""
     probe = spec.copy()
     signals.add_sensors(probe, requests)
     with warnings.catch_warnings():  # about other people's XML, which the user cannot mend
         warnings.filterwarnings("ignore", message="compiler attribute")
-        model = probe.compile()
-    return {reading.request: reading.size for reading in signals.layout(model, requests)}
+        return probe.compile()
 
 
 @contextmanager

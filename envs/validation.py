@@ -49,7 +49,7 @@ def _translated(error: ValidationError, model: type[BaseModel], where: str) -> T
             return TelosError(where, f"limits that do not fit{also}", str(context["error"]))
         case _:
             said = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-            return TelosError(where, given + also, said)
+            return TelosError(where, given + also, said, context.get("nearest"))
 
 
 def _choices(annotation: Any) -> list[str]:

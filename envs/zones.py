@@ -14,6 +14,7 @@ import mujoco
 from pydantic import BaseModel, Field
 
 from envs.errors import TelosError
+from envs.names import fault
 from envs.numbers import Number, Positive
 
 if TYPE_CHECKING:
@@ -73,6 +74,15 @@ def signed_distance(params: Mapping[str, Any], points: Tensor) -> Tensor:
     return beyond.clamp(min=0).norm(dim=-1, keepdim=True) + deepest.clamp(max=0)
 
 
+def depth(params: Mapping[str, Any]) -> float:
+    """How deep inside a zone a point can be, in m: the greatest distance to the surface from inside."""
+    if params["shape"] == "sphere":
+        return params["radius"]
+    if params["shape"] == "cylinder":
+        return min(params["radius"], 0.5 * params["height"])
+    return min(params["half_sizes"])
+
+
 def _join(*parts: Tensor) -> Tensor:
     import torch
 
@@ -119,7 +129,9 @@ def declared(spec: Callable[[], mujoco.MjSpec], zones: Mapping[str, Zone], where
     def with_zones() -> mujoco.MjSpec:
         made = spec()
         for name, zone in zones.items():
-            if not name or "/" in name:
+            if said := fault(name):
+                raise TelosError(f"{where}.{name!r}", repr(name), said)
+            if "/" in name:
                 raise TelosError(f"{where}.{name}", repr(name), "a name without '/'")
             if name in zones_of(made):
                 raise TelosError(f"{where}.{name}", "the name of a zone or site that the model has", "another name")

@@ -98,6 +98,10 @@ class BodyOrientation(GuardrailConfig, frozen=True):
         return params["limit"] - away.atan2(along) * (size / size)
 
     @staticmethod
+    def lowest_margin(params: Params) -> float:
+        return params["limit"] - math.pi
+
+    @staticmethod
     def at_least_as_strict(new: Params, old: Params) -> bool:
         return new["toward"] == old["toward"] and new["limit"] <= old["limit"]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field
 
+from envs import numbers
 from envs.guardrails.guardrail import Guardrail, Value
-from envs.numbers import NonNegative, Number, Positive
+from envs.names import Name
+from envs.numbers import LARGEST
 from envs.requests import Request
 
 if TYPE_CHECKING:
@@ -17,7 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["GuardrailConfig", "Name", "NonNegative", "Number", "Params", "Positive"]
 
-Name = Annotated[str, StringConstraints(strict=True, min_length=1)]
+# Beyond these, nothing would ever break a rule: MuJoCo gives up at positions and speeds of 1e10.
+Number = Annotated[numbers.Number, Field(ge=-LARGEST, le=LARGEST)]
+Positive = Annotated[numbers.Positive, Field(le=LARGEST)]
+NonNegative = Annotated[numbers.NonNegative, Field(le=LARGEST)]
 
 Params = Mapping[str, Any]  # a guardrail's rule, by name
 
@@ -25,11 +31,12 @@ Params = Mapping[str, Any]  # a guardrail's rule, by name
 class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
     """Base of all kinds: subclass it, give `kind` a Literal, and register it to have it tested.
 
-    `margin` and `at_least_as_strict` are static and see plain numbers only: what a guardrail does depends on
-    nothing but what its digest covers.
+    `margin`, `lowest_margin` and `at_least_as_strict` are static and see plain numbers only: what a guardrail does
+    depends on nothing but what its digest covers.
     """
 
     components: ClassVar[int | None] = None  # D the kind needs of its signals; None for any
+    positions: ClassVar[bool] = False  # whether its signals must be positions in the world, m
 
     kind: str
     name: Name  # unique within a set
@@ -60,6 +67,14 @@ class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
     @abstractmethod
     def margin(params: Params, *values: Tensor) -> Tensor:
         """Signed margin, (…,D') in `unit`, of signals (…,D); >= 0 safe. NaN in must come out as NaN."""
+
+    @staticmethod
+    def lowest_margin(params: Params) -> float:
+        """The infimum of `margin` over all values that the signals can have, in `unit`; -inf where there is none.
+
+        A tolerance from there on makes a rule that nothing can break, so `registry.build` refuses it.
+        """
+        return -math.inf
 
     @staticmethod
     def at_least_as_strict(new: Params, old: Params) -> bool:

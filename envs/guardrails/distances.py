@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from envs.guardrails.config import GuardrailConfig, NonNegative, Params, Positive
+from envs.guardrails.config import GuardrailConfig, Name, NonNegative, Params, Positive
 from envs.guardrails.guardrail import Value
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CUTOFF = 10.0  # m; envs.signals.GEOM_DISTANCE_CUTOFF, not imported from there as torch would come along
 
 # "/" separates the two names in the signal's, so it cannot stand inside one.
-Geom = Annotated[str, StringConstraints(strict=True, min_length=1, pattern=r"^[^/]+$")]
+Geom = Annotated[Name, StringConstraints(pattern=r"^[^/]+$")]
 
 
 class GeomDistance(GuardrailConfig, frozen=True):

@@ -41,7 +41,8 @@ def parse(config: Mapping[str, Any] | GuardrailConfig, where: str = "guardrail")
 def build(configs: Sequence[Mapping[str, Any] | GuardrailConfig]) -> Guardrails:
     """The guardrails these configurations describe.
 
-    Raises TelosError such as "guardrails[2].kind: given 'keep_put'; allowed: …; did you mean 'keep_out'?".
+    Raises TelosError such as "guardrails[2].kind: given 'keep_put'; allowed: …; did you mean 'keep_out'?", also for a
+    tolerance that covers every margin which the rule can have.
     """
     if isinstance(configs, (str, Mapping)) or not isinstance(configs, Sequence):
         raise TelosError("guardrails", f"a {type(configs).__name__}", "a list of guardrails")
@@ -54,7 +55,12 @@ def build(configs: Sequence[Mapping[str, Any] | GuardrailConfig]) -> Guardrails:
             taken = f"a name other than that of guardrails[{names.index(parsed.name)}]"
             raise TelosError(f"{where}.name", repr(parsed.name), taken)
         try:
-            members.append(parsed.guardrail())
+            rule = parsed.guardrail()
         except TelosError as error:
             raise TelosError(f"{where}: {error.where}", error.given, error.allowed, error.nearest) from None
+        deepest = -parsed.lowest_margin(rule.params)
+        if rule.tolerance >= deepest:
+            allowed = f"below {deepest:g} {rule.unit}: no margin is under {-deepest:g}, so nothing could break it"
+            raise TelosError(f"{where}.tolerance", rule.tolerance, allowed)
+        members.append(rule)
     return Guardrails(members)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
+from pydantic import AfterValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from envs.errors import nearest
 from envs.guardrails.config import GuardrailConfig, Name, NonNegative, Params, Positive
 from envs.guardrails.guardrail import Value
-from envs.zones import Box, Cylinder, Zone, signed_distance
+from envs.names import fault
+from envs.requests import POINTS
+from envs.zones import Box, Cylinder, Zone, depth, signed_distance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,13 +33,33 @@ def _grown(new: Params, old: Params, key: str) -> bool:
     return all(x >= y for x, y in zip(a, b, strict=True)) if isinstance(b, tuple) else a >= b
 
 
+def _position(point: str) -> str:
+    """Raises PydanticCustomError for a signal that is no position, whose distance to a zone would mean nothing, and
+    ValueError for one of what has no name."""
+    kind, _, name = point.partition("/")
+    if kind not in (*POINTS, "sensor"):
+        near = nearest(kind, POINTS) or POINTS[0]
+        context = {
+            "points": ", ".join(f"{known}/…" for known in POINTS),
+            "nearest": f"{near}/{name}" if name else None,
+        }
+        raise PydanticCustomError("position", "a position in m: {points}, or a sensor/… of one", context)
+    if said := fault(name):
+        raise ValueError(f"{kind}/ and {said}")
+    return point
+
+
+Point = Annotated[Name, AfterValidator(_position)]
+
+
 class KeepOut(GuardrailConfig, frozen=True):
     """A point signal, e.g. `body_position/hand`, stays `clearance` m or more outside a zone."""
 
     components: ClassVar[int | None] = 3
+    positions: ClassVar[bool] = True
 
     kind: Literal["keep_out"] = "keep_out"
-    point: Name  # a signal: body_position/…, site_position/…, geom_position/…
+    point: Point  # a signal: body_position/…, site_position/…, geom_position/…
     zone: Zone
     clearance: NonNegative = 0.0  # m
     scale: Positive = 0.1
@@ -59,6 +85,10 @@ class KeepOut(GuardrailConfig, frozen=True):
         return signed_distance(params, values[0]) - params["clearance"]
 
     @staticmethod
+    def lowest_margin(params: Params) -> float:
+        return -depth(params) - params["clearance"]
+
+    @staticmethod
     def at_least_as_strict(new: Params, old: Params) -> bool:
         # A zone that contains the old one is nearer to, or deeper around, every point.
         return _same_place(new, old) and all(_grown(new, old, key) for key in _SIZES)
@@ -68,13 +98,21 @@ class KeepIn(GuardrailConfig, frozen=True):
     """A point signal, e.g. `body_position/hand`, stays `clearance` m or more inside a box."""
 
     components: ClassVar[int | None] = 3
+    positions: ClassVar[bool] = True
 
     kind: Literal["keep_in"] = "keep_in"
-    point: Name  # a signal: body_position/…, site_position/…, geom_position/…
+    point: Point  # a signal: body_position/…, site_position/…, geom_position/…
     zone: Box
     clearance: NonNegative = 0.0  # m
     scale: Positive = 0.1
     unit: Literal["m"] = "m"
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        room = depth(self.zone.model_dump())
+        if self.clearance - self.tolerance > room:
+            raise ValueError(f"clearance - tolerance <= {room:g} m, which is how far inside this box a point can be")
+        return self
 
     @classmethod
     def example(cls) -> Self:

@@ -174,10 +174,11 @@ def test_the_page_shows_every_cell(tmp_path: Path) -> None:
     assert "Equal physics steps" in page
     assert "Equal time" in page
     assert page.count('class="better"') == 1
-    assert f"{planner_scores.interval(planner_scores.mean_return([900.0, 901.0, 902.0]))}" in page
+    mean = planner_scores.interval(planner_scores.mean_return([900.0, 901.0, 902.0]))
+    assert mean in page
     assert page.count("data:image/png") == 4
     assert "http" not in page.replace("http-equiv", ""), "self-contained"
-    assert "| pendulum-swingup | icem | 901.0 [899, 903] |" in planner_tables.summary(found)
+    assert f"| pendulum-swingup | icem | {mean} |" in planner_tables.summary(found)
 
 
 def test_the_matrix_ranks_planners_that_have_every_task() -> None:

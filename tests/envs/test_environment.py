@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import mujoco
 import numpy as np
@@ -10,10 +10,10 @@ import pytest
 
 from envs import registry
 from envs.errors import TelosError
-from envs.guardrails import build
+from envs.guardrails import Guardrail, Guardrails, build
 from envs.monitor import Monitor
 from envs.physics import columns
-from envs.task import Snapshot
+from envs.task import Snapshot, at_states
 from envs.variants import Variant
 
 
@@ -69,17 +69,18 @@ def test_a_gymnasium_world_that_diverges_in_its_last_substep_says_so() -> None:
 
 # --- where an episode may begin -----------------------------------------------------------------------------
 
-CALM = {"kind": "joint_velocity", "name": "calm", "joint": "slider", "limit": 5.0, "unit": "m/s"}
-FORCE = {"kind": "actuator_force", "name": "force", "actuator": "slide", "limit": 1e3, "unit": "N"}
+(CALM,) = build([{"kind": "joint_velocity", "name": "calm", "joint": "slider", "limit": 5.0, "unit": "m/s"}])
+(FORCE,) = build([{"kind": "actuator_force", "name": "force", "actuator": "slide", "limit": 1e3, "unit": "N"}])
 FAR = {"shape": "sphere", "center": [100.0, 100.0, 100.0], "radius": 1.0}
-AWAY = {"kind": "keep_out", "name": "away", "point": "qvel", "zone": FAR}
+(PLACE,) = build([{"kind": "keep_out", "name": "away", "point": "body_position/pole", "zone": FAR}])
+AWAY = replace(PLACE, signals=at_states("qvel"))  # as a kind of another package may read it
 
 
-@pytest.mark.parametrize("rules", [[CALM], [FORCE], [AWAY], [AWAY, FORCE]])
-def test_no_episode_begins_where_mujoco_cannot_go_on(rules: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("rules", [[CALM], [FORCE], [AWAY], [AWAY, FORCE], [PLACE]])
+def test_no_episode_begins_where_mujoco_cannot_go_on(rules: list[Guardrail]) -> None:
     """Naive: judge what a forward pass shows. It puts the default pose back, which keeps every rule."""
     env = registry.make("InvertedDoublePendulum-v5")
-    monitor = Monitor(env.task, env.interface, build(rules))
+    monitor = Monitor(env.task, env.interface, Guardrails(rules))
     free = Monitor(env.task, env.interface, build([]))
     env.reset(seed=0)
     start = env.snapshot()

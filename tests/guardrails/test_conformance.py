@@ -116,8 +116,8 @@ def test_nothing_infinite_is_safe(kind: str, granularity: str, poison: float) ->
 
 @pytest.mark.parametrize("kind", ALL)
 def test_tolerance_decides_the_border(kind: str) -> None:
-    rules = Guardrails([example(kind, tolerance=0.25)])
-    margin = torch.tensor([[1.0], [0.0], [-0.25], [-0.2500001], [math.nan], [math.inf], [-math.inf]])
+    rules = Guardrails([example(kind, tolerance=0.125)])
+    margin = torch.tensor([[1.0], [0.0], [-0.125], [-0.1250001], [math.nan], [math.inf], [-math.inf]])
     expected = [False, False, False, True, True, True, True]
     assert rules.violated(margin)[:, 0].tolist() == expected
 
@@ -133,6 +133,48 @@ def test_tightening_tightens(kind: str) -> None:
     difference = tight.margin(signals) - loose.margin(signals)
     assert (difference <= 0).all()
     assert (difference < 0).any()
+
+
+def margins_of(rule: Guardrail, values: torch.Tensor) -> torch.Tensor:
+    """The worst component's margin of signals (n,D), (n,)."""
+    return resolve(rule.kind).margin(rule.params, values).amin(-1)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_no_margin_is_below_the_lowest(kind: str) -> None:
+    rule = example(kind)
+    lowest = resolve(kind).lowest_margin(rule.params)
+    for spread in (0.1, 1.0, 300.0):
+        values = random_values(rule, spread)
+        assert (margins_of(rule, values.reshape(-1, values.shape[-1])) >= lowest - 1e-12).all()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_some_signal_comes_close_to_the_lowest_margin(kind: str) -> None:
+    """By a random search that starts wide and narrows; a kind without a lowest margin goes below any number."""
+    rule = example(kind)
+    lowest = resolve(kind).lowest_margin(rule.params)
+    generator = torch.Generator().manual_seed(0)
+    best = torch.zeros(resolve(kind).components or 1, dtype=torch.float64)
+    spread = 1.0 if math.isfinite(lowest) else 1e6
+    for _ in range(40):
+        tried = best + spread * torch.randn(500, len(best), dtype=torch.float64, generator=generator)
+        best = tried[margins_of(rule, tried).argmin()]
+        spread *= 0.7
+    found = float(margins_of(rule, best[None]))
+    assert found < (lowest + 1e-3 if math.isfinite(lowest) else -1e5)
+
+
+BOUNDED = [kind for kind in ALL if math.isfinite(resolve(kind).lowest_margin(example(kind).params))]
+
+
+@pytest.mark.parametrize("kind", BOUNDED)
+def test_a_tolerance_that_covers_every_margin_is_refused(kind: str) -> None:
+    deepest = -resolve(kind).lowest_margin(example(kind).params)
+    example(kind, tolerance=math.nextafter(deepest, 0))
+    for tolerance in (deepest, 2 * deepest, 1e9):
+        with pytest.raises(TelosError, match=rf"guardrails\[0\].tolerance: given .*; allowed: below {deepest:g} "):
+            example(kind, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -224,10 +266,14 @@ def test_hand_computed_margins() -> None:
     assert h({"kind": "contact_force", "contact": "c", "limit": 6}, 3.0, 4.0, 0.0) == 1.0
     assert h({"kind": "contact_force", "contact": "c", "limit": 6}, 4.0) == 2.0
     assert h({"kind": "geom_distance", "geoms": ["a", "b"], "minimum": 0.5}, 0.25) == -0.25
-    ball = {"kind": "keep_out", "point": "p/q", "zone": {"shape": "sphere", "center": [1, 0, 0], "radius": 1}}
+    ball = {
+        "kind": "keep_out",
+        "point": "site_position/p",
+        "zone": {"shape": "sphere", "center": [1, 0, 0], "radius": 1},
+    }
     assert h({**ball, "clearance": 0.5}, 3.0, 0.0, 0.0) == 0.5
     assert h({**ball, "clearance": 0.5}, 1.0, 0.0, 0.0) == -1.5
-    cell = {"kind": "keep_in", "point": "p/q", "zone": {"center": [0, 0, 0], "half_sizes": [1, 2, 3]}}
+    cell = {"kind": "keep_in", "point": "site_position/p", "zone": {"center": [0, 0, 0], "half_sizes": [1, 2, 3]}}
     assert h({**cell, "clearance": 0.25}, 0.5, 0.0, 0.0) == 0.25
     assert h(cell, 4.0, 6.0, 0.0) == -5.0
 

@@ -111,13 +111,25 @@ def test_at_least_as_strict_never_lies(kind: str, a: dict, b: dict, clearance: f
             zone.pop("radius", None)
             zone.pop("height", None)
     new, old = (
-        next(iter(build([{"kind": kind, "name": "z", "point": "p/q", "zone": zone, "clearance": extra}])))
+        next(iter(build([{"kind": kind, "name": "z", "point": "site_position/p", "zone": zone, "clearance": extra}])))
         for zone, extra in ((a, clearance), (b, 0.0))
     )
     rule = resolve(kind)
     if rule.at_least_as_strict(new.params, old.params):
         x = 2 * torch.randn(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         assert (rule.margin(new.params, x) <= rule.margin(old.params, x) + 1e-12).all()
+
+
+@settings(max_examples=200)
+@given(zones(), st.sampled_from([0.0, 0.1]), st.integers(0, 99))
+def test_no_point_is_deeper_than_the_depth(zone: dict, clearance: float, seed: int) -> None:
+    config = {"kind": "keep_out", "name": "z", "point": "site_position/p", "zone": zone, "clearance": clearance}
+    (rule,) = build([config])
+    x = torch.randn(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    x[0] = torch.tensor(zone["center"], dtype=torch.float64)
+    margins, lowest = resolve("keep_out").margin(rule.params, x), resolve("keep_out").lowest_margin(rule.params)
+    assert (margins >= lowest - 1e-12).all()
+    assert abs(float(margins[0]) - lowest) < 1e-12  # at the centre
 
 
 bound = st.none() | st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0])

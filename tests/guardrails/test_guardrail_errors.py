@@ -22,6 +22,8 @@ SPEED = {"kind": "joint_velocity", "name": "a", "joint": "j", "limit": 1.0}
 BALL = {"shape": "sphere", "center": [0, 0, 0], "radius": 0.5}
 OUT = {"kind": "keep_out", "name": "a", "point": "site_position/hand", "zone": BALL}
 APART = {"kind": "geom_distance", "name": "a", "geoms": ["a", "b"], "minimum": 0.1}
+CELL = {"center": [0, 0, 0], "half_sizes": [0.5, 1, 1]}
+IN = {"kind": "keep_in", "name": "a", "point": "site_position/hand", "zone": CELL}
 TILT = {"kind": "body_orientation", "name": "a", "body": "b", "limit": 0.5}
 
 
@@ -56,8 +58,31 @@ TILT = {"kind": "body_orientation", "name": "a", "body": "b", "limit": 0.5}
         ({**OUT, "zone": {"radius": 1}}, "guardrails[1].zone.shape", "given nothing"),
         ({**OUT, "zone": 3}, "guardrails[1].zone", "given 3"),
         ({**OUT, "clearance": -0.1}, "guardrails[1].clearance", "greater than or equal to 0"),
-        ({**OUT, "point": "hand"}, "guardrails[1]: signal", "kind/object"),
-        ({**OUT, "point": "contact_force/a"}, "guardrails[1]: signal contact_force/a", "inside a step"),
+        ({**OUT, "point": "site_position/"}, "guardrails[1].point", "site_position/ and a name that is not blank"),
+        ({**OUT, "point": "hand"}, "guardrails[1].point", "a position in m: body_position/…"),
+        ({**OUT, "point": "site_velocity/a"}, "guardrails[1].point", "did you mean 'site_position/a'?"),
+        ({**OUT, "point": "geom_z_axis/a"}, "guardrails[1].point", "did you mean 'geom_position/a'?"),
+        ({**OUT, "point": "body_quaternion/a/b"}, "guardrails[1].point", "did you mean 'body_position/a/b'?"),
+        ({**OUT, "point": "angular_momentum/a"}, "guardrails[1].point", "a position in m"),
+        ({**OUT, "point": "center_of_mass_velocity/a"}, "guardrails[1].point", "did you mean 'center_of_mass/a'?"),
+        ({**OUT, "point": "contact_force/a"}, "guardrails[1].point", "a position in m"),
+        ({**OUT, "point": "qpos"}, "guardrails[1].point", "a position in m"),
+        ({**IN, "point": "body_velocity/a"}, "guardrails[1].point", "did you mean 'body_position/a'?"),
+        ({**IN, "clearance": 0.6}, "guardrails[1]", "clearance - tolerance <= 0.5 m"),
+        ({**OUT, "tolerance": 0.5}, "guardrails[1].tolerance", "below 0.5 m"),
+        ({**OUT, "clearance": 0.1, "tolerance": 0.7}, "guardrails[1].tolerance", "given 0.7; allowed: below 0.6 m"),
+        ({**TILT, "tolerance": 2.7}, "guardrails[1].tolerance", "below 2.64159 rad"),
+        ({**SPEED, "tolerance": 1e308}, "guardrails[1].tolerance", "less than or equal to 1000000000"),
+        ({**SPEED, "limit": 1e12}, "guardrails[1].limit", "less than or equal to 1000000000"),
+        ({**SPEED, "joint": " "}, "guardrails[1].joint", "not blank"),
+        ({**SPEED, "name": "\t"}, "guardrails[1].name", "not blank"),
+        ({**TILT, "body": "\u3000"}, "guardrails[1].body", "not blank"),
+        ({**SPEED, "joint": "a\0b"}, "guardrails[1].joint", "without NUL"),
+        ({**SPEED, "name": "a\ud800"}, "guardrails[1].name", "unicode"),
+        ({**APART, "geoms": ["a", " "]}, "guardrails[1].geoms[1]", "not blank"),
+        ({**APART, "geoms": ["a", "b\0"]}, "guardrails[1].geoms[1]", "without NUL"),
+        ({**OUT, "point": "site_position/ "}, "guardrails[1].point", "not blank"),
+        ({**OUT, "point": "site_position/a\0"}, "guardrails[1].point", "without NUL"),
         ({**APART, "geoms": ["a", "a"]}, "guardrails[1]", "two different geoms"),
         ({**APART, "geoms": ["a", "b/c"]}, "guardrails[1].geoms[1]", "'b/c'"),
         ("joint_position", "guardrails[1]", "given a str; allowed: a mapping"),
@@ -68,6 +93,13 @@ def test_configuration(config: object, where: str, says: str) -> None:
         build([{**SPEED, "name": "fine"}, config])  # pyright: ignore[reportArgumentType]
     assert caught.value.where == where
     assert says in str(caught.value)
+
+
+def test_one_line_that_any_terminal_can_show() -> None:
+    with pytest.raises(TelosError) as caught:
+        build([{**SPEED, "joint": "a\ud800"}])
+    assert str(caught.value).encode()
+    assert "\n" not in str(caught.value)
 
 
 def test_not_a_list() -> None:
