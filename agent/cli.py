@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -227,6 +228,9 @@ COMMANDS: dict[str, type[Any]] = {
 def main(argv: Sequence[str] | None = None) -> Status:
     """Run one command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        print(f"telos {version('telos')}")
+        return 0
     try:
         with _terminable():
             arguments, overrides = split(arguments)

@@ -63,10 +63,10 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
     finished = [row.episode for row in rundir.rows()]
     if episode not in finished:
         given = f"{episode}" if finished else f"{episode}, none has finished"
-        raise TelosError("telos explain --episode", given, _spans(finished) or "a finished episode")
+        raise TelosError("explain --episode", given, _spans(finished) or "a finished episode")
     recorded = rundir.steps(episode)
     if not 0 <= step < len(recorded):
-        raise TelosError("telos explain --step", step, f"0 to {len(recorded) - 1}")
+        raise TelosError("explain --step", step, f"0 to {len(recorded) - 1}")
     torch.set_num_threads(1)
     agent, env, monitor = made(rundir.config)
     plans: list[Tensor] = []

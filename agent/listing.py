@@ -19,7 +19,7 @@ def show(what: str, task: str | None, console: Console) -> None:
         task: the task whose signals are wanted.
     """
     if task is not None and what != "signals":
-        raise TelosError(f"telos list {what} --task", repr(task), "telos list signals --task ID")
+        raise TelosError(f"list {what} --task", repr(task), "telos list signals --task ID")
     name, about, rows = _rows(what, task)
     if not console.is_terminal:  # for grep and cut
         for key, text in rows.items():
@@ -60,5 +60,5 @@ def _rows(what: str, task: str | None) -> tuple[str, str, Mapping[str, str]]:
     from envs import registry, signals
 
     if task is None:
-        raise TelosError("telos list signals", "no task", "telos list signals --task ID")
+        raise TelosError("list signals", "no task", "telos list signals --task ID")
     return "signal", "unit", signals.available(registry.load(task).spec())

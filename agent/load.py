@@ -65,7 +65,7 @@ def load(source: str | None = None, task: str | None = None, overrides: Mapping[
         TelosError: anything wrong in it, or a layer that would weaken the rules (GuardrailWeakened).
     """
     if source is None and task is None:
-        raise TelosError("run", "neither a preset nor a task", presets())
+        raise TelosError("run", "neither a preset nor a task", "`telos run PRESET` or `telos run --task ID`")
     layers = _layers(source if source is not None else preset_of(task or ""), Path(), 0)
     if task is not None:
         layers.append(("--task", {"task": task}))
@@ -137,7 +137,7 @@ def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, 
         if isinstance(task, str) and registry.is_file(task):
             data["task"] = str(folder / task)  # beside the file that names it, like what it extends
     else:
-        raise TelosError.unknown("preset", source, presets())
+        raise TelosError.unknown("preset", source, presets(), "telos list presets")
     parent = data.pop("extends", None)
     if parent is None:
         return [(where, data)]
