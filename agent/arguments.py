@@ -15,6 +15,7 @@ import tyro
 
 from envs.errors import TelosError
 
+MAX_LEVELS = 10  # of a field in fields
 POSITIONAL = tyro.conf.Positional[str].__metadata__[0]  # marks a field that is a word, not a flag
 
 
@@ -135,7 +136,17 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _key(flag: str) -> str:
-    """The config field of a flag, in which - is as good as _; but names of zones are the user's own."""
+    """The config field of a flag, in which - is as good as _; but names of zones are the user's own.
+
+    Raises:
+        TelosError: more levels than any field has, or a name that no file can hold.
+    """
+    if flag.count(".") >= MAX_LEVELS:
+        raise TelosError(f"run {flag[:40]}…", f"{flag.count('.') + 1} levels", f"at most {MAX_LEVELS}")
+    try:
+        flag.encode()
+    except UnicodeEncodeError:
+        raise TelosError("run", repr(flag), "a name in UTF-8") from None
     first, dot, rest = flag.removeprefix("--").partition(".")
     first = first.replace("-", "_")
     return f"{first}{dot}{rest if first == 'zones' else rest.replace('-', '_')}"
@@ -160,11 +171,7 @@ def _value(name: str, text: str) -> Any:
     """A value as YAML reads it."""
     from envs import yaml_file
 
-    try:
-        return yaml_file.parse(text)
-    except yaml_file.MISTAKES as error:
-        why = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise TelosError(f"run {name}", f"{text!r} ({why})", "a YAML value") from None
+    return yaml_file.content(text, f"run {name}", "a YAML value")
 
 
 def quiet_gl(video: bool) -> None:

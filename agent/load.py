@@ -8,6 +8,7 @@ where guardrails held with it, the other task must declare a back-up of its own,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -77,10 +78,18 @@ def load(source: str | None = None, task: str | None = None, overrides: Mapping[
             needs_stop = merged["task"]
         merged = _over(merged, layer, where)
     config = validated(Config, merged, layers[-1][0] if len(layers) == 1 else "config")
+    writable(config.task)
     if needs_stop and config.back_up is None and registry.load(config.task).back_up is None:
         given = f"none with task {config.task}, where the guardrails held with that of {needs_stop}"
         raise GuardrailWeakened("back_up", given, "a task that declares one, or back_up: {seconds, rest_speed, gain}")
     return config
+
+
+def writable(task: str) -> str:
+    """The id or path of a task, which config.yaml keeps. Raises TelosError where it is no text in UTF-8."""
+    if yaml_file.UNWRITABLE.search(task):
+        raise TelosError("task", repr(task), "a path that is text in UTF-8, as config.yaml keeps it")
+    return task
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -107,12 +116,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def parse(text: str, where: str) -> dict[str, Any]:
     """YAML text as a mapping. Raises TelosError where it is none."""
-    try:
-        data = yaml_file.parse(text)
-    except yaml_file.MISTAKES as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{where}:{mark.line + 1}" if mark is not None else where
-        raise TelosError(place, f"not YAML ({getattr(error, 'problem', error)})", "a YAML mapping") from None
+    data = yaml_file.content(text, where, "a YAML mapping")
     if data is None:
         raise TelosError(where, "an empty file", "a YAML mapping; `telos list presets` shows where to begin")
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
@@ -172,7 +176,7 @@ def _changes_task(base: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
     if not isinstance(old, str) or "task" not in layer:
         return False
     if isinstance(new, str) and registry.is_file(old) and registry.is_file(new):
-        return Path(old).resolve() != Path(new).resolve()
+        return os.path.realpath(old) != os.path.realpath(new)
     return old != new
 
 

@@ -7,6 +7,7 @@ in real time, or under a planning budget in seconds: then the clock decides.)
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -20,6 +21,7 @@ from rich.console import Console
 from agent import build, episode, provenance, report, statistics
 from agent.config import Config
 from agent.interrupts import interrupts
+from agent.load import writable
 from agent.memory import Episode, Memory
 from agent.parcel import sealed
 from agent.player import frame_limit, made
@@ -69,7 +71,7 @@ def run(
     """
     console = console or Console(stderr=True)
     if registry.is_file(config.task):  # a run directory must mean the same from anywhere
-        config = config.model_copy(update={"task": str(Path(config.task).resolve())})
+        config = config.model_copy(update={"task": writable(os.path.realpath(config.task))})
     path = default_out(config) if out is None else out
     with writing(path):
         there = path.exists()
