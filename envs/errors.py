@@ -11,8 +11,8 @@ COMPARED = 200  # characters of a name that are compared with others
 
 def similarity(name: str, option: str) -> float:
     """How alike two names are, from 0 to 1; letter case and the dashes of a flag do not matter."""
-    pair = (text[:COMPARED].lstrip("-").lower() for text in (name, option))
-    return difflib.SequenceMatcher(None, *pair).ratio()
+    first, second = (text[:COMPARED].lstrip("-").lower() for text in (name, option))
+    return difflib.SequenceMatcher(None, first, second).ratio()
 
 
 def nearest(name: object, options: Iterable[str]) -> str | None:

@@ -124,7 +124,6 @@ class _Loader(yaml.SafeLoader):
             raise Misleading(given, f"{value}, or quotes for text", node.start_mark)
         return value
 
-
     def construct_text(self, node: yaml.ScalarNode) -> str:
         """Text of `node`. Raises Misleading for what no file and no name can hold."""
         strange = UNWRITABLE.search(node.value)
