@@ -50,8 +50,10 @@ class Run:
     """Planner (see `telos list planners`); short for --planner.kind."""
     seed: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
     """All randomness derives from it."""
+    seeds: Annotated[str | None, Arg(metavar="N..M|N,M", help_behavior_hint="")] = None
+    """Several seeds in place of one; the table at the end has a line for each."""
     episodes: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
-    """How many."""
+    """How many, of each seed."""
     out: Annotated[Path | None, Arg(metavar="DIR", help_behavior_hint="")] = None
     """A new or empty run directory; runs/TASK-PLANNER-seedN where not given."""
     workers: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None

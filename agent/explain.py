@@ -79,7 +79,7 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
     try:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task(f"running episode {episode} again", total=step + 1)
-            result = episodes.run(agent, env, monitor, rundir.config.seed, episode, step + 1, watch)
+            result = episodes.run(agent, env, monitor, *rundir.config.place(episode), step + 1, watch)
     finally:
         env.close()
     decision = agent.decision

@@ -71,6 +71,8 @@ def load(source: str | None = None, task: str | None = None, overrides: Mapping[
     if task is not None:
         layers.append(("--task", {"task": task}))
     layers += [(f"--{key}", _nested(key, value)) for key, value in (overrides or {}).items()]
+    if overrides and {"seed", "seeds"} <= overrides.keys():
+        raise TelosError("--seed", "together with --seeds", "one of them")
     merged: dict[str, Any] = {}
     needs_stop: str | None = None
     for where, layer in layers:
@@ -163,6 +165,9 @@ def _over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict
     """
     if _changes_task(base, layer) and registry.is_file(base["task"]):
         base = _with_rules_of_file(base)
+    for one, other in (("seed", "seeds"), ("seeds", "seed")):  # the one that is given last counts
+        if one in layer and other not in layer:
+            base = {key: value for key, value in base.items() if key != other}
     merged = _merged(base, {key: value for key, value in layer.items() if key not in ("guardrails", "back_up")})
     if "guardrails" in layer:
         merged["guardrails"] = _stronger(base.get("guardrails", ()), layer["guardrails"], where)

@@ -16,7 +16,7 @@ import signal
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,11 +49,19 @@ class _Worker:
 class _Run:
     """What one call of `run` keeps track of."""
 
-    waiting: deque[Job]
+    jobs: Iterator[Job]  # not yet taken
     watch: Watch
-    parcels: dict[str, Any]  # digest -> where it lies in the object store
+    waiting: deque[Job] = field(
+        default_factory=deque
+    )  # taken, or lost with a worker; for the next workers that are free
+    parcels: dict[str, Any] = field(default_factory=dict)  # digest -> where it lies in the object store
     lost: Counter[str] = field(default_factory=Counter)  # how often an episode lost its worker
     heard: float = field(default_factory=time.monotonic)  # when any worker last came up or gave a sign
+
+    def take(self, most: int) -> None:
+        """Take jobs until so many wait, as far as there are any."""
+        while len(self.waiting) < most and (job := next(self.jobs, None)) is not None:
+            self.waiting.append(job)
 
 
 class Player:
@@ -144,19 +152,18 @@ class RayRollouts:
         self._dismiss(self._staff)
         self._ray.shutdown()
 
-    def run(self, jobs: Sequence[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
+    def run(self, jobs: Iterable[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
         """See `Rollouts.run`.
 
         Raises:
             TelosError: what an episode raises, a worker that dies again and again over one episode, or no worker.
         """
-        parcels = {job.parcel.sha256: job.parcel for job in jobs}
-        run = _Run(deque(jobs), watch, {})
+        run = _Run(iter(jobs), watch)
         try:
-            run.parcels.update({sha256: self._ray.put(parcel) for sha256, parcel in parcels.items()})
             while True:
                 self._insist_on_ray()
-                if run.waiting and not stop():
+                if not stop():
+                    run.take(self.workers)
                     self._hand_out(run)
                 if all(worker.job is None for worker in self._staff) and (not run.waiting or stop()):
                     return
@@ -193,7 +200,7 @@ class RayRollouts:
         Raises:
             TelosError: one has other code, or none comes up.
         """
-        run = _Run(deque(), lambda event: None, {})
+        run = _Run(iter(()), lambda event: None)
         while True:
             self._insist_on_ray()
             self._start(self.workers)  # also those that died on the way
@@ -219,6 +226,8 @@ class RayRollouts:
             if run.waiting and worker.versions is None and worker.job is None:
                 job = run.waiting.popleft()
                 sha256 = job.parcel.sha256
+                if sha256 not in run.parcels:
+                    run.parcels[sha256] = self._ray.put(job.parcel)
                 play = worker.actor.play.options(num_returns="streaming")
                 worker.stream = play.remote(run.parcels[sha256], sha256, job.episode, job.player, worker.number)
                 worker.job, worker.heard, worker.pulse = job, time.monotonic(), None

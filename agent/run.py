@@ -1,6 +1,6 @@
 """A run: episodes of one configuration into one run directory; it can be interrupted and resumed.
 
-An episode's randomness derives from the run's seed and the episode's index alone, and agent and world are
+An episode's randomness derives from its seed and its index under that seed alone, and agent and world are
 made afresh for each, so a resumed run writes the rows that an uninterrupted one would have written. (Except
 in real time, or under a planning budget in seconds: then the clock decides.)
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from agent import build, episode, provenance, report, statistics
+from agent import build, episode, provenance, report, seeds, statistics
 from agent.config import Config
 from agent.interrupts import interrupts
 from agent.load import writable
@@ -43,10 +43,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 def default_out(config: Config) -> Path:
-    """runs/TASK-PLANNER-seedK, with -2, -3, … where it is taken."""
+    """runs/TASK-PLANNER-seedK, or -seedsJ..K, with -2, -3, … where it is taken."""
     task = Path(config.task).stem if registry.is_file(config.task) else config.task
     name = task.removeprefix("dm_control/").removesuffix("-v0").replace("/", "-")
-    base = f"{name}-{config.planner.kind}-seed{config.seed}"
+    base = f"{name}-{config.planner.kind}-{seeds.name(config)}"
     path, n = RUNS / base, 1
     while path.exists():
         n += 1
@@ -80,7 +80,7 @@ def run(
         return _continued(path, config, console, rollouts)
     _, env, monitor = made(config)  # refuses what does not fit, before anything is on disk
     with closing(env):
-        episode.start(env, monitor, episode.seeds_of(config.seed, 0))
+        episode.start(env, monitor, episode.seeds_of(*config.place(0)))
     rundir = RunDir.create(path, config, manifest_of(config))
     with rundir.locked():
         try:
@@ -100,7 +100,7 @@ def manifest_of(config: Config) -> Manifest:
     return Manifest(
         schema=SCHEMA,
         task=config.task,
-        seed=config.seed,
+        seed=config.place(0)[0],
         versions=provenance.versions(),
         commit=provenance.commit(),
         config_sha256=config_sha256(config),
@@ -161,7 +161,7 @@ def _check_unchanged(rundir: RunDir, console: Console) -> None:
     ]
     if then.commit != now.commit:
         others.append(f"commit {then.commit} (now {now.commit})")
-    if others and len(rundir.rows()) < rundir.config.episodes:
+    if others and len(rundir.rows()) < rundir.config.total:
         text = f"warning: the run began with {', '.join(others)}: its last episodes may differ from its first"
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -175,7 +175,7 @@ def _continued(path: Path, config: Config, console: Console, rollouts: Rollouts 
     there = RunDir.open(path)
     if there.config != config:
         ours, theirs = config.model_dump(), there.config.model_dump()
-        differs = [name for name in ours if ours[name] != theirs[name]]
+        differs = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
         raise TelosError(
             f"--out {path}",
             f"the run of another configuration (other {', '.join(differs)})",
@@ -192,9 +192,11 @@ def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
     try:
         with interrupts() as stop:
             _episodes(rundir, rows, rollouts, stop, console)
-        if len(rows) < config.episodes:
+        if len(rows) < config.total:
             raise KeyboardInterrupt
         _close(rundir)
+        if config.seeds:
+            seeds.show(seeds.by_seed(rows), console)
     except KeyboardInterrupt:
         raise Interrupted(path, len(rows)) from None
     return rundir
@@ -203,13 +205,13 @@ def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
 def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callable[[], bool], console: Console) -> None:
     """Run what is missing, appending to `rows`: steps and video of an episode, then the row that makes it count."""
     config = rundir.config
+    if len(rows) == config.total:
+        return
     finished = {row.episode for row in rows}
     parcel = sealed(config)
-    jobs = [Job(parcel, index) for index in range(config.episodes) if index not in finished]
-    if not jobs:
-        return
+    jobs = (Job(parcel, index) for index in range(config.total) if index not in finished)
     limit = frame_limit(config, registry.load(config.task).interface())
-    with RunProgress(console, build.guardrails(config), config.episodes, limit, len(rows)) as progress:
+    with RunProgress(console, build.guardrails(config), config.total, limit, len(rows)) as progress:
         outcomes = rollouts.run(jobs, progress.watch, stop)
         with closing(outcomes):
             for outcome in outcomes:
@@ -222,7 +224,7 @@ def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callabl
                 rundir.save_steps(outcome.job.episode, played.steps)
                 rundir.append(played.row)
                 rows.append(played.row)
-                progress.end(played.row)
+                progress.end(played.row, seeds.title(config, played.row.episode))
 
 
 def _close(rundir: RunDir) -> None:
