@@ -67,9 +67,10 @@ class Run:
         from agent.load import load
         from agent.rollouts import rollouts_for
 
-        config = load(self.preset, self.task, overrides)
+        notices: list[str] = []
+        config = load(self.preset, self.task, overrides, notices.append)
         with rollouts_for(self.workers, self.ray, config.threads) as rollouts:
-            return _told(run.run(config, self.out, _console(), rollouts).path)
+            return _told(run.run(config, self.out, _console(), rollouts, notices).path)
 
 
 @dataclass(frozen=True)

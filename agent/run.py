@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -55,7 +55,11 @@ def default_out(config: Config) -> Path:
 
 
 def run(
-    config: Config, out: Path | None = None, console: Console | None = None, rollouts: Rollouts | None = None
+    config: Config,
+    out: Path | None = None,
+    console: Console | None = None,
+    rollouts: Rollouts | None = None,
+    notices: Sequence[str] = (),
 ) -> RunDir:
     """Run all episodes of a configuration.
 
@@ -64,6 +68,7 @@ def run(
         rollouts: who runs them; this process where None.
         out: a new or empty directory, or one of this very configuration, which is then resumed;
             `default_out` where None.
+        notices: about the configuration, told once it is known to fit the task.
 
     Raises:
         TelosError: the configuration does not fit the task, or `out` cannot be used. Nothing is left behind.
@@ -72,6 +77,7 @@ def run(
     console = console or Console(stderr=True)
     if registry.is_file(config.task):  # a run directory must mean the same from anywhere
         config = config.model_copy(update={"task": writable(os.path.realpath(config.task))})
+    config, shorter = _fitted(config)
     path = default_out(config) if out is None else out
     with writing(path):
         there = path.exists()
@@ -81,6 +87,8 @@ def run(
     _, env, monitor = made(config)  # refuses what does not fit, before anything is on disk
     with closing(env):
         episode.start(env, monitor, episode.seeds_of(*config.place(0)))
+    for notice in (*notices, *shorter):
+        console.print(notice, highlight=False, markup=False, soft_wrap=True)
     rundir = RunDir.create(path, config, manifest_of(config))
     with rundir.locked():
         try:
@@ -91,6 +99,17 @@ def run(
                 if there:
                     path.mkdir(exist_ok=True)
             raise
+
+
+def _fitted(config: Config) -> tuple[Config, tuple[str, ...]]:
+    """The configuration with as many frames as an episode of the task can have, and what to tell where that is less."""
+    if config.frames is None:
+        return config, ()
+    limit = registry.load(config.task).interface().frame_limit
+    if config.frames <= limit:
+        return config, ()
+    notice = f"frames: given {config.frames}, and an episode of {config.task} has at most {limit}: {limit} are run"
+    return config.model_copy(update={"frames": limit}), (notice,)
 
 
 def manifest_of(config: Config) -> Manifest:
