@@ -156,10 +156,12 @@ class Explain:
 
 @dataclass(frozen=True)
 class List:
-    """List what there is to choose from."""
+    """List what there is to choose from, or the parameters of one planner or guardrail."""
 
     what: Positional[Literal["tasks", "planners", "models", "costs", "guardrails", "presets", "signals"]]
     """Which table."""
+    name: Annotated[Positional[str | None], Arg(metavar="[NAME]", help_behavior_hint="")] = None
+    """A planner or guardrail, whose parameters are shown with their defaults and meaning."""
     task: str | None = None
     """The task whose signals are listed."""
 
@@ -167,7 +169,7 @@ class List:
         quiet_gl(video=False)
         from agent import listing
 
-        listing.show(self.what, self.task, _console(stderr=False))
+        listing.show(self.what, self.name, self.task, _console(stderr=False))
         return 0
 
 
