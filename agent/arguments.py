@@ -15,6 +15,7 @@ import tyro
 
 from envs.errors import TelosError
 
+TITLE = re.compile("^[A-Z][a-z]+ [a-z]+ (?=Unrecognized |Missing |Error |Invalid |invalid )")  # says what follows again
 MAX_LEVELS = 10  # of a field in fields
 POSITIONAL = tyro.conf.Positional[str].__metadata__[0]  # marks a field that is a word, not a flag
 
@@ -80,8 +81,8 @@ def _misuse(first: str, commands: Mapping[str, type[Any]], complaint: str) -> Ex
     """What tyro complains about, in one line."""
     where = first if first in commands else "options"
     usage = f"telos {first} --help" if first in commands else "telos --help"
-    lines = [line for line in complaint.splitlines() if not line.startswith("╭")]  # a title repeats what follows
-    text = " ".join(re.sub(r"[╭╮╰╯│─]+", " ", " ".join(lines)).split())
+    text = " ".join(re.sub(r"[╭╮╰╯│─]+|-{3,}", " ", complaint).split())
+    text = TITLE.sub("", text)
     strange = re.match(r"Unrecognized options: (--[^\s,=]+)", text)
     if strange:
         flags = _flags(commands[first]) if first in commands else ["--version"]
