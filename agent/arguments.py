@@ -17,7 +17,7 @@ from envs.errors import TelosError
 
 TITLE = re.compile("^[A-Z][a-z]+ [a-z]+ (?=Unrecognized |Missing |Error |Invalid |invalid )")  # says what follows again
 MAX_LEVELS = 10  # of a field in fields
-POSITIONAL = tyro.conf.Positional[str].__metadata__[0]  # marks a field that is a word, not a flag
+POSITIONAL = get_args(tyro.conf.Positional[str])[1]  # marks a field that is a word, not a flag
 
 
 class Misuse(Exception):
