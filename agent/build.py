@@ -204,7 +204,7 @@ def _risk(config: RobustConfig | None) -> Risk | None:
 def _check_planner(name: str, params: Mapping[str, Any], kind_at: str, params_at: str, model: WorldModel) -> None:
     """Raises TelosError for an unknown planner, parameters that are not its own, or one this model cannot serve."""
     if name not in known_planners():
-        raise TelosError.unknown(kind_at, name, known_planners())
+        raise TelosError.unknown(kind_at, name, known_planners(), "telos list planners")
     try:
         planners.load(name)
     except ValueError as error:

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -49,8 +50,10 @@ class Run:
     """Planner (see `telos list planners`); short for --planner.kind."""
     seed: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
     """All randomness derives from it."""
+    seeds: Annotated[str | None, Arg(metavar="N..M|N,M", help_behavior_hint="")] = None
+    """Several seeds in place of one; the table at the end has a line for each."""
     episodes: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
-    """How many."""
+    """How many, of each seed."""
     out: Annotated[Path | None, Arg(metavar="DIR", help_behavior_hint="")] = None
     """A new or empty run directory; runs/TASK-PLANNER-seedN where not given."""
     workers: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
@@ -64,9 +67,10 @@ class Run:
         from agent.load import load
         from agent.rollouts import rollouts_for
 
-        config = load(self.preset, self.task, overrides)
+        notices: list[str] = []
+        config = load(self.preset, self.task, overrides, notices.append)
         with rollouts_for(self.workers, self.ray, config.threads) as rollouts:
-            return _told(run.run(config, self.out, _console(), rollouts).path)
+            return _told(run.run(config, self.out, _console(), rollouts, notices).path)
 
 
 @dataclass(frozen=True)
@@ -152,10 +156,12 @@ class Explain:
 
 @dataclass(frozen=True)
 class List:
-    """List what there is to choose from."""
+    """List what there is to choose from, or the parameters of one planner or guardrail."""
 
     what: Positional[Literal["tasks", "planners", "models", "costs", "guardrails", "presets", "signals"]]
     """Which table."""
+    name: Annotated[Positional[str | None], Arg(metavar="[NAME]", help_behavior_hint="")] = None
+    """A planner or guardrail, whose parameters are shown with their defaults and meaning."""
     task: str | None = None
     """The task whose signals are listed."""
 
@@ -163,7 +169,7 @@ class List:
         quiet_gl(video=False)
         from agent import listing
 
-        listing.show(self.what, self.task, _console(stderr=False))
+        listing.show(self.what, self.name, self.task, _console(stderr=False))
         return 0
 
 
@@ -227,6 +233,9 @@ COMMANDS: dict[str, type[Any]] = {
 def main(argv: Sequence[str] | None = None) -> Status:
     """Run one command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        print(f"telos {version('telos')}")
+        return 0
     try:
         with _terminable():
             arguments, overrides = split(arguments)

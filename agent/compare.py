@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent import statistics
+from agent import seeds, statistics
 from agent.rundir import RunDir
 from agent.statistics import Estimate
 from envs.errors import TelosError
@@ -53,11 +53,11 @@ def compare(a: RunDir, b: RunDir) -> Comparison:
     """
     if a.config.task != b.config.task:
         raise TelosError(f"compare {b.path}", f"task {b.config.task}", f"{a.config.task}, as in {a.path}")
-    rows_a = {(row.seed, row.episode): row for row in a.rows()}
-    rows_b = {(row.seed, row.episode): row for row in b.rows()}
+    rows_a = {a.config.place(row.episode): row for row in a.rows()}
+    rows_b = {b.config.place(row.episode): row for row in b.rows()}
     common = sorted(rows_a.keys() & rows_b.keys())
     if not common:
-        given = f"no finished episode in common (seed {a.config.seed} and seed {b.config.seed})"
+        given = f"no finished episode in common ({seeds.title(a.config)} and {seeds.title(b.config)})"
         raise TelosError(f"compare {a.path} {b.path}", given, "runs with the same seed")
     keys = [key for key in common if rows_a[key].reset_seed == rows_b[key].reset_seed]
     if not keys:

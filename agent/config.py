@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+    model_validator,
+)
 
 from agent.configurator import MAX_EVALUATIONS, MAX_SECONDS
 from agent.intrinsic import registry as intrinsic
@@ -14,6 +25,8 @@ from envs.residuals import Residual
 from envs.zones import Zone
 
 MAX_LATENCY = 1_000  # control steps, each of which is kept
+SEED = re.compile("0|[1-9][0-9]{0,18}")
+MAX_SEEDS = 10_000
 MAX_ITERATIONS = 1_000_000  # of the constraint solver, which counts them in a C int
 
 
@@ -177,12 +190,39 @@ class MemoryConfig(Closed):
     capacity: Whole = Field(default=10, ge=1, description="episodes")
 
 
+def _listed(seeds: Any) -> Any:
+    """Seeds as people write them: 7, "0..4", "0,3,7", "0..2,7", or a list. Raises ValueError for other text."""
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        return (seeds,)
+    if isinstance(seeds, list | tuple):
+        return seeds
+    if not isinstance(seeds, str):
+        raise ValueError(f"whole numbers such as 0..4 or 0,3,7, at most {MAX_SEEDS:,}")
+    found: list[int] = []
+    for part in seeds.split(","):
+        ends = [int(end) for end in part.strip().split("..") if SEED.fullmatch(end)]
+        if len(ends) != part.count("..") + 1 or len(ends) > 2 or not 0 <= ends[-1] - ends[0] < MAX_SEEDS:
+            raise ValueError(f"whole numbers such as 0..4 or 0,3,7, at most {MAX_SEEDS:,}")
+        found += range(ends[0], ends[-1] + 1)
+    return tuple(found)
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Raises ValueError for a seed given twice, or too many."""
+    if len(set(seeds)) != len(seeds) or len(seeds) > MAX_SEEDS:
+        raise ValueError(f"each seed once, at most {MAX_SEEDS:,}")
+    return seeds
+
+
 class Config(Closed):
     """Everything a run needs."""
 
     task: str
     seed: Whole = Field(default=0, ge=0)
-    episodes: Whole = Field(default=1, ge=1)
+    seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], BeforeValidator(_listed), AfterValidator(_distinct)] = (
+        Field(default=(), description="several, in place of seed: 0..4, or 0,3,7, or a list")
+    )
+    episodes: Whole = Field(default=1, ge=1, le=1_000_000_000, description="of each seed")
     frames: Whole | None = Field(default=None, ge=1, description="control steps per episode; the task's where None")
     variant: VariantConfig = VariantConfig()
     perception: PerceptionConfig = PrivilegedConfig()
@@ -199,3 +239,26 @@ class Config(Closed):
         default=None, description="simulated seconds per second, while a thread plans; lock-step where None"
     )
     video: Flag = Field(default=True, description="record the first episode where a GL library works")
+
+    @property
+    def total(self) -> int:
+        """Episodes of all seeds."""
+        return self.episodes * max(1, len(self.seeds))
+
+    def place(self, episode: int) -> tuple[int, int]:
+        """The seed of an episode of this run, and its index under that seed; all its randomness derives from them."""
+        at, index = divmod(episode, self.episodes)
+        return (self.seeds[at] if self.seeds else self.seed), index
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Config:
+        if self.seeds and self.seed:
+            raise ValueError("seed or seeds, one of them")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _plain(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the one of seed and seeds that is not used."""
+        values = write(self)
+        del values["seed" if self.seeds else "seeds"]
+        return values

@@ -63,10 +63,10 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
     finished = [row.episode for row in rundir.rows()]
     if episode not in finished:
         given = f"{episode}" if finished else f"{episode}, none has finished"
-        raise TelosError("telos explain --episode", given, _spans(finished) or "a finished episode")
+        raise TelosError("explain --episode", given, _spans(finished) or "a finished episode")
     recorded = rundir.steps(episode)
     if not 0 <= step < len(recorded):
-        raise TelosError("telos explain --step", step, f"0 to {len(recorded) - 1}")
+        raise TelosError("explain --step", step, f"0 to {len(recorded) - 1}")
     torch.set_num_threads(1)
     agent, env, monitor = made(rundir.config)
     plans: list[Tensor] = []
@@ -79,7 +79,7 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
     try:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task(f"running episode {episode} again", total=step + 1)
-            result = episodes.run(agent, env, monitor, rundir.config.seed, episode, step + 1, watch)
+            result = episodes.run(agent, env, monitor, *rundir.config.place(episode), step + 1, watch)
     finally:
         env.close()
     decision = agent.decision

@@ -8,19 +8,21 @@ where guardrails held with it, the other task must declare a back-up of its own,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from agent.config import Config
+from agent.config import Config, PlannerConfig
 from envs import registry, yaml_file
 from envs.backup import strengthened
 from envs.backup_config import BackUpConfig
 from envs.errors import GuardrailWeakened, TelosError
 from envs.guardrails.registry import build
 from envs.validation import validated
+from planners.shared import means_the_same
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 10  # files that extend each other
@@ -53,35 +55,51 @@ def _shipped() -> dict[str, Traversable]:
     }
 
 
-def load(source: str | None = None, task: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+def load(
+    source: str | None = None,
+    task: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] = lambda notice: None,
+) -> Config:
     """The configuration of a run.
 
     Args:
         source: a preset's name or a YAML file, which may say `extends: PRESET-OR-FILE`; the task's
             default preset where None.
         task: task id, over the source's.
-        overrides: dotted config fields over both.
+        overrides: dotted config fields over both; in any order, as a kind comes before what stands beside it.
+        tell: called with what the user should know.
 
     Raises:
         TelosError: anything wrong in it, or a layer that would weaken the rules (GuardrailWeakened).
     """
     if source is None and task is None:
-        raise TelosError("run", "neither a preset nor a task", presets())
+        raise TelosError("run", "neither a preset nor a task", "`telos run PRESET` or `telos run --task ID`")
     layers = _layers(source if source is not None else preset_of(task or ""), Path(), 0)
     if task is not None:
         layers.append(("--task", {"task": task}))
-    layers += [(f"--{key}", _nested(key, value)) for key, value in (overrides or {}).items()]
+    layers += _given(overrides or {})
+    if overrides and {"seed", "seeds"} <= overrides.keys():
+        raise TelosError("--seed", "together with --seeds", "one of them")
     merged: dict[str, Any] = {}
     needs_stop: str | None = None
     for where, layer in layers:
         if _relied_on_stop(merged, layer):
             needs_stop = merged["task"]
-        merged = _over(merged, layer, where)
+        merged = _over(_refitted(merged, layer, tell), layer, where)
     config = validated(Config, merged, layers[-1][0] if len(layers) == 1 else "config")
+    writable(config.task)
     if needs_stop and config.back_up is None and registry.load(config.task).back_up is None:
         given = f"none with task {config.task}, where the guardrails held with that of {needs_stop}"
         raise GuardrailWeakened("back_up", given, "a task that declares one, or back_up: {seconds, rest_speed, gain}")
     return config
+
+
+def writable(task: str) -> str:
+    """The id or path of a task, which config.yaml keeps. Raises TelosError where it is no text in UTF-8."""
+    if yaml_file.UNWRITABLE.search(task):
+        raise TelosError("task", repr(task), "a path that is text in UTF-8, as config.yaml keeps it")
+    return task
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -108,12 +126,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def parse(text: str, where: str) -> dict[str, Any]:
     """YAML text as a mapping. Raises TelosError where it is none."""
-    try:
-        data = yaml_file.parse(text)
-    except yaml_file.MISTAKES as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{where}:{mark.line + 1}" if mark is not None else where
-        raise TelosError(place, f"not YAML ({getattr(error, 'problem', error)})", "a YAML mapping") from None
+    data = yaml_file.content(text, where, "a YAML mapping")
     if data is None:
         raise TelosError(where, "an empty file", "a YAML mapping; `telos list presets` shows where to begin")
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
@@ -138,13 +151,24 @@ def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, 
         if isinstance(task, str) and registry.is_file(task):
             data["task"] = str(folder / task)  # beside the file that names it, like what it extends
     else:
-        raise TelosError.unknown("preset", source, presets())
+        raise TelosError.unknown("preset", source, presets(), "telos list presets")
     parent = data.pop("extends", None)
     if parent is None:
         return [(where, data)]
     if not isinstance(parent, str):
         raise TelosError(f"{where}: extends", repr(parent), "a preset's name or a YAML file")
     return [*_layers(parent, folder, depth + 1), (where, data)]
+
+
+def _given(overrides: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A layer for each override, kinds first. Parameters that are given whole belong to the kind given with them."""
+    rest = dict(overrides)
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if {"planner.kind", "planner.params"} <= rest.keys():
+        planner = {"kind": rest.pop("planner.kind"), "params": rest.pop("planner.params")}
+        layers.append(("--planner", {"planner": planner}))
+    kinds_first = sorted(rest.items(), key=lambda item: not item[0].endswith(".kind"))
+    return [*layers, *((f"--{key}", _nested(key, value)) for key, value in kinds_first)]
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:
@@ -160,6 +184,9 @@ def _over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict
     """
     if _changes_task(base, layer) and registry.is_file(base["task"]):
         base = _with_rules_of_file(base)
+    for one, other in (("seed", "seeds"), ("seeds", "seed")):  # the one that is given last counts
+        if one in layer and other not in layer:
+            base = {key: value for key, value in base.items() if key != other}
     merged = _merged(base, {key: value for key, value in layer.items() if key not in ("guardrails", "back_up")})
     if "guardrails" in layer:
         merged["guardrails"] = _stronger(base.get("guardrails", ()), layer["guardrails"], where)
@@ -168,12 +195,36 @@ def _over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict
     return merged
 
 
+def _refitted(base: Mapping[str, Any], layer: Mapping[str, Any], tell: Callable[[str], None]) -> Mapping[str, Any]:
+    """The layers so far, for the planner that `layer` names.
+
+    Another planner searches as far and as much. Of the parameters it keeps those that mean the same to it, unless the
+    layer gives all of them.
+    """
+    old, new = base.get("planner"), layer.get("planner")
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return base
+    kind, other = old.get("kind", PlannerConfig().kind), new.get("kind")
+    params = old.get("params")
+    if other is None or other == kind or not isinstance(other, str):
+        return base
+    params = params if isinstance(params, Mapping) else {}
+    kept = (
+        {} if "params" in new else {name: value for name, value in params.items() if means_the_same(name, kind, other)}
+    )
+    dropped = [name for name in params if name not in kept]
+    if params:
+        parts = [f"{word} {', '.join(names)}" for word, names in (("kept", kept), ("dropped", dropped)) if names]
+        tell(f"planner {other}: of the parameters for {kind}, {'; '.join(parts)}")
+    return {**base, "planner": {**old, "kind": other, "params": kept}}
+
+
 def _changes_task(base: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
     old, new = base.get("task"), layer.get("task")
     if not isinstance(old, str) or "task" not in layer:
         return False
     if isinstance(new, str) and registry.is_file(old) and registry.is_file(new):
-        return Path(old).resolve() != Path(new).resolve()
+        return os.path.realpath(old) != os.path.realpath(new)
     return old != new
 
 
@@ -205,8 +256,7 @@ def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]
         old = merged.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             if value.get("kind", old.get("kind")) != old.get("kind"):
-                # Another planner searches as far and as much, by its own parameters; other kinds share nothing.
-                old = {name: item for name, item in old.items() if key == "planner" and name != "params"}
+                old = {}  # kinds share nothing; for a planner, see `_refitted`
             # A budget is one of two things: who sets one drops the other.
             merged[key] = value if key == "budget" else _merged(old, value)
         else:

@@ -43,7 +43,7 @@ def played(
         wanted = index == 0 and config.video
         notice = _missing(env) if wanted else ""
         every = every if wanted and not notice else 0
-        result = yield from episode.play(agent, env, monitor, config.seed, index, limit, every)
+        result = yield from episode.play(agent, env, monitor, *config.place(index), limit, every)
         steps = Steps.of(result, agent.memory.episodes[-1].states, env.interface.control_period)
         row = row_of(config, agent, monitor.guardrails, result, steps, index)
         video = None

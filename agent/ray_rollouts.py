@@ -12,22 +12,26 @@ import atexit
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agent import provenance
 from agent.rollouts import Job, Outcome, Tick, Watch, play
+from agent.supervisor import ray_folder
 from envs.errors import TelosError
 from envs.physics import cpus
 
 TICK = 0.5  # s between two ticks of a running episode, at least
 TICKS = 100  # a second from all workers together, at most: the driver has other things to do
 POLL = 0.25  # s
+SWEEPS = 8  # attempts to remove a cluster's files
 PROBE = 2.0  # s between two looks whether Ray itself is still there
 START = 180.0  # s without any worker, after which the run is given up
 
@@ -49,11 +53,19 @@ class _Worker:
 class _Run:
     """What one call of `run` keeps track of."""
 
-    waiting: deque[Job]
+    jobs: Iterator[Job]  # not yet taken
     watch: Watch
-    parcels: dict[str, Any]  # digest -> where it lies in the object store
+    waiting: deque[Job] = field(
+        default_factory=deque
+    )  # taken, or lost with a worker; for the next workers that are free
+    parcels: dict[str, Any] = field(default_factory=dict)  # digest -> where it lies in the object store
     lost: Counter[str] = field(default_factory=Counter)  # how often an episode lost its worker
     heard: float = field(default_factory=time.monotonic)  # when any worker last came up or gave a sign
+
+    def take(self, most: int) -> None:
+        """Take jobs until so many wait, as far as there are any."""
+        while len(self.waiting) < most and (job := next(self.jobs, None)) is not None:
+            self.waiting.append(job)
 
 
 class Player:
@@ -121,7 +133,12 @@ class RayRollouts:
         if threads is None:
             threads = 1 if address is not None or workers is None else max(1, cpus() // workers)
         self.threads, self.attempts, self.patience = threads, attempts, patience
-        self._ray = _connected(address, workers, threads)
+        self._folder = None if address is not None else ray_folder()  # of a cluster of ours
+        try:
+            self._ray = _connected(address, workers, threads, self._folder)
+        except BaseException:
+            self._sweep()
+            raise
         try:
             there = int(self._ray.cluster_resources().get("CPU", 0))
             self._doors = _doors(self._ray)
@@ -139,26 +156,34 @@ class RayRollouts:
         self._gone = False  # whether Ray itself died: then nothing may be asked of it any more
 
     def close(self) -> None:
-        """Stop all workers, and the cluster if it is ours."""
+        """Stop all workers, and the cluster if it is ours, whose files are removed."""
         if self._gone:  # what is left of a cluster of ours ends with this process
             atexit.unregister(self._ray.shutdown)
-            return
-        self._dismiss(self._staff)
-        self._ray.shutdown()
+        else:
+            self._dismiss(self._staff)
+            self._ray.shutdown()
+        self._sweep()
 
-    def run(self, jobs: Sequence[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
+    def _sweep(self) -> None:
+        """Remove the files of a cluster of ours; its last processes may still add some."""
+        for _ in range(SWEEPS):
+            if self._folder is None or not self._folder.exists():
+                return
+            shutil.rmtree(self._folder, ignore_errors=True)
+            time.sleep(POLL)
+
+    def run(self, jobs: Iterable[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
         """See `Rollouts.run`.
 
         Raises:
             TelosError: what an episode raises, a worker that dies again and again over one episode, or no worker.
         """
-        parcels = {job.parcel.sha256: job.parcel for job in jobs}
-        run = _Run(deque(jobs), watch, {})
+        run = _Run(iter(jobs), watch)
         try:
-            run.parcels.update({sha256: self._ray.put(parcel) for sha256, parcel in parcels.items()})
             while True:
                 self._insist_on_ray()
-                if run.waiting and not stop():
+                if not stop():
+                    run.take(self.workers)
                     self._hand_out(run)
                 if all(worker.job is None for worker in self._staff) and (not run.waiting or stop()):
                     return
@@ -195,7 +220,7 @@ class RayRollouts:
         Raises:
             TelosError: one has other code, or none comes up.
         """
-        run = _Run(deque(), lambda event: None, {})
+        run = _Run(iter(()), lambda event: None)
         while True:
             self._insist_on_ray()
             self._start(self.workers)  # also those that died on the way
@@ -221,6 +246,8 @@ class RayRollouts:
             if run.waiting and worker.versions is None and worker.job is None:
                 job = run.waiting.popleft()
                 sha256 = job.parcel.sha256
+                if sha256 not in run.parcels:
+                    run.parcels[sha256] = self._ray.put(job.parcel)
                 play = worker.actor.play.options(num_returns="streaming")
                 worker.stream = play.remote(run.parcels[sha256], sha256, job.episode, job.player, worker.number)
                 worker.job, worker.heard, worker.pulse = job, time.monotonic(), None
@@ -333,24 +360,25 @@ def _with_groups(ray: Any, player: type[Player]) -> type[Any]:
     return Remote
 
 
-def _connected(address: str | None, workers: int | None, threads: int) -> Any:
-    """Ray, connected to a cluster; raises TelosError where there is none."""
-    if address is None and "RAY_AUTH_MODE" not in os.environ:
-        # A cluster of ours listens on the network too: nobody but its own processes shall be heard there.
-        # Ray reads this when it is imported, and its processes when they start: one token for all that this
-        # process starts.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+def _connected(address: str | None, workers: int | None, threads: int, folder: Path | None) -> Any:
+    """Ray, connected to a cluster, or to a new one with files in `folder`. Raises TelosError where there is none."""
+    # Ray reads these when it is imported, and its processes when they start.
+    if address is None:
+        # A cluster of ours is for this machine alone: without this, Linux nodes listen on every network interface.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        if "RAY_AUTH_MODE" not in os.environ:  # other users of this machine are not served: one token for all
+            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
 
     terminate = signal.getsignal(signal.SIGTERM)
     try:
-        return _initialised(ray, address, workers, threads)
+        return _initialised(ray, address, workers, threads, folder)
     finally:  # Ray takes SIGTERM for itself
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, terminate)
 
 
-def _initialised(ray: Any, address: str | None, workers: int | None, threads: int) -> Any:
+def _initialised(ray: Any, address: str | None, workers: int | None, threads: int, folder: Path | None) -> Any:
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if address is None:
         if workers is not None and workers * threads > cpus():
@@ -358,7 +386,7 @@ def _initialised(ray: Any, address: str | None, workers: int | None, threads: in
             raise TelosError("--workers", workers, allowed)
         try:
             # "local", or Ray would join whatever else runs on this machine.
-            ray.init("local", num_cpus=cpus(), include_dashboard=False, **quiet)
+            ray.init("local", num_cpus=cpus(), include_dashboard=False, _temp_dir=str(folder), **quiet)
         except Exception as error:  # Ray has many kinds of its own
             raise _broken(error) from None
         return ray

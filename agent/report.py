@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent import plots, statistics
+from agent import plots, seeds, statistics
 from agent.row import Row, Steps
 from agent.rundir import RunDir, write, writing
 from agent.statistics import Estimate
@@ -57,6 +57,8 @@ def render_report(rundir: RunDir) -> str:
         config=config,
         manifest=rundir.manifest,
         rows=rows,
+        seeds=seeds.title(config),
+        by_seed=seeds.by_seed(rows) if config.seeds else (),
         title=config.task.removeprefix("dm_control/").removesuffix("-v0"),
         cards=_cards(rows, episodes, found),
         verdict=judge(config, rundir.manifest, rows, episodes, found),

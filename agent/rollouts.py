@@ -7,7 +7,7 @@ from its configuration and index, never from who ran it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -75,10 +75,11 @@ class Player(Protocol):
 class Rollouts(Protocol):
     """Runs episodes."""
 
-    def run(self, jobs: Sequence[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
+    def run(self, jobs: Iterable[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
         """Every job's outcome, once, as it finishes; closing the iterator abandons what is running.
 
         Args:
+            jobs: taken as they are needed, so there may be any number of them.
             watch: told about progress, and about what a user should know.
             stop: when it says yes, no further job begins; those that run are finished.
         """
@@ -88,7 +89,7 @@ class Rollouts(Protocol):
 class Serial:
     """In this process, in order."""
 
-    def run(self, jobs: Sequence[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
+    def run(self, jobs: Iterable[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
         """See `Rollouts.run`."""
         for job in jobs:
             if stop():

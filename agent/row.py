@@ -36,8 +36,8 @@ class Row:
     task: str
     planner: str
     world_model: str
-    seed: int  # of the run
-    episode: int
+    seed: int  # of the run, or one of its several
+    episode: int  # counted over all seeds of the run
     reset_seed: int  # of the accepted start; follows from seed and episode
     env_frames: int  # environment frames = control steps
     decisions: int
@@ -186,7 +186,7 @@ def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResul
         task=config.task,
         planner=config.planner.kind,
         world_model=config.world_model.kind,
-        seed=config.seed,
+        seed=config.place(index)[0],
         episode=index,
         reset_seed=result.seed,
         env_frames=len(steps),

@@ -1,14 +1,15 @@
 """A run: episodes of one configuration into one run directory; it can be interrupted and resumed.
 
-An episode's randomness derives from the run's seed and the episode's index alone, and agent and world are
+An episode's randomness derives from its seed and its index under that seed alone, and agent and world are
 made afresh for each, so a resumed run writes the rows that an uninterrupted one would have written. (Except
 in real time, or under a planning budget in seconds: then the clock decides.)
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -17,9 +18,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from agent import build, episode, provenance, report, statistics
+from agent import build, episode, provenance, report, seeds, statistics
 from agent.config import Config
 from agent.interrupts import interrupts
+from agent.load import writable
 from agent.memory import Episode, Memory
 from agent.parcel import sealed
 from agent.player import frame_limit, made
@@ -42,10 +44,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 def default_out(config: Config) -> Path:
-    """runs/TASK-PLANNER-seedK, with -2, -3, … where it is taken."""
+    """runs/TASK-PLANNER-seedK, or -seedsJ..K, with -2, -3, … where it is taken."""
     task = Path(config.task).stem if registry.is_file(config.task) else config.task
     name = task.removeprefix("dm_control/").removesuffix("-v0").replace("/", "-")
-    base = f"{name}-{config.planner.kind}-seed{config.seed}"
+    base = f"{name}-{config.planner.kind}-{seeds.name(config)}"
     path, n = RUNS / base, 1
     while path.exists():
         n += 1
@@ -54,7 +56,11 @@ def default_out(config: Config) -> Path:
 
 
 def run(
-    config: Config, out: Path | None = None, console: Console | None = None, rollouts: Rollouts | None = None
+    config: Config,
+    out: Path | None = None,
+    console: Console | None = None,
+    rollouts: Rollouts | None = None,
+    notices: Sequence[str] = (),
 ) -> RunDir:
     """Run all episodes of a configuration.
 
@@ -63,6 +69,7 @@ def run(
         rollouts: who runs them; this process where None.
         out: a new or empty directory, or one of this very configuration, which is then resumed;
             `default_out` where None.
+        notices: about the configuration, told once it is known to fit the task.
 
     Raises:
         TelosError: the configuration does not fit the task, or `out` cannot be used. Nothing is left behind.
@@ -70,7 +77,8 @@ def run(
     """
     console = console or Console(stderr=True)
     if registry.is_file(config.task):  # a run directory must mean the same from anywhere
-        config = config.model_copy(update={"task": str(Path(config.task).resolve())})
+        config = config.model_copy(update={"task": writable(os.path.realpath(config.task))})
+    config, shorter = _fitted(config)
     path = default_out(config) if out is None else out
     with writing(path):
         there = path.exists()
@@ -79,9 +87,10 @@ def run(
         return _continued(path, config, console, rollouts)
     _, env, monitor = made(config)  # refuses what does not fit, before anything is on disk
     with closing(env):
-        episode.start(env, monitor, episode.seeds_of(config.seed, 0))
-        for doubt in doubts(env.model, monitor.guardrails):
-            console.print(f"warning: {doubt}", highlight=False, markup=False, soft_wrap=True)
+        episode.start(env, monitor, episode.seeds_of(*config.place(0)))
+        warnings = [f"warning: {doubt}" for doubt in doubts(env.model, monitor.guardrails)]
+    for notice in (*notices, *shorter, *warnings):
+        console.print(notice, highlight=False, markup=False, soft_wrap=True)
     rundir = RunDir.create(path, config, manifest_of(config))
     with rundir.locked():
         try:
@@ -94,6 +103,17 @@ def run(
             raise
 
 
+def _fitted(config: Config) -> tuple[Config, tuple[str, ...]]:
+    """The configuration with as many frames as an episode of the task can have, and what to tell where that is less."""
+    if config.frames is None:
+        return config, ()
+    limit = registry.load(config.task).interface().frame_limit
+    if config.frames <= limit:
+        return config, ()
+    notice = f"frames: given {config.frames}, and an episode of {config.task} has at most {limit}: {limit} are run"
+    return config.model_copy(update={"frames": limit}), (notice,)
+
+
 def manifest_of(config: Config) -> Manifest:
     """What the manifest of a run says that begins now."""
     rules = build.guardrails(config)
@@ -101,7 +121,7 @@ def manifest_of(config: Config) -> Manifest:
     return Manifest(
         schema=SCHEMA,
         task=config.task,
-        seed=config.seed,
+        seed=config.place(0)[0],
         versions=provenance.versions(),
         commit=provenance.commit(),
         config_sha256=config_sha256(config),
@@ -162,7 +182,7 @@ def _check_unchanged(rundir: RunDir, console: Console) -> None:
     ]
     if then.commit != now.commit:
         others.append(f"commit {then.commit} (now {now.commit})")
-    if others and len(rundir.rows()) < rundir.config.episodes:
+    if others and len(rundir.rows()) < rundir.config.total:
         text = f"warning: the run began with {', '.join(others)}: its last episodes may differ from its first"
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -176,7 +196,7 @@ def _continued(path: Path, config: Config, console: Console, rollouts: Rollouts 
     there = RunDir.open(path)
     if there.config != config:
         ours, theirs = config.model_dump(), there.config.model_dump()
-        differs = [name for name in ours if ours[name] != theirs[name]]
+        differs = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
         raise TelosError(
             f"--out {path}",
             f"the run of another configuration (other {', '.join(differs)})",
@@ -193,9 +213,11 @@ def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
     try:
         with interrupts() as stop:
             _episodes(rundir, rows, rollouts, stop, console)
-        if len(rows) < config.episodes:
+        if len(rows) < config.total:
             raise KeyboardInterrupt
         _close(rundir)
+        if config.seeds:
+            seeds.show(seeds.by_seed(rows), console)
     except KeyboardInterrupt:
         raise Interrupted(path, len(rows)) from None
     return rundir
@@ -204,13 +226,13 @@ def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
 def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callable[[], bool], console: Console) -> None:
     """Run what is missing, appending to `rows`: steps and video of an episode, then the row that makes it count."""
     config = rundir.config
+    if len(rows) == config.total:
+        return
     finished = {row.episode for row in rows}
     parcel = sealed(config)
-    jobs = [Job(parcel, index) for index in range(config.episodes) if index not in finished]
-    if not jobs:
-        return
+    jobs = (Job(parcel, index) for index in range(config.total) if index not in finished)
     limit = frame_limit(config, registry.load(config.task).interface())
-    with RunProgress(console, build.guardrails(config), config.episodes, limit, len(rows)) as progress:
+    with RunProgress(console, build.guardrails(config), config.total, limit, len(rows)) as progress:
         outcomes = rollouts.run(jobs, progress.watch, stop)
         with closing(outcomes):
             for outcome in outcomes:
@@ -223,7 +245,7 @@ def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callabl
                 rundir.save_steps(outcome.job.episode, played.steps)
                 rundir.append(played.row)
                 rows.append(played.row)
-                progress.end(played.row)
+                progress.end(played.row, seeds.title(config, played.row.episode))
 
 
 def _close(rundir: RunDir) -> None:

@@ -28,7 +28,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from agent import build
+from agent import build, seeds
 from agent.config import Config
 from agent.load import load
 from agent.row import Row, Steps, to_json
@@ -187,9 +187,10 @@ class RunDir:
         rules = self.rules().names
         for number, line in enumerate(self._lines()[0], 1):
             row, where = Row.parse(line, f"{file}:{number}"), f"{file}:{number}"
-            if row.seed != self.config.seed or not 0 <= row.episode < self.config.episodes:
+            inside = 0 <= row.episode < self.config.total
+            if not inside or row.seed != self.config.place(row.episode)[0]:
                 given = f"episode {row.episode} of seed {row.seed}"
-                raise TelosError(where, given, f"episodes 0 to {self.config.episodes - 1} of seed {self.config.seed}")
+                raise TelosError(where, given, f"episodes 0 to {self.config.total - 1} of {seeds.title(self.config)}")
             if row.episode in found:
                 raise TelosError(where, f"episode {row.episode} a second time", "each episode once")
             if row.guardrails_sha256 != self.manifest.guardrails_sha256:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
+LONGEST = 20  # characters of a temporary folder under which Ray's sockets have room: their paths hold 107
 FAREWELL = 2.0  # s in which what the child has started may end by itself
 
 
@@ -49,13 +52,29 @@ def supervised(work: Callable[[], NoReturn], expected: frozenset[int], status: i
     if code not in expected:
         how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"was ended by Ray (status {code})"
         print(
-            f"telos: the driving process {how}; memory, and Ray's logs in /tmp/ray, may tell why; "
+            f"telos: the driving process {how}; memory may tell why; "
             "`telos resume DIR` finishes a run, a benchmark is called again",
             file=sys.stderr,
             flush=True,
         )
     _end_what_is_left()
+    for folder in _temporary().glob(f"{_prefix(child)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(code if code in expected else status)
+
+
+def ray_folder() -> Path:
+    """A new folder for the files of a Ray that this process starts; its supervisor finds it by the process id."""
+    return Path(tempfile.mkdtemp(prefix=_prefix(os.getpid()), dir=_temporary()))
+
+
+def _prefix(pid: int) -> str:
+    return f"telos-ray-{pid}-"
+
+
+def _temporary() -> Path:
+    usual = tempfile.gettempdir()
+    return Path(usual if len(usual) <= LONGEST else "/tmp")
 
 
 def _end_what_is_left() -> None:

@@ -265,4 +265,4 @@ def library() -> Any:
     try:
         return import_module("stable_baselines3")
     except ImportError as error:
-        raise TelosError("telos bench sac", f"no Stable-Baselines3 ({error})", f"pip install '{REQUIREMENT}'") from None
+        raise TelosError("bench sac", f"no Stable-Baselines3 ({error})", f"pip install '{REQUIREMENT}'") from None

@@ -24,7 +24,7 @@ def read_text(where: str, path: Path, kind: str) -> str:
         raise TelosError(where, f"a directory ({path})", kind)
     if not path.exists():
         folder = path.parent
-        others = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        others = [entry.name for entry in folder.iterdir() if entry != path] if folder.is_dir() else []
         raise TelosError(where, f"{str(path)!r}, which does not exist", kind, nearest(path.name, others))
     if not path.is_file():  # a device or a pipe may never end
         raise TelosError(where, f"{str(path)!r}, which is not a regular file", kind)
@@ -49,11 +49,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     kind = "a YAML file that describes a task"
     text = read_text(str(path), Path(path), kind)
-    try:
-        content = yaml_file.parse(text)
-    except yaml_file.MISTAKES as error:
-        given = " ".join(str(error).split()) or type(error).__name__
-        raise TelosError(str(path), given, kind) from None
+    content = yaml_file.content(text, str(path), kind)
     if not isinstance(content, dict):
         raise TelosError(str(path), f"a {type(content).__name__}", "a mapping with at least a model")
     return content

@@ -84,7 +84,7 @@ def load(task_id: str) -> Task:
         return mjcf.load(task_id)
     tasks = table()
     if task_id not in tasks:
-        raise TelosError.unknown("task", task_id, tasks)
+        raise TelosError.unknown("task", task_id, tasks, "telos list tasks")
     module, _, function = tasks[task_id].partition(":")
     try:
         make_task: Callable[[], Any] = getattr(importlib.import_module(module), function)

@@ -1,4 +1,7 @@
-"""YAML as people write it: safe, and a key given twice is refused, never silently the last."""
+"""YAML as people write it: safe, and what would silently mean something else is refused.
+
+That is a key given twice, a number with a leading 0 (octal) or with colons (base 60), and a merge that loses rules.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,58 @@ from typing import Any
 
 import yaml
 
+from envs.errors import TelosError
+
 EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
 """Numbers such as 1e-7, which YAML 1.2 and JSON have and PyYAML, of YAML 1.1, takes for text."""
 MAX_REPEATED = 100_000
 """Characters that aliases may stand for, all together: aliases of aliases of aliases stand for any number."""
+OCTAL = re.compile(r"[-+]?0[0-7_]+$")
+SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?$")
+"""Numbers of YAML 1.1 that nobody means: 010 is 8 there, and 1:30 is 90."""
+UNWRITABLE = re.compile("[\\0\ud800-\udfff]")  # NUL, and halves of surrogate pairs
+MAX_DEPTH = 50  # levels of collections in collections
+RULES = ("guardrails", "back_up")  # keys whose value a merge must not lose
 MISTAKES = (yaml.YAMLError, ValueError, TypeError, RecursionError)
 """What `parse` raises for text that is not YAML; TypeError for a key that cannot be one."""
 
 
+class Misleading(yaml.MarkedYAMLError):
+    """YAML that means something else than it says."""
+
+    def __init__(self, given: str, allowed: str, mark: yaml.Mark) -> None:
+        super().__init__(problem=f"{given}; allowed: {allowed}", problem_mark=mark)
+        self.given, self.allowed = given, allowed
+
+
 def parse(text: str) -> Any:
     """The content of YAML text. Raises one of `MISTAKES`."""
-    return yaml.load(text, _Loader)  # a SafeLoader
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except (LookupError, AttributeError):  # of `!!bool x`, `!!int ''`
+        raise yaml.YAMLError("a value that its tag (!!) does not fit") from None
+
+
+def content(text: str, where: str, allowed: str) -> Any:
+    """The content of YAML text.
+
+    Args:
+        where: the file or the flag that it comes from.
+        allowed: what is wanted there, in words.
+
+    Raises:
+        TelosError: the text is not YAML, or misleading; with its line, where there is more than one.
+    """
+    try:
+        return parse(text)
+    except MISTAKES as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}:{mark.line + 1}" if mark is not None and "\n" in text.strip() else where
+        if isinstance(error, Misleading):
+            raise TelosError(place, error.given, error.allowed) from None
+        why = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "problem", None) or error
+        given = f"not YAML ({' '.join(str(why).split())})"
+        raise TelosError(place, given, allowed) from None
 
 
 def dump(content: Any) -> str:
@@ -31,6 +75,7 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
         self._sizes: dict[yaml.Node, int] = {}  # of nodes, with all that stands in them
+        self._depths: dict[yaml.Node, int] = {}  # levels of nodes, aliases followed
         self._repeated = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -40,6 +85,9 @@ class _Loader(yaml.SafeLoader):
         assert node is not None
         if not alias:
             self._sizes[node] = 1 + _own(node) + sum(self._sizes[part] for part in _parts(node))
+            self._depths[node] = 1 + max((self._depths[part] for part in _parts(node)), default=0)
+            if self._depths[node] > MAX_DEPTH:
+                raise yaml.YAMLError(f"more than {MAX_DEPTH} levels deep, in line {line}")
             return node
         self._repeated += self._sizes.get(node, MAX_REPEATED + 1)  # a node without a size has not ended: it is its own
         if self._repeated > MAX_REPEATED:
@@ -59,6 +107,55 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return node
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Resolve merge keys (`<<`). Raises Misleading where that would lose rules."""
+        _check_merges(node)
+        super().flatten_mapping(node)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A number of `node`. Raises Misleading for octal and for base 60."""
+        text, whole = node.value, node.tag.endswith(":int")
+        value = self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+        if whole and OCTAL.match(text) and value != (decimal := int(text.replace("_", ""))):
+            given, allowed = f"{text}, which YAML 1.1 reads as {value} (octal)", f"{value} or {decimal}"
+            raise Misleading(given, f"{allowed}, or quotes for text", node.start_mark)
+        if SEXAGESIMAL.match(text) and ":" in text:
+            given = f"{text}, which YAML 1.1 reads as {value} (base 60)"
+            raise Misleading(given, f"{value}, or quotes for text", node.start_mark)
+        return value
+
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        """Text of `node`. Raises Misleading for what no file and no name can hold."""
+        strange = UNWRITABLE.search(node.value)
+        if strange:
+            given = f"{node.value!r}, with the character U+{ord(strange[0]):04X}"
+            raise Misleading(given, "text that can be written as UTF-8, without NUL", node.start_mark)
+        return self.construct_yaml_str(node)
+
+
+def _check_merges(node: yaml.MappingNode) -> None:
+    """Raises Misleading where a merge key and the mapping beside it, or two merges, give different rules."""
+    given: dict[str, yaml.Node] = {}
+    for source in [*_merged(node), node]:
+        for key, value in source.value:
+            if key.value not in RULES:
+                continue
+            if given.setdefault(key.value, value) is not value:
+                what = f"{key.value} in a merged mapping (<<) and again beside it, which would replace the first"
+                raise Misleading(what, f"{key.value} in one place", key.start_mark)
+
+
+def _merged(node: yaml.MappingNode) -> list[yaml.MappingNode]:
+    """The mappings that a mapping merges, with those that they merge."""
+    found: list[yaml.MappingNode] = []
+    for key, value in node.value:
+        if key.tag == "tag:yaml.org,2002:merge":
+            parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for part in parts:
+                if isinstance(part, yaml.MappingNode):
+                    found += [*_merged(part), part]
+    return found
+
 
 def _own(node: yaml.Node) -> int:
     """Characters of a node that is no collection."""
@@ -76,5 +173,8 @@ class _Dumper(yaml.SafeDumper):
     """Puts text that looks like a number in quotes, as far as `_Loader` is concerned."""
 
 
+_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_text)
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))

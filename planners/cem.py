@@ -20,8 +20,8 @@ class CemParams(SamplingParams):
     """Parameters of CEM."""
 
     iterations: int = 4
-    elites: int = 10  # K
-    std: float = 0.5  # at the start of every plan, actions being in [-1,1]
+    elites: int = 10  # K: the best candidates, which the distribution is fitted to
+    std: float = 0.5  # of the noise at the start of every plan, actions being in [-1,1]
     least_std: float = 0.01  # floor: an action all elites agree upon is still searched a little
 
     def __post_init__(self) -> None:

@@ -21,9 +21,9 @@ class EliteMppiParams(SamplingParams):
     """Parameters of MPPI over elites."""
 
     iterations: int = 4
-    elites: int = 16  # K
+    elites: int = 16  # K: the best candidates, which are averaged
     temperature: float = 0.2  # lambda, in units of (median - least) of the elites' costs
-    std: float = 1.0  # at the start of every plan, actions being in [-1,1]
+    std: float = 1.0  # of the noise at the start of every plan, actions being in [-1,1]
     least_std: float = 0.05  # floor: an action all elites agree upon is still searched a little
     beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is the papers' white noise
 

@@ -33,8 +33,8 @@ class GradientParams(Params):
     iterations: int = 100  # of a round at most; a new round begins with new noise
     step: float = 0.1  # Adam's alpha at the beginning of a round, actions being in [-1,1]
     last_step: float = 0.02  # share of it left at the round's end, on a cosine
-    momentum: float = 0.9  # beta_1
-    memory: float = 0.95  # beta_2; shorter than usual, as rounds are
+    momentum: float = 0.9  # of Adam, beta_1
+    memory: float = 0.95  # of Adam, beta_2; shorter than usual, as rounds are
     beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is white
     std: float = 0.5  # of the noise
     knots: int | None = None  # P, at most one per control step; None: one per control step

@@ -21,9 +21,9 @@ from planners.select import Scores
 class IcemParams(SamplingParams):
     """Parameters of iCEM, the paper's where it gives one value for all tasks."""
 
-    elites: int = 10  # K
+    elites: int = 10  # K: the best candidates, which the distribution is fitted to
     beta: float = 2.0  # noise colour, power 1/f^beta along time; 0 is white
-    std: float = 0.5  # at the start of every plan, actions being in [-1,1]
+    std: float = 0.5  # of the noise at the start of every plan, actions being in [-1,1]
     momentum: float = 0.1  # alpha: share of the old mean and standard deviation
     decay: float = 1.25  # gamma: each iteration samples this many times fewer candidates
     keep: float = 0.3  # share of the elites that compete again in the next iteration, and in the next plan

@@ -38,7 +38,7 @@ class IlqrParams(Params):
     steps: int = 8  # of the line search, all tried at once
     shortest: float = 0.01  # the last of these step sizes; the first is 1
     damping: float = 1e-3  # mu at first, on actions
-    least_damping: float = 1e-6
+    least_damping: float = 1e-6  # floor of the schedule
     most_damping: float = 1e6  # where a descent gives up
     damping_factor: float = 2.0  # Delta_0 of the schedule
     converged: float = 1e-6  # a descent ends at a smaller decrease, relative to the cost

@@ -41,7 +41,7 @@ class MctsParams(Params):
     hold: int = 5  # control steps of an edge; the last one of a path may be shorter
     batch: int = 32  # B, simulations under way at once
     widening: float = 1.0  # k: a node of n visits has ceil(k n^alpha) children; more where nothing else is left to try
-    exponent: float = 0.5  # alpha
+    exponent: float = 0.5  # alpha of the widening
     exploration: float = 1.0  # c of PUCT
     prior: float = 2.0  # weight of a reference's edges in the prior, a sampled edge having 1
     optimism: float = 0.9  # weight of the greatest return through a node in its value; the mean has the rest

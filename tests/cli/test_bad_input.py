@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from agent.row import TIMES, Row
 from agent.rundir import RunDir
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
+TWICE = re.compile(r"\b([^\W\d]+):? \1\b", re.IGNORECASE)  # a word that stands twice in a row
 RULE = "{kind: joint_position, name: rail, joint: slider, lower: -1, upper: 1, unit: m, scale: 0.1}"
 
 
@@ -33,6 +35,8 @@ def refused(done: Any, *texts: str) -> str:
     assert len(lines) == 1, done.err
     assert lines[0].startswith("telos: ")
     assert "Traceback" not in done.err
+    assert not TWICE.search(lines[0]), lines[0]
+    assert lines[0].partition("; allowed: ")[2].count(", ") <= 40, "a long list of names is cut"
     for text in texts:
         assert text in lines[0], lines[0]
     return lines[0]
@@ -56,6 +60,15 @@ CONFIGS = {
     ),
     "two budgets": ("planner: {budget: {evaluations: 3, seconds: 1}}", "planner.budget", "exactly one"),
     "not finite": ("cost: {effort: .nan}", "cost.effort", "nan"),
+    "an octal number": ("seed: 010", "config.yaml:2: given 010, which YAML 1.1 reads as 8 (octal)", "8 or 10"),
+    "a number of base 60": (
+        "guardrails: [{kind: joint_velocity, name: a, joint: slider, unit: m/s, limit: 1:30}]",
+        "given 1:30, which YAML 1.1 reads as 90 (base 60); allowed: 90, or quotes for text",
+    ),
+    "rules lost in a merge": (f"<<: {{guardrails: [{RULE}]}}\nguardrails: []", "guardrails in a merged mapping (<<)"),
+    "NUL in a name": (r'zones: {"a\0b": {}}', "U+0000"),
+    "half a character in a name": (r'guardrails: [{name: "\ud800"}]', "U+D800"),
+    "half a character in a task": (r'task: "\ud800.yaml"', "U+D800"),
     "infinite": ("variant: {mass: .inf}", "variant.mass", "inf"),
     "unknown planner": ("planner: {kind: icme}", "icme", "did you mean 'icem'"),
     "unknown planner parameter": ("planner: {params: {knotz: 3}}", "planner.params: given 'knotz'", "mean 'knots'"),
@@ -244,7 +257,32 @@ def test_an_empty_directory_is_left_as_it_was(telos: Callable[..., Any], tmp_pat
         ("list taks", ["taks"]),
         ("list signals", ["--task"]),
         ("list signals --task cartpole", ["'cartpole'"]),
-        ("rum", ["did you mean 'run'"]),
+        ("rum", ["command: given 'rum'; did you mean 'run'?; allowed: "]),
+        ("runn", ["did you mean 'run'"]),
+        ("--versoin", ["did you mean '--version'"]),
+        (
+            "run quikstart",
+            [
+                "preset: given 'quikstart'; did you mean 'quickstart'?; allowed: quickstart, ",
+                "in all; `telos list presets`)",
+            ],
+        ),
+        (
+            "run --task dm_control/cheeta-run-v0",
+            ["did you mean 'dm_control/cheetah-run-v0'?; allowed: dm_control/cheeta"],
+        ),
+        ("run --task cheetah-run", ["did you mean 'dm_control/cheetah-run-v0'?", "45 in all; `telos list tasks`)"]),
+        ("run default --workers x", ["run --workers: given 'x'; allowed: a whole number"]),
+        ("run default --seed 010", ["run --seed: given 010", "allowed: 8 or 10"]),
+        ("run default --seed=1:30", ["run --seed: given 1:30", "allowed: 90"]),
+        (f"run default --planner.params{'.a' * 2000} 1", ["2002 levels; allowed: at most 10"]),
+        ("run default --zones.\udcff 1", ["a name in UTF-8"]),
+        ("run --task a\udcff.yaml", ["a path that is text in UTF-8"]),
+        ("list planer", ["list: given 'planer'; did you mean 'planners'?"]),
+        ("list", ["list: given nothing; allowed: tasks, planners"]),
+        ("list signals --taks x", ["list: given '--taks'; did you mean '--task'?"]),
+        ("bench planers", ["bench: given 'planers'; did you mean 'planners'?; allowed: planners, "]),
+        ("compare {tmp}", ["compare: given no B; allowed: what `telos compare --help` shows"]),
     ],
 )
 def test_arguments(telos: Callable[..., Any], tmp_path: Path, monkeypatch, arguments: str, texts: list[str]) -> None:
@@ -512,3 +550,19 @@ def test_a_limit_on_file_sizes(config_file: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert (tmp_path / "run" / "episodes.jsonl").read_bytes() == b""
     assert not list(tmp_path.rglob(".*.part*"))
+
+
+def test_links_that_lead_in_a_circle(telos: Callable[..., Any], tmp_path: Path) -> None:
+    link = tmp_path / "loop.yaml"
+    link.symlink_to(link.name)
+    refused(telos("run", link), "no such file")
+    refused(telos("run", "--task", link), "does not exist")
+    refused(telos("run", "default", "--task", link), "does not exist")
+    refused(telos("list", "signals", "--task", link), "does not exist")
+    assert "did you mean" not in refused(telos("run", "--task", link)), "it is no match for itself"
+
+
+@pytest.mark.parametrize("given", ["8", "-8"])
+def test_numbers_of_a_task_file_are_read_alike(telos: Callable[..., Any], tmp_path: Path, given: str) -> None:
+    (tmp_path / "task.yaml").write_text(f"model: model.xml\nframes: {given.replace('8', '010')}\n")
+    refused(telos("run", "--task", tmp_path / "task.yaml"), f"task.yaml:2: given {given.replace('8', '010')}", given)

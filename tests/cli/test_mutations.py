@@ -130,9 +130,9 @@ def _tiny(config: Config) -> Config:
     return config.model_copy(update={"planner": planner, "perception": perception})
 
 
-def _one_step(config: Any, file: Path) -> None:
+def _one_step(text: str, file: Path) -> None:
     """As a run begins: judged reset, one decision through the gate, one judged step."""
-    file.write_text(yaml.safe_dump(config, allow_unicode=True))
+    file.write_bytes(text.encode(errors="surrogatepass"))
     with contextlib.suppress(TelosError):
         loaded = _tiny(load(str(file)))
         agent, env, monitor = player.made(loaded)
@@ -152,7 +152,7 @@ def test_the_base_is_valid(tmp_path: Path) -> None:
 @settings(max_examples=250, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(config=mutated())
 def test_mutated_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
-    _one_step(config, tmp_path_factory.getbasetemp() / "mutated.yaml")
+    _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "mutated.yaml")
 
 
 # Values that could well be meant: most of these configs are built, so they say what a decision does with them.
@@ -249,7 +249,68 @@ plausible = st.fixed_dictionaries(
 @settings(max_examples=150, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(config=plausible)
 def test_plausible_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
-    _one_step(config, tmp_path_factory.getbasetemp() / "plausible.yaml")
+    _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "plausible.yaml")
+
+
+# Text that has a meaning in YAML, or none.
+TOKENS = [
+    *["010", "1:30", "0x1f", "1_0", "1e999", ".nan", "-.inf", "1" * 5000, "2026-01-01", "yes", "~", "=", "null"],
+    *[
+        "&a ",
+        "*a",
+        "<<: ",
+        "<<: {guardrails: []}",
+        "!!bool ",
+        "!!int ",
+        "!!binary ",
+        "!!set ",
+        "!!python/name:os ",
+        "!x ",
+    ],
+    *[
+        "{",
+        "}",
+        "[",
+        "]",
+        "- ",
+        ": ",
+        "? ",
+        "| ",
+        "> ",
+        "'",
+        '"',
+        "#",
+        "%",
+        "@",
+        "`",
+        ",",
+        "---",
+        "...",
+        "\n",
+        "\t",
+        " ",
+    ],
+    *["\0", "\x07", "\x85", "\u2028", "\ufeff", "\ud800", r'"\ud800"', r'"\0"', "∞", "{a: " * 300, "[" * 2000],
+]
+
+
+@st.composite
+def garbled(draw: st.DrawFn) -> str:
+    """The text of the base config with one to four edits anywhere in it."""
+    text = yaml.safe_dump(BASE, default_flow_style=draw(st.sampled_from([None, False, True])))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.sampled_from([0, 0, 1, 3, 30, 300])))
+        lines = text.splitlines(keepends=True)
+        more = draw(st.sampled_from([*TOKENS, "", lines[start % max(1, len(lines))] if lines else ""]))
+        text = text[:start] + more + text[end:]
+    return text
+
+
+@settings(max_examples=100, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(text=garbled())
+def test_garbled_text_takes_a_step_or_is_refused(text: str, tmp_path_factory: Any) -> None:
+    _one_step(text, tmp_path_factory.getbasetemp() / "garbled.yaml")
 
 
 @settings(max_examples=60, derandomize=True)

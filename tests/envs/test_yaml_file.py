@@ -10,6 +10,85 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs import yaml_file
+from envs.errors import TelosError
+
+
+def refused(text: str) -> str:
+    """What is said about text that is not read."""
+    with pytest.raises(TelosError) as caught:
+        yaml_file.content(text, "here", "a value")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "allowed"),
+    [
+        ("010", "010, which YAML 1.1 reads as 8 (octal)", "8 or 10, or quotes for text"),
+        ("-010", "-010, which YAML 1.1 reads as -8", "-8 or -10"),
+        ("+0_10", "+0_10, which YAML 1.1 reads as 8", "8 or 10"),
+        ("1:30", "1:30, which YAML 1.1 reads as 90 (base 60)", "90, or quotes"),
+        ("-1:30", "-1:30, which YAML 1.1 reads as -90", "-90"),
+        ("1:30.5", "1:30.5, which YAML 1.1 reads as 90.5", "90.5"),
+        ("!!int '010'", "010, which", "8 or 10"),
+        ("[{limit: 010}]", "010, which", "8 or 10"),
+        ("{010: limit}", "010, which", "8 or 10"),
+        ("&a 010", "010, which", "8 or 10"),
+    ],
+)
+def test_numbers_that_nobody_means_are_refused(text: str, given: str, allowed: str) -> None:
+    assert refused(text).startswith(f"here: given {given}")
+    assert f"; allowed: {allowed}" in refused(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [("'010'", "010"), ("08", "08"), ("0o10", "0o10"), ("0x10", 16), ("0b11", 3), ("1_000", 1000), ("07", 7)],
+)
+def test_numbers_that_have_one_meaning_are_read(text: str, content: object) -> None:
+    assert yaml_file.parse(text) == content
+
+
+def test_a_refusal_names_the_line() -> None:
+    assert refused("seed: 1\nepisodes: 010").startswith("here:2: given 010")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<<: {guardrails: [1]}\nguardrails: []",
+        "guardrails: []\n<<: {guardrails: [1]}",
+        "<<: {<<: {guardrails: [1]}}\nguardrails: [2]",
+        "<<: {back_up: {seconds: 1}}\nback_up: null",
+        "<<: [{guardrails: [1]}, {guardrails: [2]}]",
+        "a: &a {guardrails: [1]}\nb: {<<: *a, guardrails: []}",
+        "a: &a {guardrails: [1]}\nb: &b {<<: *a}\nc: {<<: *b, guardrails: []}",
+    ],
+)
+def test_a_merge_never_drops_a_rule(text: str) -> None:
+    assert "in a merged mapping (<<) and again beside it" in refused(text)
+
+
+def test_a_merge_may_bring_rules_and_fill_in_a_rule() -> None:
+    text = "a: &a {guardrails: &rules [{<<: {kind: x, limit: 1}, limit: 2}]}\nb: {<<: *a, guardrails: *rules}"
+    assert yaml_file.parse(text)["b"] == {"guardrails": [{"kind": "x", "limit": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('"a\\0b"', "U+0000"),
+        ('{"\\ud800": 1}', "U+D800"),
+        ("{a: " * 60 + "1" + "}" * 60, "more than 50 levels deep"),
+        ("\n".join(["a0: &a0 []", *(f"a{i + 1}: &a{i + 1} [*a{i}]" for i in range(60))]), "more than 50 levels deep"),
+        ("{a: " * 2000 + "1" + "}" * 2000, "nested too deeply"),
+        ("!!bool x", "tag"),
+        ("!!int ''", "tag"),
+        ("!!timestamp x", "tag"),
+        ("1" * 5000, "not YAML"),
+    ],
+)
+def test_what_nothing_can_hold_is_refused(text: str, said: str) -> None:
+    assert said in refused(text)
 
 
 @pytest.mark.parametrize("text", ["1e-7", "1E6", "+2e3", "-1.e2", ".5e1", "1.5e+03", "1.0e-7"])

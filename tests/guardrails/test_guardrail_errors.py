@@ -109,7 +109,7 @@ def test_not_a_list() -> None:
 
 def test_signals() -> None:
     rules = build([OUT])
-    with pytest.raises(TelosError, match=r"site_position/hand; allowed: .*did you mean 'site_position/hands'"):
+    with pytest.raises(TelosError, match=r"site_position/hand; did you mean 'site_position/hands'.*allowed: "):
         rules.margins(Signals(state={"site_position/hands": torch.zeros(1, 2, 3), "x/y": torch.zeros(1, 2, 3)}))
     with pytest.raises(TelosError, match=r"given shape \(1, 2, 2\); allowed: \(N,H\+1,3\)"):
         rules.margins(Signals(state={"site_position/hand": torch.zeros(1, 2, 2)}))
@@ -230,7 +230,7 @@ def test_a_margin_is_that_of_every_state(
 
 def test_telos_error() -> None:
     error = TelosError("planner.kind", "'icen'", ["icem", "mppi"], nearest("icen", ["icem", "mppi"]))
-    assert str(error) == "planner.kind: given 'icen'; allowed: icem, mppi; did you mean 'icem'?"
+    assert str(error) == "planner.kind: given 'icen'; did you mean 'icem'?; allowed: icem, mppi"
     assert str(TelosError("a", 3)) == "a: given 3"
     assert str(TelosError.unknown("planner.kind", "icen", ["icem", "mppi"])) == str(error)
     assert nearest("ICEM", ["icem"]) == "icem"

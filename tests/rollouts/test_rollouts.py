@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,17 @@ def test_no_further_job_begins_once_it_is_to_stop(rollouts: Rollouts, jobs: list
     for outcome in rollouts.run(jobs, [].append, lambda: bool(found)):
         found.append(outcome)
     assert 1 <= len(found) <= 3, "those that ran are finished, and no more"
+
+
+def test_jobs_are_made_as_they_are_needed(rollouts: Rollouts, small: Callable[..., Config]) -> None:
+    """There may be any number of them."""
+    parcel, made, found = sealed(small(frames=2)), count(), list[Outcome]()
+    jobs = (Job(parcel, next(made)) for _ in range(100_000))
+    with closing(rollouts.run(jobs, [].append, lambda: len(found) > 2)) as outcomes:
+        for outcome in outcomes:
+            found.append(outcome)
+    assert sorted(outcome.job.episode for outcome in found)[:3] == [0, 1, 2]
+    assert next(made) <= len(found) + 4, "no more than workers could soon begin"
 
 
 def test_abandoned_it_can_run_others(rollouts: Rollouts, jobs: list[Job], expected: dict[Any, Outcome]) -> None:
