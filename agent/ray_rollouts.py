@@ -55,9 +55,7 @@ class _Run:
 
     jobs: Iterator[Job]  # not yet taken
     watch: Watch
-    waiting: deque[Job] = field(
-        default_factory=deque
-    )  # taken, or lost with a worker; for the next workers that are free
+    waiting: deque[Job] = field(default_factory=deque)  # taken, or lost with a worker; the next free worker's
     parcels: dict[str, Any] = field(default_factory=dict)  # digest -> where it lies in the object store
     lost: Counter[str] = field(default_factory=Counter)  # how often an episode lost its worker
     heard: float = field(default_factory=time.monotonic)  # when any worker last came up or gave a sign

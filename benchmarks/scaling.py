@@ -26,7 +26,6 @@ import secrets
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -127,7 +126,7 @@ def scanned(rollouts: RayRollouts) -> dict[str, Any]:
         for index in range(SILENT)
     ]
     rollouts._staff = [_Worker(index, worker.actor, None, job, stream, now) for index, stream in enumerate(streams)]
-    run = _Run(deque(), lambda event: None, {})
+    run = _Run(iter(()), lambda event: None)
     repeats, clock = 20, time.thread_time()
     for _ in range(repeats):
         rollouts._ready(list(rollouts._pending()))
