@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from agent.agent import Agent, Pace
+from agent.outcome import advance
 from agent.perception import instruction
 from envs.environment import Environment
 from envs.errors import TelosError
@@ -35,7 +36,7 @@ class Step:
     fallback: bool
     reason: str
     action: np.ndarray  # (A,) in [-1,1]
-    state: np.ndarray  # (S,), raw, after the step
+    state: np.ndarray  # (S,), raw, after the step; before it where the world diverged
     plan_age: float = 0.0  # s since the state that the plan starts from; above 0 in real time alone
 
 
@@ -53,6 +54,9 @@ class EpisodeResult:
     seconds: float  # wall clock
     frames: tuple[np.ndarray, ...] = field(default=(), repr=False)  # rendered, where asked for
     pace: Pace | None = None  # of an agent in real time
+    diverged: bool = False  # whether the world's simulation diverged in the last step
+    diverged_candidates: int = 0  # imagined ones whose simulation diverged
+    notice: str = ""  # what the user should be told
 
     @property
     def total(self) -> float:
@@ -131,9 +135,10 @@ def _play(
     images: list[np.ndarray] = []
     env.shown = monitor.guardrails
     before = env.snapshot()
-    terminated = truncated = False
+    terminated = ended = False
+    divergence = ""
     limit = frames or env.interface.frame_limit
-    while not (terminated or truncated) and len(steps) < limit:
+    while not ended and len(steps) < limit:
         if render_every and len(steps) % render_every == 0:
             images.append(env.render())
         told = env.snapshot()  # the agent's own copy: what it does to it reaches nobody else
@@ -141,16 +146,15 @@ def _play(
         action = agent.act(observation, told if privileged else None, instruction(told.params))
         decision = agent.decision
         assert decision is not None
-        observation, reward, terminated, truncated, _ = env.step(action)
-        after = env.snapshot()
-        judgement = monitor.judge(before, env.control(), after)
-        margin = judgement.margin.numpy()
-        agent.remember(-reward, margin.copy(), after.state if privileged else None)
+        outcome = advance(env, monitor, before, observation, action)
+        observation, before, divergence = outcome.observation, outcome.after, outcome.divergence
+        terminated, ended = outcome.terminated, outcome.ended
+        agent.remember(-outcome.reward, outcome.margin.copy(), before.state if privileged else None)
         step = Step(
             len(steps),
-            reward,
-            margin,
-            not judgement.safe,
+            outcome.reward,
+            outcome.margin,
+            outcome.violated,
             decision.plan.cost,
             decision.plan.feasible,
             1e3 * decision.plan_seconds,
@@ -159,13 +163,12 @@ def _play(
             decision.fallback,
             decision.executed.reason,
             action,
-            after.state,
+            before.state,
             decision.age,
         )
         steps.append(step)
         yield step
-        before = after
-    agent.finish(observation, instruction(env.snapshot().params))
+    agent.finish(observation, instruction(before.params))
     spent = agent.model.spent.since(spent_before)
     return EpisodeResult(
         accepted,
@@ -178,4 +181,7 @@ def _play(
         time.perf_counter() - clock,
         tuple(images),
         agent.pace,
+        bool(divergence),
+        spent.diverged,
+        f"episode {episode} ended at step {len(steps)}: {divergence}" if divergence else "",
     )

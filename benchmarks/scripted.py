@@ -13,6 +13,7 @@ import numpy as np
 from agent import build, episode
 from agent.config import Config
 from agent.episode import Step
+from agent.outcome import advance
 from agent.player import frame_limit
 from agent.rollouts import Played
 from agent.row import Row
@@ -86,12 +87,10 @@ def judged(
     before, ended, terminated = env.snapshot(), False, False
     while not ended and len(steps) < limit:
         action = act(observation)
-        observation, reward, terminated, truncated, _ = env.step(action)
-        after = env.snapshot()
-        found = monitor.judge(before, env.control(), after)
-        steps.append(bare_step(len(steps), reward, found.margin.numpy(), not found.safe, action, after.state))
+        found = advance(env, monitor, before, observation, action)
+        observation, before, ended, terminated = found.observation, found.after, found.ended, found.terminated
+        steps.append(bare_step(len(steps), found.reward, found.margin, found.violated, action, before.state))
         yield steps[-1]
-        before, ended = after, terminated or truncated
     return terminated
 
 

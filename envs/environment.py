@@ -65,8 +65,8 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         """One control step with an action (A,) in [-1,1].
 
         Raises:
-            TelosError: an action of another shape, not finite, or out of range; nothing has moved then. Or a
-                simulation that diverged, where the backend does not end the episode instead.
+            TelosError: an action of another shape, not finite, or out of range; nothing has moved then.
+            Diverged: the simulation diverged; what the environment shows now means nothing until the next reset.
         """
         action = np.array(action, dtype=np.float64)  # a copy: under latency it waits here
         if action.shape != self.action_space.shape:

@@ -11,7 +11,7 @@ import torch
 
 from envs import signals
 from envs.mjcf_config import MjcfConfig
-from envs.physics import INTEGRATION, divergence
+from envs.physics import INTEGRATION, diverged_world, divergence_after
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Signals, Trajectory, no_doubt
@@ -59,10 +59,15 @@ class Mjcf:
         data.warning.number[:] = 0
         data.ctrl[:] = action
         inside: dict[str, list[np.ndarray]] = {name: [] for name in self._in_steps}
-        for _ in range(self.substeps):
-            mujoco.mj_step(self.model, data)
-            for name, reading in self._in_steps.items():
-                inside[name].append(self._read(reading, data))
+        try:
+            for _ in range(self.substeps):
+                mujoco.mj_step(self.model, data)
+                for name, reading in self._in_steps.items():
+                    inside[name].append(self._read(reading, data))
+        except mujoco.FatalError as error:  # such as an arena too small for the contacts
+            raise diverged_world(" ".join(str(error).split())) from None
+        if reason := divergence_after(self.model, data):
+            raise diverged_world(reason)
         after = self._look()
         recorded = Signals(
             {name: torch.from_numpy(np.stack([before[name], after[name]]))[None] for name in after},
@@ -80,7 +85,7 @@ class Mjcf:
         )
         reward = float(self._config.rewards(trajectory, TaskParams()))
         ended = bool(self._config.ends(trajectory, TaskParams()))
-        return self._observation(after), reward, ended or bool(divergence(data))
+        return self._observation(after), reward, ended
 
     def observe(self) -> np.ndarray:
         return self._observation(self._look())

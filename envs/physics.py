@@ -24,7 +24,7 @@ from torch import Tensor
 
 from envs import signals
 from envs.contact_wrench import ContactWrench
-from envs.errors import TelosError
+from envs.errors import Diverged, TelosError
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Signals, nothing
@@ -78,9 +78,20 @@ def divergence(data: mujoco.MjData) -> str:
     return ", ".join(kind.name for kind in _DIVERGED if data.warning[int(kind)].number)
 
 
-def diverged_world(reason: str) -> TelosError:
-    """What is raised where reality itself diverges: nothing that follows would mean anything."""
-    return TelosError("environment", f"a diverged simulation ({reason})", "a world that can be simulated: see variant")
+def divergence_after(model: mujoco.MjModel, data: mujoco.MjData) -> str:
+    """`divergence`, the state that the last physics step led to included.
+
+    MuJoCo checks a state when the next step begins, and an episode may end before that.
+    """
+    mujoco.mj_checkPos(model, data)
+    mujoco.mj_checkVel(model, data)
+    return divergence(data)
+
+
+def diverged_world(reason: str) -> Diverged:
+    """The error to raise where the real world diverges: no later state or reward would mean anything."""
+    allowed = "a world that can be simulated: a smaller timestep of the model, or see variant"
+    return Diverged("environment", f"a diverged simulation ({reason})", allowed)
 
 
 @dataclass(frozen=True)
@@ -162,6 +173,7 @@ class BatchPhysics:
         self.params = TaskParams()
         self.seconds = 0.0  # wall clock spent inside MuJoCo's C code so far
         self.steps = 0  # physics steps simulated so far
+        self.diverged = 0  # control sequences whose simulation diverged so far
         sources = {reading.source for reading in self.readings}
         self._sensors = bool(sources & {"sensor", "power"})
         self._fields = tuple({r.field: None for r in self.readings if r.source == "raw"})
@@ -253,6 +265,7 @@ class BatchPhysics:
             failed.extend(np.flatnonzero(broken) // horizon)
         if failed:
             valid[failed] = False
+        self.diverged += number - int(np.count_nonzero(valid))
         return Recording(
             self._read(pool, start, number, horizon),
             self._state_rows(pool, start, number, horizon) if states else nothing(number, horizon + 1, 0),
