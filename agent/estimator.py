@@ -256,6 +256,8 @@ class StateEstimator:
             states.append(self._state())
             if terminated:
                 break
-        self._observe(self._starts[0])  # away, so that nothing is left over from the last step
+        still = self._observe(self._starts[0])  # away, so that nothing is left over from the last step
+        if not seen:  # not even one step can be simulated
+            return np.zeros(len(still))
         told = np.stack([self._observe(state) for state in states])
         return np.abs(np.stack(seen) - told).max(0)

@@ -27,7 +27,7 @@ from agent.progress import RunProgress
 from agent.rollouts import Job, Rollouts, Serial
 from agent.row import Row, to_json
 from agent.rundir import SCHEMA, Manifest, RunDir, config_sha256, files_sha256, is_run, refusal, write, writing
-from envs import registry
+from envs import mjcf, registry
 from envs.errors import TelosError, Unplayable
 
 RUNS = Path("runs")
@@ -69,7 +69,7 @@ def run(
     """
     console = console or Console(stderr=True)
     if registry.is_file(config.task):  # a run directory must mean the same from anywhere
-        config = config.model_copy(update={"task": str(Path(config.task).resolve())})
+        config = config.model_copy(update={"task": str(mjcf.located(config.task))})
     path = default_out(config) if out is None else out
     with writing(path):
         there = path.exists()

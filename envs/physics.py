@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from envs import signals
+from envs.compiler import compiled
 from envs.contact_wrench import ContactWrench
 from envs.errors import Diverged, TelosError
 from envs.requests import Request
@@ -34,7 +34,15 @@ INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
 MAX_SUBSTEPS = 10_000  # physics steps per control step
 MAX_POOLS = 32  # shapes (N,H) whose batches are kept
-_DIVERGED = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
+_DIVERGED = (  # warnings after which a world is no longer simulated as its model says
+    mujoco.mjtWarning.mjWARN_INERTIA,
+    mujoco.mjtWarning.mjWARN_CONTACTFULL,
+    mujoco.mjtWarning.mjWARN_CNSTRFULL,
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+    mujoco.mjtWarning.mjWARN_BADCTRL,
+)
 
 
 @dataclass(frozen=True)
@@ -70,10 +78,37 @@ def columns(model: mujoco.MjModel, part: mujoco.mjtState) -> slice:
     return slice(begin, begin + mujoco.mj_stateSize(model, int(part)))
 
 
+def needs_memory(model: mujoco.MjModel) -> str:
+    """The option, as MJCF writes it, that makes the future depend on more than the integration state; "" for none.
+
+    Which bodies sleep, and the contacts of IPC, are kept outside it.
+    """
+    for flag, name in ((mujoco.mjtEnableBit.mjENBL_SLEEP, "sleep"), (mujoco.mjtEnableBit.mjENBL_IPC, "ipc")):
+        if model.opt.enableflags & flag:
+            return f'<flag {name}="enable"/>'
+    return ""
+
+
+def _compiled(spec: Callable[[], mujoco.MjSpec], requests: tuple[Request, ...]) -> mujoco.MjModel:
+    """The model with the sensors of the requests, and without those that nobody reads where it compiles so."""
+    blueprint = spec()
+    read = signals.add_sensors(blueprint, requests).values()
+    if any(signals.KINDS[signals.parse(request.name)[0]].source == "raw" for request in requests):
+        return compiled(blueprint)
+    signals.drop_unread(blueprint, read)
+    try:
+        return compiled(blueprint)
+    except (ValueError, mujoco.FatalError):  # something names one of them, such as a tuple
+        blueprint = spec()
+        signals.add_sensors(blueprint, requests)
+        return compiled(blueprint)
+
+
 def divergence(data: mujoco.MjData) -> str:
     """Names of the warnings that tell a divergence since the counters were zero; "" where there was none.
 
-    MuJoCo puts a diverged simulation back to its default pose, and only warns.
+    MuJoCo puts a diverged simulation back to its default pose, leaves out contacts for which it has no memory, and only
+    warns. A batch stops at the same warnings.
     """
     return ", ".join(kind.name for kind in _DIVERGED if data.warning[int(kind)].number)
 
@@ -148,13 +183,9 @@ class BatchPhysics:
                 control period.
         """
         requests = tuple(dict.fromkeys(requests))
-        blueprint = spec()
-        read = signals.add_sensors(blueprint, requests).values()
-        if not any(signals.KINDS[signals.parse(request.name)[0]].source == "raw" for request in requests):
-            signals.drop_unread(blueprint, read)
-        with warnings.catch_warnings():  # about other people's XML, which the user cannot mend
-            warnings.filterwarnings("ignore", message="compiler attribute")
-            self.model = blueprint.compile()
+        self.model = _compiled(spec, requests)
+        if reason := needs_memory(self.model):
+            raise TelosError("model", reason, "a model whose future follows from its state")
         self.variant = variant or Variant()
         self.variant.apply(self.model)
         (options or PhysicsOptions()).apply(self.model)

@@ -89,6 +89,7 @@ although it lags; `post_constraint/FIELD` one as it stands where `mj_rnePostCons
 OF_CONTACTS = ("contact_force", "strongest_contact", "sensor")  # a model's own sensor may be one of touch
 _POINTS = ("body_position", "inertial_position", "site_position", "geom_position")
 _SCALAR_JOINTS = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)  # one position, one velocity
+_OTHERS_FILL = (mujoco.mjtSensor.mjSENS_PLUGIN, mujoco.mjtSensor.mjSENS_USER)
 GEOM_DISTANCE_CUTOFF = 10.0  # m; a larger distance reads as this one
 _STRONGEST = (1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 2, 1)  # data bits, reduce=maxforce, num=1
 _NETFORCE = (1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3, 1)  # data bits, reduce=netforce, num=1
@@ -261,11 +262,12 @@ def drop_unread(spec: mujoco.MjSpec, read: Iterable[str]) -> None:
     """Delete the sensors of `spec` that are not among those `read`, by name: each is computed at every step.
 
     Fields that MuJoCo fills only because some sensor asks for them are not filled then. A sensor that remembers (with
-    samples for a delay) stays: what it remembers is part of the state.
+    samples for a delay) stays: what it remembers is part of the state. So does one of a plugin, which may do more than
+    sense, and one that a user's callback fills.
     """
     kept = set(read)
     for sensor in list(spec.sensors):
-        if sensor.name not in kept and not sensor.nsample:
+        if sensor.name not in kept and not sensor.nsample and sensor.type not in _OTHERS_FILL:
             spec.delete(sensor)
 
 
@@ -305,7 +307,9 @@ def layout(model: mujoco.MjModel, requests: Iterable[Request]) -> tuple[Reading,
                 raise TelosError(
                     where=f"signal {request.name!r}",
                     given="asked for at the states",
-                    allowed="an acceleration-stage sensor belongs to a step: granularity 'substep'",
+                    allowed="a signal of the state; this sensor, of the acceleration stage, belongs to a step. A "
+                    "guardrail reads it with granularity 'substep'; rewards, costs and terminations can read "
+                    "body_velocity, site_velocity, actuator_force or contact_force instead",
                 )
             if kind == "zone_distance":
                 readings.append(Reading(request, source, start, zone=zones.zone_of(model, objects[0])))
