@@ -122,5 +122,6 @@ class Mjcf:
             return data.ctrl.copy()
         if reading.source == "state":
             return self._state[reading.columns].copy()
-        value = reading.value(data.sensordata[reading.columns].copy()).numpy()
-        return value * data.sensordata[reading.velocity_start] if reading.source == "power" else value
+        if reading.source == "power":
+            return reading.power(data.sensordata)
+        return reading.value(data.sensordata[reading.columns].copy()).numpy()

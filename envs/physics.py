@@ -394,9 +394,7 @@ class BatchPhysics:
         elif reading.source == "state":
             values = pool.out[INTEGRATION][:, :, columns].copy()
         elif reading.source == "power":
-            record = pool.out["sensordata"]
-            velocity = slice(reading.velocity_start, reading.velocity_start + 1)
-            values = record[:, :, columns] * record[:, :, velocity]
+            values = reading.power(pool.out["sensordata"])
         else:
             values = pool.out["sensordata"][:, :, columns].copy()
             if not self._in_force_stage(reading):

@@ -105,12 +105,19 @@ class Reading:
     size: int = 1  # D
     zone: Mapping[str, Any] | None = None  # zone_distance: the zone, in the frame in which sensordata has the point
     field: str = ""  # raw, post_constraint: MjData field
-    velocity_start: int = 0  # power: column of the actuator's velocity
+    velocity_start: int = 0  # power: first column of the actuator's velocities
+    outputs: int = 1  # power: force outputs of the actuator, whose powers add up
 
     @property
     def columns(self) -> slice:
         """Where it stands in sensordata, the state row, or the control."""
-        return slice(self.start, self.start + (self.size if self.zone is None else 3))
+        width = self.outputs if self.source == "power" else self.size if self.zone is None else 3
+        return slice(self.start, self.start + width)
+
+    def power(self, read: np.ndarray) -> np.ndarray:
+        """The power (…,1) of sensordata (…,n)."""
+        velocities = slice(self.velocity_start, self.velocity_start + self.outputs)
+        return (read[..., self.columns] * read[..., velocities]).sum(-1, keepdims=True)
 
     def value(self, read: np.ndarray) -> Tensor:
         """The signal (…,D) of what those columns hold."""
@@ -298,9 +305,9 @@ def layout(model: mujoco.MjModel, requests: Iterable[Request]) -> tuple[Reading,
         elif source in ("raw", "post_constraint"):
             readings.append(Reading(request, source, field=objects[0]))
         elif source == "power":
-            force, _, _ = column(f"telos/actuator_force/{objects[0]}")
+            force, outputs, _ = column(f"telos/actuator_force/{objects[0]}")
             velocity, _, _ = column(f"telos/actuator_velocity/{objects[0]}")
-            readings.append(Reading(request, source, force, 1, velocity_start=velocity))
+            readings.append(Reading(request, source, force, velocity_start=velocity, outputs=outputs))
         else:
             start, size, lags = column(objects[0] if kind == "sensor" else f"telos/{request.name}")
             if lags and request.at == "state":

@@ -350,6 +350,30 @@ def test_an_input_without_a_range_is_named(write: Write, actuator: str, said: st
     assert said in refused(write(model(bodies=TWO_JOINTS, actuator=actuator)))
 
 
+def test_an_actuator_with_three_forces_has_one_power(write: Write) -> None:
+    """Naive: multiply its first force by its first velocity."""
+    ball = '<body pos="0 3 0"><joint name="neck" type="ball"/><geom size=".1" pos=".1 .1 0"/></body>'
+    turner = '<orientation name="turner" joint="neck" kp="1" ctrlrange="-1 1"/></actuator>'
+    sensors = '<sensor><actuatorfrc name="f" actuator="turner"/><actuatorvel name="v" actuator="turner"/></sensor>'
+    xml = model(bodies=BODY + ball, actuator=MOTOR.replace("</actuator>", turner) + sensors)
+    task = write(xml, f"{TASK.replace('substeps: 2', 'substeps: 1')}alive: 0\n")
+    task.write_text(
+        task.read_text().replace("joint_velocity/turn, target: 1.0, norm: l2", "actuator_power/turner, norm: l2")
+    )
+    runs_like_mujoco(task)
+    env = registry.make(str(task))
+    env.reset(seed=0)
+    start = env.snapshot().state
+    actions = np.array([[0.0, 0.5, -0.2, 0.9]] * 4)
+    physics = BatchPhysics(env.task.spec, env.task.requests, env.interface.control_period, threads=1)
+    power = physics.rollout(start, actions[None]).signals.interval["actuator_power/turner"]
+    assert power.shape == (1, 4, 1, 1)
+    for step, action in enumerate(actions):
+        env.step(action)
+        force, velocity = (env.backend.data.sensor(name).data for name in "fv")
+        np.testing.assert_allclose(power[0, step, 0, 0], force @ velocity)
+
+
 # --- sensors that something else names -------------------------------------------------------------------------------
 
 SENSOR = '<sensor><jointpos name="angle" joint="turn"/><jointvel name="speed" joint="turn"/></sensor>'
