@@ -37,10 +37,11 @@ from pydantic import ValidationError
 from envs import mjcf_file, signals
 from envs.controls import check_controls
 from envs.errors import TelosError, nearest
+from envs.flags import check_flags
 from envs.mjcf_backend import Mjcf
 from envs.mjcf_config import Bound, MjcfConfig, Range, Reset, Stop
 from envs.mjcf_parts import parts
-from envs.physics import MAX_SUBSTEPS, needs_memory
+from envs.physics import MAX_SUBSTEPS
 from envs.residuals import Residual
 from envs.sizes import check_component, check_residuals, readable, sizes
 from envs.task import Task
@@ -122,10 +123,7 @@ def _model_path(path: str | Path, config: MjcfConfig) -> Path:
 
 def _check_against_model(path: str | Path, config: MjcfConfig, spec: mujoco.MjSpec, model: mujoco.MjModel) -> int:
     """Refuse what this model cannot do; return the substeps."""
-    if flag := needs_memory(model):
-        off = flag.replace("enable", "disable")
-        allowed = f"{off}: plans start from the model's state, which does not hold all that this flag adds"
-        raise TelosError(f"{path}: model", flag, allowed)
+    check_flags(f"{path}: model", model)
     check_controls(f"{path}: model", model)
     substeps = _substeps(path, config, float(model.opt.timestep))
     observed = {f"{path}: observation[{i}]": name for i, name in enumerate(config.observation)}

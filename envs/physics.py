@@ -25,6 +25,7 @@ from envs import signals
 from envs.compiler import compiled
 from envs.contact_wrench import ContactWrench
 from envs.errors import Diverged, TelosError
+from envs.flags import check_flags
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Signals, nothing
@@ -76,17 +77,6 @@ def columns(model: mujoco.MjModel, part: mujoco.mjtState) -> slice:
     """The columns of one part of an integration state: parts follow each other in the order of their bits."""
     begin = mujoco.mj_stateSize(model, INTEGRATION & (int(part) - 1))
     return slice(begin, begin + mujoco.mj_stateSize(model, int(part)))
-
-
-def needs_memory(model: mujoco.MjModel) -> str:
-    """The option, as MJCF writes it, that makes the future depend on more than the integration state; "" for none.
-
-    Which bodies sleep, and the contacts of IPC, are kept outside it.
-    """
-    for flag, name in ((mujoco.mjtEnableBit.mjENBL_SLEEP, "sleep"), (mujoco.mjtEnableBit.mjENBL_IPC, "ipc")):
-        if model.opt.enableflags & flag:
-            return f'<flag {name}="enable"/>'
-    return ""
 
 
 def _compiled(spec: Callable[[], mujoco.MjSpec], requests: tuple[Request, ...]) -> mujoco.MjModel:
@@ -184,8 +174,7 @@ class BatchPhysics:
         """
         requests = tuple(dict.fromkeys(requests))
         self.model = _compiled(spec, requests)
-        if reason := needs_memory(self.model):
-            raise TelosError("model", reason, "a model whose future follows from its state")
+        check_flags("model", self.model)
         self.variant = variant or Variant()
         self.variant.apply(self.model)
         (options or PhysicsOptions()).apply(self.model)

@@ -79,9 +79,13 @@ def ended(given: Config) -> Played:
             return end.value
 
 
-def test_the_environment_says_so(config: Callable[..., Config]) -> None:
+@pytest.mark.parametrize("autoreset", ["enable", "disable"])
+def test_the_environment_says_so(config: Callable[..., Config], tmp_path: Path, autoreset: str) -> None:
     """Naive: end the episode. The last step would earn what the default pose earns."""
-    env = registry.make(config().task)
+    task = config().task
+    model = tmp_path / "model.xml"
+    model.write_text(model.read_text().replace("<flag ", f'<flag autoreset="{autoreset}" '))
+    env = registry.make(task)
     with pytest.raises(Diverged, match=r"a diverged simulation \(mjWARN_BADQ.*smaller timestep"):
         pushed(env, 12)
 

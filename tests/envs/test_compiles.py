@@ -409,16 +409,57 @@ def test_sensors_that_nobody_names_still_go(write: Write) -> None:
     assert BatchPhysics(task.spec, (), 0.004, threads=1).model.nsensor == 0
 
 
-# --- states that no snapshot holds -----------------------------------------------------------------------------------
+# --- what a state holds, and what not  ------
 
 
 @pytest.mark.parametrize(
-    ("option", "flag"),
-    [('<flag sleep="enable"/>', "sleep"), ('<flag ipc="enable"/>', "ipc")],
+    ("given", "allowed"),
+    [
+        ('<flag sleep="enable"/>', '<flag sleep="disable"/>: a plan starts from'),
+        ('<flag ipc="enable"/>', '<flag ipc="disable"/>: a plan starts from'),
+        ('<flag sensor="disable"/>', '<flag sensor="enable"/>: signals are read by sensors, and would all be 0'),
+    ],
 )
-def test_what_a_state_does_not_hold_is_refused(write: Write, option: str, flag: str) -> None:
-    said = refused(write(model(f'<option integrator="discrete" solver="CG">{option}</option>')))
-    assert f'model: given <flag {flag}="enable"/>; allowed: <flag {flag}="disable"/>' in said
+def test_flags_under_which_nobody_can_plan_are_refused(write: Write, given: str, allowed: str) -> None:
+    """Naive: let the batch raise, or read zeros for signals, which keep every guardrail."""
+    said = refused(write(model(f'<option integrator="discrete" solver="CG">{given}</option>')))
+    assert f"model: given {given}; allowed: {allowed}" in said
+
+
+FEATURES = {
+    "cloth": model(
+        bodies=BODY + '<geom type="plane" size="2 2 .1"/><flexcomp name="cloth" type="grid" count="4 4 1" '
+        'spacing=".1 .1 .1" pos="0 0 .5" radius=".01" mass=".2" dim="2"><edge equality="true"/></flexcomp>'
+    ),
+    "cable plugin": model(
+        '<extension><plugin plugin="mujoco.elasticity.cable"/></extension>',
+        bodies=BODY
+        + '<composite prefix="c" type="cable" curve="s" count="7 1 1" size="1" offset="0 1 1" initial="none">'
+        '<plugin plugin="mujoco.elasticity.cable"><config key="twist" value="1e6"/><config key="bend" value="1e6"/>'
+        '</plugin><joint kind="main" damping=".015"/><geom type="capsule" size=".005"/></composite>',
+    ),
+    "actuator plugin": model(
+        '<extension><plugin plugin="mujoco.pid"><instance name="p"><config key="kp" value="4"/>'
+        '<config key="ki" value="4"/><config key="imax" value="1"/></instance></plugin></extension>',
+        actuator='<actuator><plugin joint="turn" plugin="mujoco.pid" instance="p" actdim="1" ctrlrange="-1 1" '
+        'ctrllimited="true"/></actuator>',
+    ),
+    "delayed actuator": model(actuator=MOTOR.replace("/></act", ' delay=".03" nsample="10"/></act')),
+    "user data": model('<size nuserdata="5"/>'),
+    "mocap": model(
+        bodies=BODY + '<body name="m" mocap="true" pos="1 1 1"><geom size=".1"/></body>'
+        '<body name="w" pos="1 1 .8"><freejoint/><geom size=".1"/></body>',
+        actuator=f'<equality><weld body1="m" body2="w"/></equality>{MOTOR}',
+    ),
+    "muscle": model(actuator='<actuator><muscle joint="turn" force="5" ctrlrange="0 1" lengthrange="0 1"/></actuator>'),
+    "discrete": model('<option integrator="discrete"/>'),
+    "energy": model('<option><flag energy="enable"/></option>'),
+}
+
+
+@pytest.mark.parametrize("xml", FEATURES.values(), ids=FEATURES.keys())
+def test_features_that_a_state_holds_run(write: Write, xml: str) -> None:
+    runs_like_mujoco(write(xml))
 
 
 def test_a_batch_refuses_it_too() -> None:
