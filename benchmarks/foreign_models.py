@@ -150,6 +150,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what is missing, and print the table; 1 where a model differs or fails."""
     parser = rows.parser("foreign_models", __doc__)
+    parser.prog = "python -m benchmarks.foreign_models"
     parser.add_argument("--packages", type=Path, help="the folder of the installed packages")
     parser.add_argument("--judge", type=Path, help="one model file alone, as a line of JSON")
     given = parser.parse_args(argv)
@@ -159,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     there = {(row["package"], row["model"]) for row in rows.read(given.out)}
     if not given.table:
         if given.packages is None:
-            raise TelosError("--packages", "nothing", "the folder that holds the packages of MODELS")
+            parser.error("--packages is needed: the folder that holds the packages of MODELS")
         versions = _versions(given.packages)
         for package, models in MODELS.items():
             for model in models:

@@ -12,6 +12,7 @@ import mujoco
 
 from envs.errors import TelosError
 
+# Of a `pid`; every other actuator has one range for all its inputs.
 _RANGES = {mujoco.mjtCtrlInput.mjINPUT_VEL: "velrange", mujoco.mjtCtrlInput.mjINPUT_FF: "ffrange"}
 
 
@@ -44,7 +45,7 @@ def check_controls(where: str, model: mujoco.MjModel) -> None:
 def _attributes(model: mujoco.MjModel, actuator: int) -> list[str]:
     """The MJCF attribute that limits each input of an actuator, in the order of the inputs."""
     number, signature = int(model.actuator_ctrlnum[actuator]), int(model.actuator_ctrlspec[actuator])
-    inputs = [kind for kind in mujoco.mjtCtrlInput.__members__.values() if signature & int(kind)]
-    if len(inputs) != number:  # an orientation's coordinates, or the type's default
+    if model.actuator_gaintype[actuator] != mujoco.mjtGain.mjGAIN_PID:
         return ["ctrlrange"] * number
+    inputs = [kind for kind in mujoco.mjtCtrlInput.__members__.values() if signature & int(kind)]
     return [_RANGES.get(kind, "ctrlrange") for kind in inputs]

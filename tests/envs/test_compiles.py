@@ -343,6 +343,16 @@ def test_an_actuator_with_two_inputs_runs(write: Write) -> None:
         (PID.format('velrange="2 -2"', ""), "input 2 of 2: given velrange=\"2 -2\"; allowed: two finite numbers"),
         (PID.format('velrange="-inf inf"', ""), "given velrange=\"-inf inf\"; allowed: two finite numbers"),
         ('<actuator><motor joint="b"/></actuator>', "model, actuator 0: given no ctrlrange"),
+        ('<actuator><velocity joint="b" kv="1"/></actuator>', "model, actuator 0: given no ctrlrange"),
+        ('<actuator><pid joint="b" input="vel" ctrlrange="-1 1"/></actuator>', "actuator 0: given no velrange"),
+        (
+            '<actuator><pid joint="b" input="pos vel ff" ctrlrange="-1 1" velrange="-1 1"/></actuator>',
+            "actuator 0, input 3 of 3: given no ffrange",
+        ),
+        (
+            '<actuator><dcmotor joint="b" motorconst=".1" resistance="1" input="pos vel"/></actuator>',
+            "actuator 0, input 1 of 2: given no ctrlrange",
+        ),
     ],
 )  # fmt: skip
 def test_an_input_without_a_range_is_named(write: Write, actuator: str, said: str) -> None:
@@ -409,7 +419,7 @@ def test_sensors_that_nobody_names_still_go(write: Write) -> None:
     assert BatchPhysics(task.spec, (), 0.004, threads=1).model.nsensor == 0
 
 
-# --- what a state holds, and what not  ------
+# --- what a state holds, and what not ------
 
 
 @pytest.mark.parametrize(
