@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from agent.agent import Agent, Pace
-from agent.outcome import advance
+from agent.outcome import Outcome, advance
 from agent.perception import instruction
 from envs.environment import Environment
 from envs.errors import TelosError
@@ -135,10 +135,9 @@ def _play(
     images: list[np.ndarray] = []
     env.shown = monitor.guardrails
     before = env.snapshot()
-    terminated = ended = False
-    divergence = ""
+    outcome: Outcome | None = None
     limit = frames or env.interface.frame_limit
-    while not ended and len(steps) < limit:
+    while not (outcome and outcome.ended) and len(steps) < limit:
         if render_every and len(steps) % render_every == 0:
             images.append(env.render())
         told = env.snapshot()  # the agent's own copy: what it does to it reaches nobody else
@@ -147,8 +146,7 @@ def _play(
         decision = agent.decision
         assert decision is not None
         outcome = advance(env, monitor, before, observation, action)
-        observation, before, divergence = outcome.observation, outcome.after, outcome.divergence
-        terminated, ended = outcome.terminated, outcome.ended
+        observation, before = outcome.observation, outcome.after
         agent.remember(-outcome.reward, outcome.margin.copy(), before.state if privileged else None)
         step = Step(
             len(steps),
@@ -168,12 +166,13 @@ def _play(
         )
         steps.append(step)
         yield step
+    assert outcome is not None  # there is at least one step
     agent.finish(observation, instruction(before.params))
     spent = agent.model.spent.since(spent_before)
     return EpisodeResult(
         accepted,
         tuple(steps),
-        terminated,
+        outcome.terminated,
         rejected,
         spent.steps,
         agent.gate.steps - gate_before,
@@ -181,7 +180,7 @@ def _play(
         time.perf_counter() - clock,
         tuple(images),
         agent.pace,
-        bool(divergence),
+        bool(outcome.divergence),
         spent.diverged,
-        f"episode {episode} ended at step {len(steps)}: {divergence}" if divergence else "",
+        outcome.notice(episode, len(steps)),
     )

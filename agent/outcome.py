@@ -31,6 +31,10 @@ class Outcome:
         """Whether the episode ends with this step."""
         return self.terminated or self.truncated or bool(self.divergence)
 
+    def notice(self, episode: int, steps: int) -> str:
+        """What the user should be told of an episode that ended here, after so many steps; "" for nothing."""
+        return f"episode {episode} ended at step {steps}: {self.divergence}" if self.divergence else ""
+
 
 def advance(env: Environment, monitor: Monitor, before: Snapshot, observation: Any, action: np.ndarray) -> Outcome:
     """Take one control step and judge it.

@@ -18,15 +18,19 @@ def check_file(where: str, path: Path, kind: str) -> None:
     """Refuse what is no file that can be read to its end.
 
     Raises:
-        TelosError: missing, a directory, or a pipe, socket or device, which may never end.
+        TelosError: missing, out of reach, a directory, or a pipe, socket or device, which may never end.
     """
-    if path.is_dir():
-        raise TelosError(where, f"a directory ({path})", kind)
-    if not path.exists():
-        folder = path.parent
-        others = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        raise TelosError(where, f"{str(path)!r}, which does not exist", kind, nearest(path.name, others))
-    check_regular(where, path, kind)
+    try:
+        if path.is_dir():
+            raise TelosError(where, f"a directory ({path})", kind)
+        if path.exists():
+            return check_regular(where, path, kind)
+        if path.is_symlink():
+            raise TelosError(where, f"{str(path)!r}, a symbolic link that leads to no file", kind)
+        others = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError as error:
+        raise TelosError(where, f"{str(path)!r}, which cannot be reached ({error.strerror})", kind) from None
+    raise TelosError(where, f"{str(path)!r}, which does not exist", kind, nearest(path.name, others))
 
 
 def read_text(where: str, path: Path, kind: str) -> str:

@@ -70,6 +70,11 @@ def pushed(env: Environment, steps: int) -> None:
         env.step(np.ones(1))
 
 
+def scripted(given: Config, player: str) -> Played:
+    (outcome,) = Serial().run([Job(sealed(given), 0, player)], lambda _: None, lambda: False)
+    return outcome.played
+
+
 def ended(given: Config) -> Played:
     stream = play(given, 0)
     while True:
@@ -144,10 +149,25 @@ def test_an_episode_of_one_step(config: Callable[..., Config], more: dict[str, A
 
 @pytest.mark.parametrize("player", ["benchmarks.scripted:random", "benchmarks.scripted:do_nothing"])
 def test_players_that_do_not_think_meet_it_too(config: Callable[..., Config], player: str) -> None:
-    job = Job(sealed(config(guardrails=[WIDE])), 0, player)
-    (outcome,) = Serial().run([job], lambda _: None, lambda: False)
-    assert 1 < outcome.played.row.decisions < 12
-    assert outcome.played.row.violation_steps == 1
+    found = scripted(config(guardrails=[WIDE]), player)
+    assert 1 < found.row.decisions < 12
+    assert found.row.violation_steps == 1
+    assert found.notice.endswith("a diverged simulation (mjWARN_BADQACC)")
+
+
+@pytest.mark.parametrize(
+    ("task", "variant"),
+    [
+        ("dm_control/cartpole-swingup-v0", {"damping": 1e300}),
+        ("Hopper-v5", {"gain": 1e12}),
+        ("InvertedPendulum-v5", {"gain": 1e6}),
+    ],
+)
+def test_worlds_of_others_end_alike(config: Callable[..., Config], task: str, variant: dict[str, float]) -> None:
+    """Naive: let the error end the run, with all of its other episodes."""
+    found = scripted(config(task=task, variant=variant), "benchmarks.scripted:random")
+    assert found.notice.startswith(f"episode 0 ended at step {found.row.decisions}: a diverged simulation")
+    assert found.row.terminated is False
 
 
 def test_a_run_goes_on_with_the_next_episode(
