@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from agent.agent import Agent, Pace
+from agent.outcome import Outcome, advance
 from agent.perception import instruction
 from envs.environment import Environment
 from envs.errors import TelosError
@@ -35,7 +36,7 @@ class Step:
     fallback: bool
     reason: str
     action: np.ndarray  # (A,) in [-1,1]
-    state: np.ndarray  # (S,), raw, after the step
+    state: np.ndarray  # (S,), raw, after the step; before it where the world diverged
     plan_age: float = 0.0  # s since the state that the plan starts from; above 0 in real time alone
     notice: str = ""  # what a user should know at once
 
@@ -54,6 +55,9 @@ class EpisodeResult:
     seconds: float  # wall clock
     frames: tuple[np.ndarray, ...] = field(default=(), repr=False)  # rendered, where asked for
     pace: Pace | None = None  # of an agent in real time
+    diverged: bool = False  # whether the world's simulation diverged in the last step
+    diverged_candidates: int = 0  # imagined ones whose simulation diverged
+    notice: str = ""  # what the user should be told
 
     @property
     def total(self) -> float:
@@ -132,9 +136,9 @@ def _play(
     images: list[np.ndarray] = []
     env.shown = monitor.guardrails
     before = env.snapshot()
-    terminated = truncated = False
+    outcome: Outcome | None = None
     limit = frames or env.interface.frame_limit
-    while not (terminated or truncated) and len(steps) < limit:
+    while not (outcome and outcome.ended) and len(steps) < limit:
         if render_every and len(steps) % render_every == 0:
             images.append(env.render())
         told = env.snapshot()  # the agent's own copy: what it does to it reaches nobody else
@@ -142,16 +146,14 @@ def _play(
         action = agent.act(observation, told if privileged else None, instruction(told.params))
         decision = agent.decision
         assert decision is not None
-        observation, reward, terminated, truncated, _ = env.step(action)
-        after = env.snapshot()
-        judgement = monitor.judge(before, env.control(), after)
-        margin = judgement.margin.numpy()
-        agent.remember(-reward, margin.copy(), after.state if privileged else None)
+        outcome = advance(env, monitor, before, observation, action)
+        observation, before = outcome.observation, outcome.after
+        agent.remember(-outcome.reward, outcome.margin.copy(), before.state if privileged else None)
         step = Step(
             len(steps),
-            reward,
-            margin,
-            not judgement.safe,
+            outcome.reward,
+            outcome.margin,
+            outcome.violated,
             decision.plan.cost,
             decision.plan.feasible,
             1e3 * decision.plan_seconds,
@@ -160,19 +162,19 @@ def _play(
             decision.fallback,
             decision.executed.reason,
             action,
-            after.state,
+            before.state,
             decision.age,
             decision.notice,
         )
         steps.append(step)
         yield step
-        before = after
-    agent.finish(observation, instruction(env.snapshot().params))
+    assert outcome is not None  # there is at least one step
+    agent.finish(observation, instruction(before.params))
     spent = agent.model.spent.since(spent_before)
     return EpisodeResult(
         accepted,
         tuple(steps),
-        terminated,
+        outcome.terminated,
         rejected,
         spent.steps,
         agent.gate.steps - gate_before,
@@ -180,4 +182,7 @@ def _play(
         time.perf_counter() - clock,
         tuple(images),
         agent.pace,
+        bool(outcome.divergence),
+        spent.diverged,
+        outcome.notice(episode, len(steps)),
     )

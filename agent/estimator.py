@@ -15,6 +15,7 @@ import mujoco
 import numpy as np
 
 from agent.perception import Belief, Percept, flatten
+from envs.errors import Diverged
 from envs.physics import INTEGRATION, BatchPhysics
 from envs.task import Interface, Snapshot, Task, TaskParams
 
@@ -247,11 +248,16 @@ class StateEstimator:
         seen, states = [], []
         for _ in range(_CALIBRATION):
             action = rng.uniform(-1.0, 1.0, self._interface.action_size)
-            observation, _, terminated = self._twin.step(self._interface.native(action))
+            try:
+                observation, _, terminated = self._twin.step(self._interface.native(action))
+            except Diverged:
+                break
             seen.append(flatten(observation))
             states.append(self._state())
             if terminated:
                 break
-        self._observe(self._starts[0])  # away, so that nothing is left over from the last step
+        still = self._observe(self._starts[0])  # away, so that nothing is left over from the last step
+        if not seen:  # not even one step can be simulated
+            return np.zeros(len(still))
         told = np.stack([self._observe(state) for state in states])
         return np.abs(np.stack(seen) - told).max(0)

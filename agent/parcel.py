@@ -28,7 +28,8 @@ class Parcel:
     """
 
     config: Config
-    files: Mapping[str, bytes]  # of a user's own task: absolute path -> content; empty for a built-in one
+    files: Mapping[str, bytes]
+    """Of a user's own task: absolute path -> content, the task file first; empty for a built-in one."""
     guardrails: Guardrails
 
     @cached_property
@@ -77,8 +78,7 @@ def files_of(task: str) -> dict[str, bytes]:
     if not registry.is_file(task):
         return {}
     mjcf.load(task)  # says what is wrong with it
-    model = (Path(task).parent / mjcf.parse(task).model).resolve()
-    return {str(path): path.read_bytes() for path in (Path(task).resolve(), *mjcf.dependencies(model))}
+    return {str(path): path.read_bytes() for path in mjcf.files(task)}
 
 
 def _is_here(path: Path, content: bytes) -> bool:
@@ -110,4 +110,4 @@ def _laid_down(parcel: Parcel) -> Path:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
             Path(scratch).replace(path)
-    return root / Path(parcel.config.task).resolve().relative_to("/")
+    return root / Path(next(iter(parcel.files))).relative_to("/")

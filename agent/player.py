@@ -52,7 +52,7 @@ def played(
                 video = render.encoded(result.frames, rate)
             except (OSError, RuntimeError) as error:  # a run goes on without
                 notice = f"no video: {str(error).strip().split(chr(10))[0]}"
-        return Played(row, steps, video, notice)
+        return Played(row, steps, video, "\n".join(filter(None, (result.notice, notice))))
 
 
 def frame_limit(config: Config, interface: Interface) -> int:

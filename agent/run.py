@@ -7,7 +7,6 @@ in real time, or under a planning budget in seconds: then the clock decides.)
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -29,7 +28,7 @@ from agent.progress import RunProgress
 from agent.rollouts import Job, Rollouts, Serial
 from agent.row import Row, to_json
 from agent.rundir import SCHEMA, Manifest, RunDir, config_sha256, files_sha256, is_run, refusal, write, writing
-from envs import registry
+from envs import mjcf, registry
 from envs.doubtful import doubts
 from envs.errors import TelosError, Unplayable
 
@@ -77,7 +76,7 @@ def run(
     """
     console = console or Console(stderr=True)
     if registry.is_file(config.task):  # a run directory must mean the same from anywhere
-        config = config.model_copy(update={"task": writable(os.path.realpath(config.task))})
+        config = config.model_copy(update={"task": writable(str(mjcf.located(config.task)))})
     config, shorter = _fitted(config)
     path = default_out(config) if out is None else out
     with writing(path):

@@ -327,14 +327,12 @@ def files_sha256(task: str) -> dict[str, str]:
         return {}
     from envs import mjcf
 
-    file = Path(task)
-    model = (file.parent / mjcf.parse(task).model).resolve()
+    found = mjcf.files(task)
+    folder = found[0].parent
     try:
-        model.read_bytes()
-        found = (file.resolve(), *mjcf.dependencies(model))
-        return {os.path.relpath(path, file.parent): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+        return {os.path.relpath(path, folder): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
     except OSError as error:
-        raise refusal(file, error) from None
+        raise refusal(Path(task), error) from None
 
 
 def to_yaml(config: Config) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from agent import build, episode
 from agent.config import Config
 from agent.episode import Step
+from agent.outcome import Outcome, advance
 from agent.player import frame_limit
 from agent.rollouts import Played
 from agent.row import Row
@@ -53,7 +54,7 @@ def _play(
         rng = np.random.default_rng(seeds[-1])
         steps: list[Step] = []
         limit = frame_limit(config, env.interface)
-        terminated = yield from judged(env, monitor, observation, lambda _: choose(env.interface, rng), limit, steps)
+        end = yield from judged(env, monitor, observation, lambda _: choose(env.interface, rng), limit, steps)
         row = bare_row(
             name,
             config,
@@ -64,7 +65,8 @@ def _play(
             sum(step.violated for step in steps),
             time.perf_counter() - clock,
         )
-        return Played(replace(row, reset_seed=accepted, resets_rejected=rejected, terminated=terminated))
+        row = replace(row, reset_seed=accepted, resets_rejected=rejected, terminated=end.terminated)
+        return Played(row, notice=end.notice(index, len(steps)))
 
 
 def judged(
@@ -74,25 +76,24 @@ def judged(
     act: Callable[[Any], np.ndarray],
     limit: int,
     steps: list[Step],
-) -> Generator[Step, None, bool]:
-    """An episode after its reset that nobody plans, under the monitor's eyes; returns whether it terminated.
+) -> Generator[Step, None, Outcome]:
+    """An episode after its reset that nobody plans, under the monitor's eyes; returns how its last step ended.
 
     Args:
         observation: of the reset.
         act: observation -> action (A,) in [-1,1].
-        limit: frames.
+        limit: frames, at least 1.
         steps: where the steps go, too.
     """
-    before, ended, terminated = env.snapshot(), False, False
-    while not ended and len(steps) < limit:
+    before = env.snapshot()
+    while True:
         action = act(observation)
-        observation, reward, terminated, truncated, _ = env.step(action)
-        after = env.snapshot()
-        found = monitor.judge(before, env.control(), after)
-        steps.append(bare_step(len(steps), reward, found.margin.numpy(), not found.safe, action, after.state))
+        found = advance(env, monitor, before, observation, action)
+        observation, before = found.observation, found.after
+        steps.append(bare_step(len(steps), found.reward, found.margin, found.violated, action, before.state))
         yield steps[-1]
-        before, ended = after, terminated or truncated
-    return terminated
+        if found.ended or len(steps) >= limit:
+            return found
 
 
 def bare_step(

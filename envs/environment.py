@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
+from envs.compiler import quiet
 from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails
 from envs.overlay import draw_zones
@@ -24,6 +25,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
     def __init__(self, task: Task, variant: Variant | None = None, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
             raise TelosError("render_mode", render_mode, "rgb_array or None")
+        quiet()
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
         self.task = task
         self.variant = variant or Variant()
@@ -65,8 +67,8 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         """One control step with an action (A,) in [-1,1].
 
         Raises:
-            TelosError: an action of another shape, not finite, or out of range; nothing has moved then. Or a
-                simulation that diverged, where the backend does not end the episode instead.
+            TelosError: an action of another shape, not finite, or out of range; nothing has moved then.
+            Diverged: the simulation diverged; what the environment shows now means nothing until the next reset.
         """
         action = np.array(action, dtype=np.float64)  # a copy: under latency it waits here
         if action.shape != self.action_space.shape:

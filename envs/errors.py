@@ -86,6 +86,10 @@ class Unplayable(TelosError):
     """What was asked for does not fit the task, which showed no sooner than at an episode's first step."""
 
 
+class Diverged(TelosError):
+    """The world's own simulation broke down: the episode ends before the step that did it."""
+
+
 class GuardrailTampered(TelosError):
     """A guardrail is no longer what its digest says: nothing may be decided with it."""
 

@@ -26,6 +26,8 @@ step leads to, forces those of its last substep; names are those of `envs.signal
 
 from __future__ import annotations
 
+import math
+import os
 from functools import partial
 from pathlib import Path
 
@@ -34,9 +36,13 @@ from pydantic import ValidationError
 
 from envs import mjcf_file, signals
 from envs.backup_config import BackUpConfig
+from envs.controls import check_controls
 from envs.errors import TelosError, nearest
+from envs.flags import check_flags
 from envs.mjcf_backend import Mjcf
 from envs.mjcf_config import Bound, MjcfConfig, Range, Reset
+from envs.mjcf_parts import parts
+from envs.physics import MAX_SUBSTEPS
 from envs.residuals import Residual
 from envs.sizes import check_component, check_residuals, readable, sizes
 from envs.task import Task
@@ -72,9 +78,10 @@ def load(path: str | Path) -> Task:
         TelosError: the file, its model, or a name in it is wrong.
     """
     config = parse(path)
-    model_path = Path(path).parent / config.model
-    spec = declared(partial(mjcf_file.read_spec, path, model_path), config.zones, f"{path}: zones")
-    substeps = _check_against_model(path, config, spec())
+    model_path = _model_path(path, config)
+    model = mjcf_file.examined_model(path, model_path)
+    spec = declared(partial(mujoco.MjSpec.from_file, str(model_path)), config.zones, f"{path}: zones")
+    substeps = _check_against_model(path, config, spec(), model)
     return Task(
         id=str(path),
         backend=lambda: Mjcf(config, spec(), substeps),
@@ -86,13 +93,40 @@ def load(path: str | Path) -> Task:
     )
 
 
-def dependencies(model: Path) -> tuple[Path, ...]:
-    """An MJCF file and every file that it includes or loads (meshes, textures, height fields), sorted."""
-    return tuple(sorted({Path(name).resolve() for name in mujoco.mju_getXMLDependencies(str(model))} | {model}))
+def located(path: str | Path) -> Path:
+    """The absolute path of a task file, beside which its model is looked for.
+
+    A symbolic link stays one where the model lies beside the link, and is followed otherwise.
+
+    Raises:
+        TelosError: a link to a file that describes no task.
+    """
+    link = Path(os.path.realpath(Path(path).parent), Path(path).name)
+    if not link.is_symlink() or (link.parent / parse(link).model).exists():
+        return link
+    return Path(os.path.realpath(link))
 
 
-def _check_against_model(path: str | Path, config: MjcfConfig, spec: mujoco.MjSpec) -> int:
+def files(path: str | Path) -> tuple[Path, ...]:
+    """A task file first, then its model and every file that this one may open (`envs.mjcf_parts`); absolute paths.
+
+    Raises:
+        TelosError: the task file is wrong, or one of the files is missing or not a regular file.
+    """
+    model_path = _model_path(path, parse(path))
+    mjcf_file.check_file(f"{path}: model", model_path, "an MJCF file (XML)")
+    return located(path), *parts(f"{path}: model", model_path)
+
+
+def _model_path(path: str | Path, config: MjcfConfig) -> Path:
+    return located(path).parent / config.model
+
+
+def _check_against_model(path: str | Path, config: MjcfConfig, spec: mujoco.MjSpec, model: mujoco.MjModel) -> int:
     """Refuse what this model cannot do; return the substeps."""
+    check_flags(f"{path}: model", model)
+    check_controls(f"{path}: model", model)
+    substeps = _substeps(path, config, float(model.opt.timestep))
     observed = {f"{path}: observation[{i}]": name for i, name in enumerate(config.observation)}
     bounded = {f"{path}: termination[{i}].signal": bound.signal for i, bound in enumerate(config.termination)}
     found = sizes(spec, {where: readable(where, name) for where, name in {**observed, **bounded}.items()})
@@ -103,45 +137,41 @@ def _check_against_model(path: str | Path, config: MjcfConfig, spec: mujoco.MjSp
     for i, bound in enumerate(config.termination):
         where = f"{path}: termination[{i}]"
         check_component(f"{where}.component", bound.component, found[f"{where}.signal"])
-    model = spec.compile()
-    _check_actuators(path, model)
     _check_reset(path, config.reset, model)
     if config.back_up is not None:
-        joints = [model.joint(i).name for i in range(model.njnt)]
+        joints = [name for i in range(model.njnt) if (name := model.joint(i).name)]
         for name in config.back_up.joints:
             if name not in joints:
                 raise TelosError.unknown(f"{path}: back_up.joints", name, joints)
-    return _substeps(path, config, float(model.opt.timestep))
-
-
-def _check_actuators(path: str | Path, model: mujoco.MjModel) -> None:
-    if model.nu == 0:
-        raise TelosError(f"{path}: model", "no actuators", "one or more, each with a ctrlrange")
-    for i in range(model.nu):
-        if not model.actuator_ctrllimited[i]:
-            name = model.actuator(i).name or str(i)
-            raise TelosError(f"{path}: model, actuator {name!r}", "no ctrlrange", "a ctrlrange")
+    return substeps
 
 
 def _check_reset(path: str | Path, reset: Reset, model: mujoco.MjModel) -> None:
-    keys = [model.key(i).name for i in range(model.nkey)]
-    if reset.keyframe is not None and reset.keyframe not in keys:
+    keys = [name for i in range(model.nkey) if (name := model.key(i).name)]
+    unknown = reset.keyframe >= model.nkey if isinstance(reset.keyframe, int) else reset.keyframe not in [None, *keys]
+    if unknown:
         where, given = f"{path}: reset.keyframe", repr(reset.keyframe)
-        raise TelosError(where, given, ", ".join(keys) or "none in this model", nearest(reset.keyframe, keys))
+        names = [*keys, f"an index from 0 to {model.nkey - 1}"] if model.nkey else ["none in this model"]
+        raise TelosError(where, given, names, nearest(reset.keyframe, keys))
     scalar = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
-    joints = [model.joint(i).name for i in range(model.njnt) if int(model.jnt_type[i]) in scalar]
+    hinges = [model.joint(i).name for i in range(model.njnt) if int(model.jnt_type[i]) in scalar]
+    joints = [name for name in hinges if name]
     for name in reset.joints:
         if name not in joints:
-            where, allowed = f"{path}: reset.joints", ", ".join(joints) + " (hinge and slide joints)"
+            where, allowed = f"{path}: reset.joints", f"{', '.join(joints) or 'none'} (named hinge and slide joints)"
             raise TelosError(where, repr(name), allowed, nearest(name, joints))
 
 
 def _substeps(path: str | Path, config: MjcfConfig, timestep: float) -> int:
+    if not 0 < timestep < math.inf:
+        raise TelosError(f"{path}: model", f"a timestep of {timestep} s", "a timestep above 0 s")
     if config.substeps is not None:
+        if config.substeps > MAX_SUBSTEPS:
+            raise TelosError(f"{path}: substeps", config.substeps, f"1 to {MAX_SUBSTEPS}")
         return config.substeps
     assert config.control_period is not None
     ratio = config.control_period / timestep
-    if round(ratio) < 1 or abs(ratio - round(ratio)) > 1e-6:
-        allowed = f"a multiple of the model's timestep, {timestep} s"
+    if not 0.5 < ratio < MAX_SUBSTEPS + 0.5 or abs(ratio - round(ratio)) > 1e-6:
+        allowed = f"a multiple of the model's timestep, {timestep} s, by 1 to {MAX_SUBSTEPS}"
         raise TelosError(f"{path}: control_period", f"{config.control_period} s", allowed)
     return round(ratio)

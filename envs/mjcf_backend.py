@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
@@ -10,11 +12,21 @@ import numpy as np
 import torch
 
 from envs import signals
+from envs.compiler import compiled
 from envs.mjcf_config import MjcfConfig
-from envs.physics import INTEGRATION, divergence
+from envs.physics import INTEGRATION, diverged_world, divergence_after
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Signals, Trajectory, no_doubt
+
+
+@contextmanager
+def _simulated() -> Iterator[None]:
+    """Errors of MuJoCo, such as an arena too small for the contacts, as the end of what can be simulated."""
+    try:
+        yield
+    except mujoco.FatalError as error:
+        raise diverged_world(" ".join(str(error).split())) from None
 
 
 class Mjcf:
@@ -25,7 +37,7 @@ class Mjcf:
         observed = tuple(Request(name, "state") for name in config.observation)
         requests = tuple(dict.fromkeys([*config.requests, *observed]))
         signals.add_sensors(spec, requests)
-        self.model: mujoco.MjModel = spec.compile()
+        self.model: mujoco.MjModel = compiled(spec)
         self.data = mujoco.MjData(self.model)
         self._mirror = mujoco.MjData(self.model)  # looks at a state without touching `data`
         self._state = np.empty(mujoco.mj_stateSize(self.model, INTEGRATION))
@@ -50,8 +62,9 @@ class Mjcf:
                 data.joint(name).qpos[:] = rng.uniform(*limits.qpos)
             if limits.qvel is not None:
                 data.joint(name).qvel[:] = rng.uniform(*limits.qvel)
-        mujoco.mj_forward(model, data)  # for the renderer
-        return self.observe()
+        with _simulated():
+            mujoco.mj_forward(model, data)  # for the renderer
+            return self.observe()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
         before = self._look()
@@ -59,11 +72,14 @@ class Mjcf:
         data.warning.number[:] = 0
         data.ctrl[:] = action
         inside: dict[str, list[np.ndarray]] = {name: [] for name in self._in_steps}
-        for _ in range(self.substeps):
-            mujoco.mj_step(self.model, data)
-            for name, reading in self._in_steps.items():
-                inside[name].append(self._read(reading, data))
-        after = self._look()
+        with _simulated():
+            for _ in range(self.substeps):
+                mujoco.mj_step(self.model, data)
+                for name, reading in self._in_steps.items():
+                    inside[name].append(self._read(reading, data))
+            if reason := divergence_after(self.model, data):
+                raise diverged_world(reason)
+            after = self._look()
         recorded = Signals(
             {name: torch.from_numpy(np.stack([before[name], after[name]]))[None] for name in after},
             {name: torch.from_numpy(np.stack(values))[None, None] for name, values in inside.items()},
@@ -80,7 +96,7 @@ class Mjcf:
         )
         reward = float(self._config.rewards(trajectory, TaskParams()))
         ended = bool(self._config.ends(trajectory, TaskParams()))
-        return self._observation(after), reward, ended or bool(divergence(data))
+        return self._observation(after), reward, ended
 
     def observe(self) -> np.ndarray:
         return self._observation(self._look())
@@ -106,5 +122,6 @@ class Mjcf:
             return data.ctrl.copy()
         if reading.source == "state":
             return self._state[reading.columns].copy()
-        value = reading.value(data.sensordata[reading.columns].copy()).numpy()
-        return value * data.sensordata[reading.velocity_start] if reading.source == "power" else value
+        if reading.source == "power":
+            return reading.power(data.sensordata)
+        return reading.value(data.sensordata[reading.columns].copy()).numpy()

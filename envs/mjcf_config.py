@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from envs.backup_config import BackUpConfig
@@ -36,10 +36,18 @@ class Range(_Closed):
         return self
 
 
+def _keyframe(given: Any) -> Any:
+    whole = isinstance(given, int) and not isinstance(given, bool) and given >= 0
+    if not (given is None or whole or (isinstance(given, str) and given)):
+        raise ValueError("a keyframe's name, or its index from 0 on")
+    return given
+
+
 class Reset(_Closed):
     """How an episode starts."""
 
-    keyframe: str | None = None  # the model's own default pose where None
+    keyframe: Annotated[int | str | None, BeforeValidator(_keyframe)] = None
+    """Its name, or its index; the model's own default pose where None."""
     joints: dict[str, Range] = {}  # hinge or slide joint -> its range
 
 

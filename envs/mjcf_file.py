@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -10,8 +9,28 @@ from typing import Any, cast
 import mujoco
 from pydantic import BaseModel, ValidationError
 
-from envs import yaml_file
+from envs import compiler, yaml_file
 from envs.errors import TelosError, nearest
+from envs.mjcf_parts import check_regular, parts
+
+
+def check_file(where: str, path: Path, kind: str) -> None:
+    """Refuse what is no file that can be read to its end.
+
+    Raises:
+        TelosError: missing, out of reach, a directory, or a pipe, socket or device, which may never end.
+    """
+    try:
+        if path.is_dir():
+            raise TelosError(where, f"a directory ({path})", kind)
+        if path.exists():
+            return check_regular(where, path, kind)
+        if path.is_symlink():
+            raise TelosError(where, f"{str(path)!r}, a symbolic link that leads to no file", kind)
+        others = [entry.name for entry in path.parent.iterdir() if entry != path] if path.parent.is_dir() else []
+    except OSError as error:
+        raise TelosError(where, f"{str(path)!r}, which cannot be reached ({error.strerror})", kind) from None
+    raise TelosError(where, f"{str(path)!r}, which does not exist", kind, nearest(path.name, others))
 
 
 def read_text(where: str, path: Path, kind: str) -> str:
@@ -20,14 +39,7 @@ def read_text(where: str, path: Path, kind: str) -> str:
     Raises:
         TelosError: missing, a directory, unreadable, binary, or empty.
     """
-    if path.is_dir():
-        raise TelosError(where, f"a directory ({path})", kind)
-    if not path.exists():
-        folder = path.parent
-        others = [entry.name for entry in folder.iterdir() if entry != path] if folder.is_dir() else []
-        raise TelosError(where, f"{str(path)!r}, which does not exist", kind, nearest(path.name, others))
-    if not path.is_file():  # a device or a pipe may never end
-        raise TelosError(where, f"{str(path)!r}, which is not a regular file", kind)
+    check_file(where, path, kind)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -55,24 +67,32 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def read_spec(path: str | Path, model_path: Path) -> mujoco.MjSpec:
-    """The spec of the MJCF file that a YAML file names.
+def examined_model(path: str | Path, model_path: Path) -> mujoco.MjModel:
+    """The compiled MJCF file that a YAML file names; MuJoCo judges it, and what the compiler warns of is told once.
 
     Raises:
         TelosError: not a file, not XML, or not a model that MuJoCo compiles.
     """
     where, kind = f"{path}: model", "an MJCF file (XML)"
-    read_text(where, model_path, kind)
+    check_file(where, model_path, kind)
+    if model_path.stat().st_size == 0:
+        raise TelosError(where, f"an empty file ({model_path})", kind)
+    parts(where, model_path)  # refuses pipes, for which MuJoCo would wait
     try:
-        xml.etree.ElementTree.parse(model_path)
-        spec = mujoco.MjSpec.from_file(str(model_path))
-        spec.copy().compile()
-    except xml.etree.ElementTree.ParseError as error:
-        raise TelosError(where, f"{str(model_path)!r}, which is not XML ({error})", kind) from None
-    except (ValueError, mujoco.FatalError) as error:
-        given = f"{str(model_path)!r}: {' '.join(str(error).split())}"
-        raise TelosError(where, given, "a model that MuJoCo compiles") from None
-    return spec
+        str(model_path).encode()
+    except UnicodeEncodeError:
+        raise TelosError(where, repr(str(model_path)), "a path in UTF-8, as MuJoCo takes no other") from None
+    try:
+        model = compiler.examined(str(model_path))
+        model.names.decode()
+    except UnicodeDecodeError:
+        raise TelosError(where, f"{str(model_path)!r}, with names that are not UTF-8", "a file in UTF-8") from None
+    except Exception as error:  # MuJoCo raises errors of many types
+        said = " ".join(str(error).split())
+        if any(sign in said for sign in ("XML parse error", "XML_ERROR", "could not find decoder")):
+            raise TelosError(where, f"{str(model_path)!r}, which is not XML ({said})", kind) from None
+        raise TelosError(where, f"{str(model_path)!r}: {said}", "a model that MuJoCo compiles") from None
+    return model
 
 
 def translated(

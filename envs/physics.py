@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,8 +22,10 @@ import torch
 from torch import Tensor
 
 from envs import signals
+from envs.compiler import compiled
 from envs.contact_wrench import ContactWrench
-from envs.errors import TelosError
+from envs.errors import Diverged, TelosError
+from envs.flags import check_flags
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Signals, nothing
@@ -34,7 +35,15 @@ INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
 MAX_SUBSTEPS = 10_000  # physics steps per control step
 MAX_POOLS = 32  # shapes (N,H) whose batches are kept
-_DIVERGED = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
+_DIVERGED = (  # warnings after which a world is no longer simulated as its model says
+    mujoco.mjtWarning.mjWARN_INERTIA,
+    mujoco.mjtWarning.mjWARN_CONTACTFULL,
+    mujoco.mjtWarning.mjWARN_CNSTRFULL,
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+    mujoco.mjtWarning.mjWARN_BADCTRL,
+)
 
 
 @dataclass(frozen=True)
@@ -70,17 +79,44 @@ def columns(model: mujoco.MjModel, part: mujoco.mjtState) -> slice:
     return slice(begin, begin + mujoco.mj_stateSize(model, int(part)))
 
 
+def _compiled(spec: Callable[[], mujoco.MjSpec], requests: tuple[Request, ...]) -> mujoco.MjModel:
+    """The model with the sensors of the requests, and without those that nobody reads where it compiles so."""
+    blueprint = spec()
+    read = signals.add_sensors(blueprint, requests).values()
+    if any(signals.KINDS[signals.parse(request.name)[0]].source == "raw" for request in requests):
+        return compiled(blueprint)
+    signals.drop_unread(blueprint, read)
+    try:
+        return compiled(blueprint)
+    except (ValueError, mujoco.FatalError):  # something names one of them, such as a tuple
+        blueprint = spec()
+        signals.add_sensors(blueprint, requests)
+        return compiled(blueprint)
+
+
 def divergence(data: mujoco.MjData) -> str:
     """Names of the warnings that tell a divergence since the counters were zero; "" where there was none.
 
-    MuJoCo puts a diverged simulation back to its default pose, and only warns.
+    MuJoCo puts a diverged simulation back to its default pose, leaves out contacts for which it has no memory, and only
+    warns. A batch stops at the same warnings.
     """
     return ", ".join(kind.name for kind in _DIVERGED if data.warning[int(kind)].number)
 
 
-def diverged_world(reason: str) -> TelosError:
-    """What is raised where reality itself diverges: nothing that follows would mean anything."""
-    return TelosError("environment", f"a diverged simulation ({reason})", "a world that can be simulated: see variant")
+def divergence_after(model: mujoco.MjModel, data: mujoco.MjData) -> str:
+    """`divergence`, the state that the last physics step led to included.
+
+    MuJoCo checks a state when the next step begins, and an episode may end before that.
+    """
+    mujoco.mj_checkPos(model, data)
+    mujoco.mj_checkVel(model, data)
+    return divergence(data)
+
+
+def diverged_world(reason: str) -> Diverged:
+    """The error to raise where the real world diverges: no later state or reward would mean anything."""
+    allowed = "a world that can be simulated: a smaller timestep of the model, or see variant"
+    return Diverged("environment", f"a diverged simulation ({reason})", allowed)
 
 
 @dataclass(frozen=True)
@@ -137,13 +173,8 @@ class BatchPhysics:
                 control period.
         """
         requests = tuple(dict.fromkeys(requests))
-        blueprint = spec()
-        read = signals.add_sensors(blueprint, requests).values()
-        if not any(signals.KINDS[signals.parse(request.name)[0]].source == "raw" for request in requests):
-            signals.drop_unread(blueprint, read)
-        with warnings.catch_warnings():  # about other people's XML, which the user cannot mend
-            warnings.filterwarnings("ignore", message="compiler attribute")
-            self.model = blueprint.compile()
+        self.model = _compiled(spec, requests)
+        check_flags("model", self.model)
         self.variant = variant or Variant()
         self.variant.apply(self.model)
         (options or PhysicsOptions()).apply(self.model)
@@ -162,6 +193,7 @@ class BatchPhysics:
         self.params = TaskParams()
         self.seconds = 0.0  # wall clock spent inside MuJoCo's C code so far
         self.steps = 0  # physics steps simulated so far
+        self.diverged = 0  # control sequences whose simulation diverged so far
         sources = {reading.source for reading in self.readings}
         self._sensors = bool(sources & {"sensor", "power"})
         self._fields = tuple({r.field: None for r in self.readings if r.source == "raw"})
@@ -253,6 +285,7 @@ class BatchPhysics:
             failed.extend(np.flatnonzero(broken) // horizon)
         if failed:
             valid[failed] = False
+        self.diverged += number - int(np.count_nonzero(valid))
         return Recording(
             self._read(pool, start, number, horizon),
             self._state_rows(pool, start, number, horizon) if states else nothing(number, horizon + 1, 0),
@@ -350,9 +383,7 @@ class BatchPhysics:
         elif reading.source == "state":
             values = pool.out[INTEGRATION][:, :, columns].copy()
         elif reading.source == "power":
-            record = pool.out["sensordata"]
-            velocity = slice(reading.velocity_start, reading.velocity_start + 1)
-            values = record[:, :, columns] * record[:, :, velocity]
+            values = reading.power(pool.out["sensordata"])
         else:
             values = pool.out["sensordata"][:, :, columns].copy()
             if not self._in_force_stage(reading):

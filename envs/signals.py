@@ -89,6 +89,7 @@ although it lags; `post_constraint/FIELD` one as it stands where `mj_rnePostCons
 OF_CONTACTS = ("contact_force", "strongest_contact", "sensor")  # a model's own sensor may be one of touch
 _POINTS = ("body_position", "inertial_position", "site_position", "geom_position")
 _SCALAR_JOINTS = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)  # one position, one velocity
+_OTHERS_FILL = (mujoco.mjtSensor.mjSENS_PLUGIN, mujoco.mjtSensor.mjSENS_USER)
 GEOM_DISTANCE_CUTOFF = 10.0  # m; a larger distance reads as this one
 _STRONGEST = (1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 2, 1)  # data bits, reduce=maxforce, num=1
 _NETFORCE = (1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3, 1)  # data bits, reduce=netforce, num=1
@@ -104,12 +105,19 @@ class Reading:
     size: int = 1  # D
     zone: Mapping[str, Any] | None = None  # zone_distance: the zone, in the frame in which sensordata has the point
     field: str = ""  # raw, post_constraint: MjData field
-    velocity_start: int = 0  # power: column of the actuator's velocity
+    velocity_start: int = 0  # power: first column of the actuator's velocities
+    outputs: int = 1  # power: force outputs of the actuator, whose powers add up
 
     @property
     def columns(self) -> slice:
         """Where it stands in sensordata, the state row, or the control."""
-        return slice(self.start, self.start + (self.size if self.zone is None else 3))
+        width = self.outputs if self.source == "power" else self.size if self.zone is None else 3
+        return slice(self.start, self.start + width)
+
+    def power(self, read: np.ndarray) -> np.ndarray:
+        """The power (…,1) of sensordata (…,n)."""
+        velocities = slice(self.velocity_start, self.velocity_start + self.outputs)
+        return (read[..., self.columns] * read[..., velocities]).sum(-1, keepdims=True)
 
     def value(self, read: np.ndarray) -> Tensor:
         """The signal (…,D) of what those columns hold."""
@@ -261,11 +269,12 @@ def drop_unread(spec: mujoco.MjSpec, read: Iterable[str]) -> None:
     """Delete the sensors of `spec` that are not among those `read`, by name: each is computed at every step.
 
     Fields that MuJoCo fills only because some sensor asks for them are not filled then. A sensor that remembers (with
-    samples for a delay) stays: what it remembers is part of the state.
+    samples for a delay) stays: what it remembers is part of the state. So does one of a plugin, which may do more than
+    sense, and one that a user's callback fills.
     """
     kept = set(read)
     for sensor in list(spec.sensors):
-        if sensor.name not in kept and not sensor.nsample:
+        if sensor.name not in kept and not sensor.nsample and sensor.type not in _OTHERS_FILL:
             spec.delete(sensor)
 
 
@@ -296,16 +305,18 @@ def layout(model: mujoco.MjModel, requests: Iterable[Request]) -> tuple[Reading,
         elif source in ("raw", "post_constraint"):
             readings.append(Reading(request, source, field=objects[0]))
         elif source == "power":
-            force, _, _ = column(f"telos/actuator_force/{objects[0]}")
+            force, outputs, _ = column(f"telos/actuator_force/{objects[0]}")
             velocity, _, _ = column(f"telos/actuator_velocity/{objects[0]}")
-            readings.append(Reading(request, source, force, 1, velocity_start=velocity))
+            readings.append(Reading(request, source, force, velocity_start=velocity, outputs=outputs))
         else:
             start, size, lags = column(objects[0] if kind == "sensor" else f"telos/{request.name}")
             if lags and request.at == "state":
                 raise TelosError(
                     where=f"signal {request.name!r}",
                     given="asked for at the states",
-                    allowed="an acceleration-stage sensor belongs to a step: granularity 'substep'",
+                    allowed="a signal of the state; this sensor, of the acceleration stage, belongs to a step. A "
+                    "guardrail reads it with granularity 'substep'; rewards, costs and terminations can read "
+                    "body_velocity, site_velocity, actuator_force or contact_force instead",
                 )
             if kind == "zone_distance":
                 readings.append(Reading(request, source, start, zone=zones.zone_of(model, objects[0])))

@@ -6,7 +6,6 @@ checks are made here, once, before anything is simulated, for files (`envs.mjcf`
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import mujoco
 
 from envs import signals
+from envs.compiler import compiled
 from envs.errors import TelosError, nearest
 from envs.guardrails.guardrail import Guardrail
 from envs.guardrails.kinds import resolve
@@ -178,9 +178,7 @@ def _compiled(spec: mujoco.MjSpec, requests: Iterable[Request]) -> mujoco.MjMode
     """The model with the sensors that the requests need; `spec` stays as it is."""
     probe = spec.copy()
     signals.add_sensors(probe, requests)
-    with warnings.catch_warnings():  # about other people's XML, which the user cannot mend
-        warnings.filterwarnings("ignore", message="compiler attribute")
-        return probe.compile()
+    return compiled(probe)
 
 
 @contextmanager

@@ -74,7 +74,11 @@ class Backend(Protocol):
     def reset(self, seed: int) -> Any: ...
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool]:
-        """Apply a native action (A,); return the observation, the reward, and whether it terminated."""
+        """Apply a native action (A,); return the observation, the reward, and whether it terminated.
+
+        Raises:
+            Diverged: the simulation diverged.
+        """
         ...
 
     def observe(self) -> Any:

@@ -49,7 +49,9 @@ class Ensemble:
     def spent(self) -> Spent:
         """Of all members together."""
         spent = [member.spent for member in self.members]
-        return Spent(sum(one.steps for one in spent), sum(one.seconds for one in spent))
+        return Spent(
+            sum(one.steps for one in spent), sum(one.seconds for one in spent), sum(one.diverged for one in spent)
+        )
 
     def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
         """The nominal member's futures of candidates (N,H,A)."""

@@ -21,10 +21,11 @@ class Spent:
 
     steps: int = 0  # physics steps, or model evaluations
     seconds: float = 0.0  # wall clock inside the simulator's own code; 0 where there is none
+    diverged: int = 0  # candidates whose imagined simulation diverged
 
     def since(self, before: Spent) -> Spent:
         """What was spent after `before`."""
-        return Spent(self.steps - before.steps, self.seconds - before.seconds)
+        return Spent(self.steps - before.steps, self.seconds - before.seconds, self.diverged - before.diverged)
 
 
 class WorldModel(Protocol):

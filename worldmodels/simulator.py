@@ -60,8 +60,8 @@ class Simulator:
 
     @property
     def spent(self) -> Spent:
-        """Physics steps, and seconds inside MuJoCo's C code."""
-        return Spent(self.physics.steps, self.physics.seconds)
+        """Physics steps, seconds inside MuJoCo's C code, and diverged candidates."""
+        return Spent(self.physics.steps, self.physics.seconds, self.physics.diverged)
 
     def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
         """Simulate N candidates (N,H,A) from `start`; see `WorldModel.imagine`."""

@@ -12,7 +12,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 
 from envs.backup import BackUp
 from envs.errors import TelosError, nearest
-from envs.physics import diverged_world, divergence
+from envs.physics import diverged_world, divergence_after
 from envs.requests import Request
 from envs.task import RewardFunction, Task, TerminationFunction
 
@@ -40,10 +40,7 @@ class Gymnasium:
     def step(self, action: np.ndarray) -> tuple[Any, float, bool]:
         self.data.warning.number[:] = 0
         observation, reward, terminated, _, _ = self._env.step(action)
-        # As the next step would begin, which may never come: the last substep may have diverged too.
-        mujoco.mj_checkPos(self.model, self.data)
-        mujoco.mj_checkVel(self.model, self.data)
-        if reason := divergence(self.data):
+        if reason := divergence_after(self.model, self.data):
             raise diverged_world(reason)
         return observation, float(reward), bool(terminated)
 

@@ -12,7 +12,7 @@ from dm_control.rl.control import PhysicsError
 from shimmy.dm_control_compatibility import DmControlCompatibilityV0
 
 from envs.backup import BackUp
-from envs.errors import TelosError
+from envs.errors import Diverged
 from envs.physics import diverged_world
 from envs.requests import Request
 from envs.task import ForgoneFunction, RewardFunction, Task, TerminationFunction
@@ -61,7 +61,7 @@ class DmControl:
         self._env.close()
 
 
-def _diverged(error: PhysicsError) -> TelosError:
+def _diverged(error: PhysicsError) -> Diverged:
     """dm_control sees for itself, and raises, where reality diverges."""
     return diverged_world(" ".join(str(error).split()))
 
