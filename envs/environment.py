@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,9 @@ from envs.physics import INTEGRATION
 from envs.task import Snapshot, Task, TaskParams, interface
 from envs.variants import Variant
 
+ROUNDING = 1e-6  # beyond [-1,1], as float32 and scaling leave it
+_REMADE = ("task", "variant", "render_mode", "backend", "interface", "_renderer")  # by a copy's own constructor
+
 
 class Environment(gymnasium.Env[Any, np.ndarray]):
     """The task's real environment. Reward and observation are its own, untouched."""
@@ -24,7 +28,6 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
     def __init__(self, task: Task, variant: Variant | None = None, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
             raise TelosError("render_mode", render_mode, "rgb_array or None")
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
         self.task = task
         self.variant = variant or Variant()
         self.render_mode = render_mode
@@ -34,10 +37,12 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self._nominal = {name: np.array(getattr(self.backend.model, name)) for name in varied}
         self.variant.apply(self.backend.model)
         self.interface = interface(self.backend)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 1 / self.interface.control_period}
         self.action_space = spaces.Box(-1.0, 1.0, (self.interface.action_size,), np.float64)
         self.observation_space = self.backend.observation_space
         self._queue: list[np.ndarray] = []
         self._frames = 0
+        self._closed = False
         self._renderer: Any = None
         self.shown = Guardrails()  # zones of these are drawn into rendered frames
 
@@ -62,7 +67,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         return self._noisy(observation), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One control step with an action (A,) in [-1,1].
+        """One control step with an action (A,) in [-1,1]; what rounding put up to 1e-6 beyond is clipped.
 
         Raises:
             TelosError: an action of another shape, not finite, or out of range; nothing has moved then. Or a
@@ -71,10 +76,10 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         action = np.array(action, dtype=np.float64)  # a copy: under latency it waits here
         if action.shape != self.action_space.shape:
             raise TelosError("action", f"shape {action.shape}", f"shape {self.action_space.shape}")
-        wrong = np.flatnonzero(~(np.abs(action) <= 1))  # asked this way round, as NaN fails any comparison
+        wrong = np.flatnonzero(~(np.abs(action) <= 1 + ROUNDING))  # asked this way round, as NaN fails any comparison
         if len(wrong):
             raise TelosError(f"action[{wrong[0]}]", action[wrong[0]], "a finite number in [-1, 1]")
-        self._queue.append(action)
+        self._queue.append(action.clip(-1, 1))
         native = self.interface.native(self._queue.pop(0))
         observation, reward, terminated = self.backend.step(native)
         self._frames += 1
@@ -87,6 +92,21 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         mujoco.mj_getState(self.model, self.backend.data, state, INTEGRATION)
         state.flags.writeable = False
         return Snapshot(state, self._params())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are twins: another world of the same task, in the same state, with the same future.
+
+        Raises:
+            TelosError: it is closed, its backend cannot be copied, or, for a pickle, its id does not make its task.
+        """
+        if self._closed:
+            raise TelosError("copy of an environment", "one that is closed", "one that is open")
+        if not hasattr(self.backend, "hidden"):  # from another package, of an older telos
+            given = f"task {self.task.id!r}, whose {type(self.backend).__name__} has no method `hidden`"
+            raise TelosError("copy of an environment", given, "a backend with `hidden` and `restore`")
+        own = {name: value for name, value in vars(self).items() if name not in _REMADE}
+        inside = copy.deepcopy((own, self.backend.hidden()))
+        return _twin, (type(self), self.task, self.variant, self.render_mode, self.backend.data, *inside)
 
     def control(self) -> np.ndarray:
         """A copy of the native control (A,) in force during the last step."""
@@ -121,6 +141,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
             self._renderer.close()
             self._renderer = None
         self.backend.close()
+        self._closed = True
 
     def _noisy(self, observation: Any) -> Any:
         scale = self.variant.observation_noise
@@ -130,3 +151,39 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
             return {name: self._noisy(value) for name, value in observation.items()}
         value = np.asarray(observation)
         return (value + self._noise.normal(0.0, scale, value.shape)).astype(value.dtype)
+
+
+def _twin(
+    kind: type[Environment],
+    task: Task,
+    variant: Variant,
+    render_mode: str | None,
+    data: mujoco.MjData,
+    own: dict[str, Any],
+    hidden: Any,
+) -> Environment:
+    """A new environment that stands where another one stood, whose MjData this is.
+
+    Raises:
+        TelosError: the task has another model than the one that was copied.
+    """
+    twin = kind(task, variant, render_mode)
+    try:
+        for name in task.params:
+            getattr(twin.model, name)[...] = getattr(data.model, name)
+        if not np.array_equal(_bytes_of(twin.model), _bytes_of(data.model)):
+            given = f"a model of {task.id!r} that is not the one its task makes"
+            raise TelosError("copied environment", given, "the model as the task and its variant make it")
+        mujoco.mj_copyData(twin.backend.data, twin.model, data)
+        twin.backend.restore(hidden)
+        vars(twin).update(copy.deepcopy(own))
+    except BaseException:
+        twin.close()
+        raise
+    return twin
+
+
+def _bytes_of(model: mujoco.MjModel) -> np.ndarray:
+    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return buffer

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from envs import signals
+from envs.errors import TelosError
 from envs.mjcf_config import MjcfConfig
 from envs.physics import INTEGRATION, divergence
 from envs.requests import Request
@@ -87,6 +88,14 @@ class Mjcf:
 
     def attributes(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         return {}
+
+    def hidden(self) -> MjcfConfig:
+        """Nothing that changes; but a copy must have the same reward, which a changed file would not give."""
+        return self._config
+
+    def restore(self, hidden: MjcfConfig) -> None:
+        if hidden != self._config:
+            raise TelosError("copied environment", "a task file that has changed since", "the file as it was")
 
     def close(self) -> None:
         pass

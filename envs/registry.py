@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def load(task_id: str) -> Task:
     if is_file(task_id):
         from envs import mjcf
 
-        return mjcf.load(task_id)
+        return _made_from(str(Path(task_id).absolute()), mjcf.load(task_id))
     tasks = table()
     if task_id not in tasks:
         raise TelosError.unknown("task", task_id, tasks)
@@ -96,7 +97,13 @@ def load(task_id: str) -> Task:
     if not isinstance(made, Task):
         given = f"{task_id!r}, at {tasks[task_id]}, made a {type(made).__name__}"
         raise TelosError("task", given, "a function that makes an envs.task.Task")
-    return made
+    return _made_from(task_id, made)
+
+
+def _made_from(source: str, task: Task) -> Task:
+    """Note on the task how it can be made again; see `Task.source`."""
+    object.__setattr__(task, "source", source)
+    return task
 
 
 def make(task_id: str, variant: Variant | None = None, render_mode: str | None = None) -> Environment:
