@@ -123,7 +123,7 @@ def _value(name: str, text: str) -> Any:
 
 def quiet_gl(video: bool) -> None:
     """Choose MuJoCo's GL backend before it is imported, and keep its import quiet."""
-    from agent import render
+    from envs import render
 
     warnings.filterwarnings("ignore", message="(overflow|invalid value) encountered")  # judged where it matters
     warnings.filterwarnings("ignore", module=r"(glfw|OpenGL|dm_control|gymnasium|shimmy|absl)\b")

@@ -82,9 +82,9 @@ def rules_sha256(guardrails_sha256: str, back_up: BackUp | None, variants: Seque
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def environment(config: Config) -> Environment:
-    """The world of this run."""
-    return registry.make(config.task, Variant(**config.variant.model_dump()))
+def environment(config: Config, render_mode: str | None = "rgb_array") -> Environment:
+    """The world of this run. Nothing is prepared for rendering before the first `render`."""
+    return registry.make(config.task, Variant(**config.variant.model_dump()), render_mode)
 
 
 def monitor(config: Config, env: Environment) -> Monitor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 
-from agent import build, episode, render
+from agent import build, episode
 from agent.agent import Agent
 from agent.config import Config
 from agent.episode import Step
 from agent.rollouts import Played
 from agent.row import Steps, row_of
+from envs import render
 from envs.environment import Environment
 from envs.monitor import Monitor
 from envs.task import Interface

@@ -15,11 +15,13 @@ from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails
 from envs.overlay import draw_zones
 from envs.physics import INTEGRATION
+from envs.picture import Picture, prepare
 from envs.task import Snapshot, Task, TaskParams, interface
 from envs.variants import Variant
 
 ROUNDING = 1e-6  # beyond [-1,1], as float32 and scaling leave it
-_REMADE = ("task", "variant", "render_mode", "backend", "interface", "_renderer")  # by a copy's own constructor
+SIZE = (640, 480)  # of a frame, width and height in pixels
+_REMADE = ("task", "variant", "render_mode", "backend", "interface", "_picture")  # by a copy's own constructor
 
 
 class Environment(gymnasium.Env[Any, np.ndarray]):
@@ -32,6 +34,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self.variant = variant or Variant()
         self.render_mode = render_mode
         self.backend = task.backend()
+        prepare(self.backend.model, *SIZE)
         # Resets write nominal values: these fields are nominal while they do, and of the variant afterwards.
         varied = [name for name in task.params if self.variant.factor(name) != 1]
         self._nominal = {name: np.array(getattr(self.backend.model, name)) for name in varied}
@@ -43,7 +46,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self._queue: list[np.ndarray] = []
         self._frames = 0
         self._closed = False
-        self._renderer: Any = None
+        self._picture: Picture | None = None
         self.shown = Guardrails()  # zones of these are drawn into rendered frames
 
     @property
@@ -125,21 +128,24 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         )
 
     def render(self) -> np.ndarray:  # type: ignore[override]
-        """The present frame, (240,320,3) uint8, without shadows or multisampling."""
-        if self._renderer is None:
-            self.model.vis.quality.shadowsize = 0
-            self.model.vis.quality.offsamples = 0
-            self._renderer = mujoco.Renderer(self.model, 240, 320)
-        renderer = self._renderer
-        camera = 0 if self.model.ncam else -1
-        renderer.update_scene(self.backend.data, camera)
-        draw_zones(renderer.scene, self.shown)
-        return renderer.render()
+        """The present frame, (height,width,3) uint8, with the zones of `shown`.
+
+        Raises:
+            TelosError: the environment was made without a render mode, or nothing can be rendered here.
+        """
+        if self.render_mode is None:
+            raise TelosError("render", "an environment of render_mode None", "one made with render_mode='rgb_array'")
+        if self._picture is None:
+            self._picture = Picture(self.model, *SIZE)
+        camera = mujoco.MjvCamera()
+        self._picture.update(self.backend.data, camera)
+        draw_zones(self._picture.scene, self.shown)
+        return self._picture.pixels()
 
     def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if self._picture is not None:
+            self._picture.close()
+            self._picture = None
         self.backend.close()
         self._closed = True
 

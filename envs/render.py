@@ -1,11 +1,12 @@
 """Pictures of the world: which OpenGL backend works here, and frames as a video file.
 
-MuJoCo picks its backend when it is imported, from MUJOCO_GL; so `prepare` comes before that import. Without
-a backend, everything but video works.
+MuJoCo picks its backend when it is imported, from MUJOCO_GL. `prepare` sets the variable before that import; where
+nobody called it, `context` still takes a backend that works. Without one, everything but pictures works.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from envs.errors import TelosError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,9 +74,32 @@ def prepare(video: bool) -> str | None:
 
 def chosen() -> str | None:
     """The backend that MuJoCo took when it was imported, or None where rendering would crash."""
-    if "glfw" in sys.modules and "mujoco.glfw" in sys.modules and os.environ.get("DISPLAY"):
+    if "mujoco.glfw" in sys.modules and os.environ.get("DISPLAY") and probe("glfw"):
         return "glfw"
     return next((name for name in BACKENDS if f"mujoco.{name}" in sys.modules), None)
+
+
+def context(width: int, height: int) -> Any:
+    """A GL context for pictures of at most this size, made current: from MuJoCo's backend, or one that works.
+
+    Raises:
+        TelosError: no backend works here.
+    """
+    backend = chosen() or working_backend()
+    asked = os.environ.get(VARIABLE)
+    if backend is None:
+        given = (
+            f"{VARIABLE}={asked}, which renders nothing" if asked else "neither EGL nor OSMesa, as neither works here"
+        )
+        raise TelosError("render", given, f"{VARIABLE}=egl or osmesa with its library ({APT})")
+    try:
+        made = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+        made.make_current()
+    except Exception as error:  # whatever a GL driver comes up with
+        others = " or ".join(name for name in BACKENDS if name != backend)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TelosError("render", f"{backend}, which failed ({reason})", f"{VARIABLE}={others}") from error
+    return made
 
 
 def ffmpeg() -> str | None:
