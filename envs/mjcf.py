@@ -10,6 +10,7 @@
       - {signal: ctrl, weight: 0.01}
     reset:
       joints: {shoulder: {qpos: [-0.5, 0.5], qvel: [-0.1, 0.1]}}
+      sites: {target: {pos: [[0.3, 0.5], [0, 0], [0.4, 0.6]]}}     # and more: envs.mjcf_reset
     termination:
       - {signal: joint_velocity/elbow, lower: -30, upper: 30}
     guardrails:
@@ -33,9 +34,10 @@ import mujoco
 from pydantic import ValidationError
 
 from envs import mjcf_file, signals
-from envs.errors import TelosError, nearest
+from envs.errors import TelosError
 from envs.mjcf_backend import Mjcf
-from envs.mjcf_config import Bound, MjcfConfig, Range, Reset, Stop
+from envs.mjcf_config import Bound, MjcfConfig, Stop
+from envs.mjcf_reset import Place, Range, Reset
 from envs.residuals import Residual
 from envs.sizes import check_component, check_residuals, readable, sizes
 from envs.task import Task
@@ -58,6 +60,9 @@ def parse(path: str | Path) -> MjcfConfig:
             "termination": Bound,
             "reset": Reset,
             "reset.joints": Range,
+            "reset.sites": Place,
+            "reset.bodies": Place,
+            "reset.mocap": Place,
             "back_up": Stop,
             "zones": Box,
         }
@@ -81,6 +86,7 @@ def load(path: str | Path) -> Task:
         reward=config.rewards,
         requests=config.requests,
         termination=config.ends if config.termination else None,
+        params=config.reset.fields,
         back_up=None if config.back_up is None else config.back_up.back_up,
     )
 
@@ -104,7 +110,7 @@ def _check_against_model(path: str | Path, config: MjcfConfig, spec: mujoco.MjSp
         check_component(f"{where}.component", bound.component, found[f"{where}.signal"])
     model = spec.compile()
     _check_actuators(path, model)
-    _check_reset(path, config.reset, model)
+    config.reset.check(path, model)
     if config.back_up is not None:
         joints = [model.joint(i).name for i in range(model.njnt)]
         for name in config.back_up.joints:
@@ -120,19 +126,6 @@ def _check_actuators(path: str | Path, model: mujoco.MjModel) -> None:
         if not model.actuator_ctrllimited[i]:
             name = model.actuator(i).name or str(i)
             raise TelosError(f"{path}: model, actuator {name!r}", "no ctrlrange", "a ctrlrange")
-
-
-def _check_reset(path: str | Path, reset: Reset, model: mujoco.MjModel) -> None:
-    keys = [model.key(i).name for i in range(model.nkey)]
-    if reset.keyframe is not None and reset.keyframe not in keys:
-        where, given = f"{path}: reset.keyframe", repr(reset.keyframe)
-        raise TelosError(where, given, ", ".join(keys) or "none in this model", nearest(reset.keyframe, keys))
-    scalar = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
-    joints = [model.joint(i).name for i in range(model.njnt) if int(model.jnt_type[i]) in scalar]
-    for name in reset.joints:
-        if name not in joints:
-            where, allowed = f"{path}: reset.joints", ", ".join(joints) + " (hinge and slide joints)"
-            raise TelosError(where, repr(name), allowed, nearest(name, joints))
 
 
 def _substeps(path: str | Path, config: MjcfConfig, timestep: float) -> int:

@@ -28,6 +28,7 @@ class Mjcf:
         signals.add_sensors(spec, requests)
         self.model: mujoco.MjModel = spec.compile()
         self.data = mujoco.MjData(self.model)
+        self._compiled = {name: np.array(getattr(self.model, name)) for name in config.reset.fields}
         self._mirror = mujoco.MjData(self.model)  # looks at a state without touching `data`
         self._state = np.empty(mujoco.mj_stateSize(self.model, INTEGRATION))
         readings = {reading.request: reading for reading in signals.layout(self.model, requests)}
@@ -41,17 +42,8 @@ class Mjcf:
         self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float64)
 
     def reset(self, seed: int) -> np.ndarray:
-        rng, start, model, data = np.random.default_rng(seed), self._config.reset, self.model, self.data
-        if start.keyframe is None:
-            mujoco.mj_resetData(model, data)
-        else:
-            mujoco.mj_resetDataKeyframe(model, data, model.key(start.keyframe).id)
-        for name, limits in start.joints.items():
-            if limits.qpos is not None:
-                data.joint(name).qpos[:] = rng.uniform(*limits.qpos)
-            if limits.qvel is not None:
-                data.joint(name).qvel[:] = rng.uniform(*limits.qvel)
-        mujoco.mj_forward(model, data)  # for the renderer
+        self._config.reset.draw(np.random.default_rng(seed), self.model, self.data, self._compiled)
+        mujoco.mj_forward(self.model, self.data)  # for the renderer
         return self.observe()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from envs.backup import BackUp
+from envs.mjcf_reset import Reset
 from envs.numbers import NonNegative, Number, Positive, Whole
 from envs.requests import Request
 from envs.residuals import Residual
@@ -20,27 +21,6 @@ from envs.zones import Zone
 
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Range(_Closed):
-    """Where a joint starts: drawn uniformly between two values, which may be equal."""
-
-    qpos: tuple[Number, Number] | None = None  # rad or m; the keyframe's where None
-    qvel: tuple[Number, Number] | None = None  # rad/s or m/s; the keyframe's where None
-
-    @model_validator(mode="after")
-    def _check(self) -> Range:
-        for name, limits in (("qpos", self.qpos), ("qvel", self.qvel)):
-            if limits is not None and limits[0] > limits[1]:
-                raise ValueError(f"{name}: {limits[0]} is above {limits[1]}")
-        return self
-
-
-class Reset(_Closed):
-    """How an episode starts."""
-
-    keyframe: str | None = None  # the model's own default pose where None
-    joints: dict[str, Range] = {}  # hinge or slide joint -> its range
 
 
 class Bound(_Closed):
