@@ -15,26 +15,42 @@ from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails
 from envs.overlay import draw_zones
 from envs.physics import INTEGRATION
-from envs.picture import Picture, prepare
+from envs.picture import Picture, View, prepare
 from envs.task import Snapshot, Task, TaskParams, interface
 from envs.variants import Variant
 
 ROUNDING = 1e-6  # beyond [-1,1], as float32 and scaling leave it
-SIZE = (640, 480)  # of a frame, width and height in pixels
-_REMADE = ("task", "variant", "render_mode", "backend", "interface", "_picture")  # by a copy's own constructor
+_REMADE = ("task", "variant", "render_mode", "view", "backend", "interface", "_picture")  # by a copy's own constructor
 
 
 class Environment(gymnasium.Env[Any, np.ndarray]):
     """The task's real environment. Reward and observation are its own, untouched."""
 
-    def __init__(self, task: Task, variant: Variant | None = None, render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        variant: Variant | None = None,
+        render_mode: str | None = None,
+        view: View | None = None,
+    ) -> None:
+        """
+        Args:
+            task: what the world is.
+            variant: how its physics differ from the model's.
+            render_mode: "rgb_array" for an environment that `render` shows.
+            view: what it shows.
+
+        Raises:
+            TelosError: another render mode, or a camera that the model lacks.
+        """
         if render_mode not in (None, "rgb_array"):
             raise TelosError("render_mode", render_mode, "rgb_array or None")
         self.task = task
         self.variant = variant or Variant()
         self.render_mode = render_mode
+        self.view = view or View()
         self.backend = task.backend()
-        prepare(self.backend.model, *SIZE)
+        prepare(self.backend.model, self.view)
         # Resets write nominal values: these fields are nominal while they do, and of the variant afterwards.
         varied = [name for name in task.params if self.variant.factor(name) != 1]
         self._nominal = {name: np.array(getattr(self.backend.model, name)) for name in varied}
@@ -109,7 +125,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
             raise TelosError("copy of an environment", given, "a backend with `hidden` and `restore`")
         own = {name: value for name, value in vars(self).items() if name not in _REMADE}
         inside = copy.deepcopy((own, self.backend.hidden()))
-        return _twin, (type(self), self.task, self.variant, self.render_mode, self.backend.data, *inside)
+        return _twin, (type(self), self.task, self.variant, self.render_mode, self.view, self.backend.data, *inside)
 
     def control(self) -> np.ndarray:
         """A copy of the native control (A,) in force during the last step."""
@@ -136,9 +152,8 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         if self.render_mode is None:
             raise TelosError("render", "an environment of render_mode None", "one made with render_mode='rgb_array'")
         if self._picture is None:
-            self._picture = Picture(self.model, *SIZE)
-        camera = mujoco.MjvCamera()
-        self._picture.update(self.backend.data, camera)
+            self._picture = Picture(self.model, self.backend.data, self.view)
+        self._picture.update(self.backend.data)
         draw_zones(self._picture.scene, self.shown)
         return self._picture.pixels()
 
@@ -164,6 +179,7 @@ def _twin(
     task: Task,
     variant: Variant,
     render_mode: str | None,
+    view: View,
     data: mujoco.MjData,
     own: dict[str, Any],
     hidden: Any,
@@ -173,7 +189,7 @@ def _twin(
     Raises:
         TelosError: the task has another model than the one that was copied.
     """
-    twin = kind(task, variant, render_mode)
+    twin = kind(task, variant, render_mode, view)
     try:
         for name in task.params:
             getattr(twin.model, name)[...] = getattr(data.model, name)

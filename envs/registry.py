@@ -13,6 +13,7 @@ from envs.errors import TelosError
 
 if TYPE_CHECKING:
     from envs.environment import Environment
+    from envs.picture import View
     from envs.task import Task
     from envs.variants import Variant
 
@@ -106,8 +107,10 @@ def _made_from(source: str, task: Task) -> Task:
     return task
 
 
-def make(task_id: str, variant: Variant | None = None, render_mode: str | None = None) -> Environment:
-    """The environment of this id: the real dm_control or Gymnasium one, behind one interface."""
+def make(
+    task_id: str, variant: Variant | None = None, render_mode: str | None = None, view: View | None = None
+) -> Environment:
+    """The environment of this id: the real dm_control or Gymnasium one, behind one interface; see `Environment`."""
     from envs.environment import Environment
 
-    return Environment(load(task_id), variant, render_mode)
+    return Environment(load(task_id), variant, render_mode, view)
