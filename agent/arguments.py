@@ -8,11 +8,17 @@ import logging
 import re
 import warnings
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import tyro
 
 from envs.errors import TelosError
+
+SHORT = MappingProxyType(
+    {"planner": "planner.kind", "video": "video.which", "camera": "video.camera", "trace": "video.trace"}
+)
+"""Flags that stand for a field inside a section."""
 
 
 class Misuse(Exception):
@@ -78,13 +84,14 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
             found = value if equals else next(words, None)
             key = _key(name)
             fields = _fields()
-            if key.split(".")[0] not in fields:
-                raise TelosError.unknown("telos run", name, {*own, *(f"--{field}" for field in fields)})
-            key = "planner.kind" if key == "planner" else key
+            if key.split(".")[0] not in fields and key not in SHORT:
+                raise TelosError.unknown("telos run", name, {*own, *(f"--{field}" for field in (*fields, *SHORT))})
             if found is None or (not equals and found.startswith("--")):
                 raise TelosError(f"telos run {name}", "nothing", f"a value: {name} VALUE")
+            value = _value(name, found)
+            key = key if isinstance(value, dict) else SHORT.get(key, key)
             _once("telos run", f"--{key}", given)
-            overrides[key] = _value(name, found)
+            overrides[key] = value
     return rest, overrides
 
 

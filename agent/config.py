@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from agent.configurator import MAX_EVALUATIONS, MAX_SECONDS
 from agent.intrinsic import registry as intrinsic
@@ -13,6 +14,7 @@ from envs.residuals import Residual
 from envs.zones import Zone
 
 MAX_LATENCY = 1_000  # control steps, each of which is kept
+Side = Annotated[Whole, Field(ge=16, le=4096, multiple_of=2)]  # of a video's frame; H.264 wants it even
 MAX_ITERATIONS = 1_000_000  # of the constraint solver, which counts them in a C int
 
 
@@ -185,6 +187,39 @@ class MemoryConfig(Closed):
     capacity: Whole = Field(default=10, ge=1, description="episodes")
 
 
+def _which(value: Any) -> Any:
+    """true and false, as files of before more could be said have them."""
+    return {True: "first", False: "none"}[value] if isinstance(value, bool) else value
+
+
+def _video(value: Any) -> Any:
+    """`video: all` for `video: {which: all}`."""
+    if isinstance(value, bool | str):
+        return {"which": value}
+    if not isinstance(value, Mapping | VideoConfig):
+        raise ValueError("a boolean, first, all, none, or a mapping of which, camera, trace, size")
+    return value
+
+
+def _camera(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise ValueError("a camera's name or index")
+    return value
+
+
+class VideoConfig(Closed):
+    """Which episodes are recorded, where a GL library works, and what their videos show."""
+
+    which: Annotated[Literal["none", "first", "all"], BeforeValidator(_which)] = Field(
+        default="first", description="of the episodes; true is first, false is none"
+    )
+    camera: Annotated[str | int | None, BeforeValidator(_camera)] = Field(
+        default=None, description="the model's, by name or index, or auto; one that sees what moves where None"
+    )
+    trace: Flag = Field(default=False, description="draw the imagined path of the plan into every frame")
+    size: tuple[Side, Side] = Field(default=(640, 480), description="width and height, pixels, even")
+
+
 class Config(Closed):
     """Everything a run needs."""
 
@@ -206,4 +241,4 @@ class Config(Closed):
     real_time: Annotated[Number, Field(ge=1e-3, le=1e3)] | None = Field(
         default=None, description="simulated seconds per second, while a thread plans; lock-step where None"
     )
-    video: Flag = Field(default=True, description="record the first episode where a GL library works")
+    video: Annotated[VideoConfig, BeforeValidator(_video)] = VideoConfig()

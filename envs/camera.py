@@ -19,15 +19,15 @@ Seen = Callable[[mujoco.MjvCamera], float]
 """The share of a camera's pixels that show something that moves."""
 
 
-def check(model: mujoco.MjModel, asked: str | int | None) -> None:
-    """Raises TelosError for a camera that the model lacks."""
+def check(model: mujoco.MjModel, asked: str | int | None, where: str = "camera") -> None:
+    """Raises TelosError for a camera that the model lacks, asked for at `where`."""
     names = [model.cam(i).name for i in range(model.ncam)]
     if asked is None or (asked in (*names, AUTOMATIC) and asked != ""):
         return
     if not isinstance(asked, int) or not 0 <= asked < model.ncam:
         options = [*(name for name in names if name), AUTOMATIC]
         indices = f", or 0 to {model.ncam - 1}" if model.ncam else ""
-        raise TelosError("camera", repr(asked), ", ".join(options) + indices, nearest(asked, options))
+        raise TelosError(where, repr(asked), ", ".join(options) + indices, nearest(asked, options))
 
 
 def of(model: mujoco.MjModel, data: mujoco.MjData, asked: str | int | None, seen: Seen) -> mujoco.MjvCamera:
@@ -41,7 +41,7 @@ def of(model: mujoco.MjModel, data: mujoco.MjData, asked: str | int | None, seen
     if asked is not None and (index := mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, asked)) >= 0:
         return _fixed(index)
     follows, stands = _cameras(model)
-    body = _traveller(model, data)
+    body = traveller(model, data)
     for group in () if asked == AUTOMATIC else (follows,) if body is not None else (stands, follows):
         views = [(_fixed(index), seen(_fixed(index))) for index in group]
         best = max((share for _, share in views), default=0.0)
@@ -65,7 +65,7 @@ def _cameras(model: mujoco.MjModel) -> tuple[list[int], list[int]]:
     return follows, stands
 
 
-def _traveller(model: mujoco.MjModel, data: mujoco.MjData) -> int | None:
+def traveller(model: mujoco.MjModel, data: mujoco.MjData) -> int | None:
     """The root body of the heaviest tree that actuators drive, where it has a free joint or endless slides."""
     driven = set(model.body_rootid[model.dof_bodyid[data.moment_colind]].tolist())
     if not driven:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +14,7 @@ from gymnasium import spaces
 
 from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails
-from envs.overlay import draw_zones
+from envs.overlay import draw_paths, draw_zones
 from envs.physics import INTEGRATION
 from envs.picture import Picture, View, prepare
 from envs.task import Snapshot, Task, TaskParams, interface
@@ -49,6 +50,8 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self.variant = variant or Variant()
         self.render_mode = render_mode
         self.view = view or View()
+        if self.view.camera is None:
+            self.view = replace(self.view, camera=task.camera)
         self.backend = task.backend()
         prepare(self.backend.model, self.view)
         # Resets write nominal values: these fields are nominal while they do, and of the variant afterwards.
@@ -64,6 +67,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self._closed = False
         self._picture: Picture | None = None
         self.shown = Guardrails()  # zones of these are drawn into rendered frames
+        self.traced: tuple[np.ndarray, ...] = ()  # paths (H+1,3) in m, drawn too until the next reset
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -83,6 +87,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self._noise = np.random.default_rng([drawn, 1])
         self._queue = [np.zeros(self.interface.action_size) for _ in range(self.variant.latency)]
         self._frames = 0
+        self.traced = ()
         return self._noisy(observation), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -144,7 +149,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         )
 
     def render(self) -> np.ndarray:  # type: ignore[override]
-        """The present frame, (height,width,3) uint8, with the zones of `shown`.
+        """The present frame, (height,width,3) uint8, with the zones of `shown` and the paths of `traced`.
 
         Raises:
             TelosError: the environment was made without a render mode, or nothing can be rendered here.
@@ -155,6 +160,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
             self._picture = Picture(self.model, self.backend.data, self.view)
         self._picture.update(self.backend.data)
         draw_zones(self._picture.scene, self.shown)
+        draw_paths(self._picture.scene, self.traced)
         return self._picture.pixels()
 
     def close(self) -> None:

@@ -16,6 +16,7 @@
     guardrails:
       - {kind: keep_out, …}
     back_up: {seconds: 1.0, rest_speed: 0.05, gain: 2.0}
+    camera: side                         # of videos
     zones:
       pillar: {shape: cylinder, center: [0.5, 0.0, 0.3], radius: 0.1, height: 0.6}
 
@@ -33,7 +34,7 @@ from pathlib import Path
 import mujoco
 from pydantic import ValidationError
 
-from envs import mjcf_file, signals
+from envs import camera, mjcf_file, signals
 from envs.errors import TelosError
 from envs.mjcf_backend import Mjcf
 from envs.mjcf_config import Bound, MjcfConfig, Stop
@@ -87,6 +88,7 @@ def load(path: str | Path) -> Task:
         requests=config.requests,
         termination=config.ends if config.termination else None,
         params=config.reset.fields,
+        camera=config.camera,
         back_up=None if config.back_up is None else config.back_up.back_up,
     )
 
@@ -111,6 +113,7 @@ def _check_against_model(path: str | Path, config: MjcfConfig, spec: mujoco.MjSp
     model = spec.compile()
     _check_actuators(path, model)
     config.reset.check(path, model)
+    camera.check(model, config.camera, f"{path}: camera")
     if config.back_up is not None:
         joints = [model.joint(i).name for i in range(model.njnt)]
         for name in config.back_up.joints:

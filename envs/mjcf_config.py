@@ -82,6 +82,7 @@ class MjcfConfig(_Closed):
     termination: tuple[Bound, ...] = ()
     guardrails: tuple[dict[str, Any], ...] = ()  # untouched; built by envs.guardrails.registry.build
     back_up: Stop | None = None
+    camera: str | Whole | None = None  # of pictures, by name or index; one that sees what moves where None
     zones: dict[str, Zone] = {}  # places in the world, for `zone_distance` signals; no element is added
 
     @model_validator(mode="after")

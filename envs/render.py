@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ BACKENDS = ("egl", "osmesa")  # in order of speed
 APT = "apt-get install -y libegl1 libosmesa6"
 PROBE_SECONDS = 60.0
 FRAMES_PER_SECOND = 30
+QUALITY = "20"  # ffmpeg's constant rate factor for H.264: 18 looks lossless, 23 is its default
 
 _PROBE = """
 import mujoco
@@ -79,26 +79,31 @@ def chosen() -> str | None:
     return next((name for name in BACKENDS if f"mujoco.{name}" in sys.modules), None)
 
 
+def backend() -> str | None:
+    """What renders in this process: the backend that MuJoCo took, or else one that works; None without one."""
+    return chosen() or working_backend()
+
+
 def context(width: int, height: int) -> Any:
     """A GL context for pictures of at most this size, made current: from MuJoCo's backend, or one that works.
 
     Raises:
         TelosError: no backend works here.
     """
-    backend = chosen() or working_backend()
+    name = backend()
     asked = os.environ.get(VARIABLE)
-    if backend is None:
+    if name is None:
         given = (
             f"{VARIABLE}={asked}, which renders nothing" if asked else "neither EGL nor OSMesa, as neither works here"
         )
         raise TelosError("render", given, f"{VARIABLE}=egl or osmesa with its library ({APT})")
     try:
-        made = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+        made = importlib.import_module(f"mujoco.{name}").GLContext(width, height)
         made.make_current()
     except Exception as error:  # whatever a GL driver comes up with
-        others = " or ".join(name for name in BACKENDS if name != backend)
+        others = " or ".join(other for other in BACKENDS if other != name)
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise TelosError("render", f"{backend}, which failed ({reason})", f"{VARIABLE}={others}") from error
+        raise TelosError("render", f"{name}, which failed ({reason})", f"{VARIABLE}={others}") from error
     return made
 
 
@@ -112,23 +117,43 @@ def ffmpeg() -> str | None:
         return None
 
 
-def encoded(frames: Sequence[np.ndarray], rate: float = FRAMES_PER_SECOND) -> bytes:
-    """Frames (h,w,3) uint8 as H.264 in MP4, which every browser plays. Needs `ffmpeg()`."""
-    import imageio_ffmpeg
+class Encoder:
+    """Frames (h,w,3) uint8 as H.264 in MP4, which every browser plays; encoded as they come. Needs `ffmpeg()`."""
 
-    height, width, _ = frames[0].shape
-    options = ["-crf", "26", "-movflags", "+faststart"]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "video.mp4"
-        writer = imageio_ffmpeg.write_frames(
-            str(file),
+    def __init__(self, width: int, height: int, rate: float) -> None:
+        """
+        Args:
+            width, height: of a frame, pixels, even.
+            rate: frames per second.
+        """
+        import imageio_ffmpeg
+
+        self._folder = tempfile.TemporaryDirectory()
+        self._file = Path(self._folder.name) / "video.mp4"
+        self._writer = imageio_ffmpeg.write_frames(
+            str(self._file),
             (width, height),
             fps=rate,  # pyright: ignore[reportArgumentType] - ffmpeg takes fractions
             macro_block_size=2,
-            output_params=options,
+            output_params=["-crf", QUALITY, "-threads", "1", "-movflags", "+faststart"],
         )
-        writer.send(None)
-        for frame in frames:
-            writer.send(frame.tobytes())
-        writer.close()
-        return file.read_bytes()
+        self._writer.send(None)
+
+    def add(self, frame: np.ndarray) -> None:
+        """One more frame. Raises OSError where ffmpeg has ended."""
+        self._writer.send(frame.tobytes())
+
+    def finished(self) -> bytes:
+        """The file. Raises OSError or RuntimeError where ffmpeg failed."""
+        try:
+            self._writer.close()
+            return self._file.read_bytes()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End ffmpeg, and remove its file."""
+        try:
+            self._writer.close()
+        finally:
+            self._folder.cleanup()

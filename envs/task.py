@@ -153,6 +153,7 @@ class Task:
     attributes: tuple[str, ...] = ()  # attributes of the environment's task that the reward reads
     back_up: BackUp | None = None
     forgone: ForgoneFunction | None = None  # how far it still is, at least
+    camera: str | int | None = None  # of the model, for pictures; one that sees what moves where None
     source: str = field(default="", init=False, compare=False)
     """What `envs.registry.load` made this task from; "" for any other, also for one that `dataclasses.replace` made."""
 
