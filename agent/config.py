@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    field_serializer,
+    model_validator,
+)
 
 from agent.configurator import MAX_EVALUATIONS, MAX_SECONDS
 from agent.intrinsic import registry as intrinsic
@@ -192,10 +201,13 @@ def _which(value: Any) -> Any:
     return {True: "first", False: "none"}[value] if isinstance(value, bool) else value
 
 
+def video_fields(value: Any) -> Any:
+    """`video: all` is short for `video: {which: all}`; anything else as it is."""
+    return {"which": value} if isinstance(value, bool | str) else value
+
+
 def _video(value: Any) -> Any:
-    """`video: all` for `video: {which: all}`."""
-    if isinstance(value, bool | str):
-        return {"which": value}
+    value = video_fields(value)
     if not isinstance(value, Mapping | VideoConfig):
         raise ValueError("a boolean, first, all, none, or a mapping of which, camera, trace, size")
     return value
@@ -242,3 +254,10 @@ class Config(Closed):
         default=None, description="simulated seconds per second, while a thread plans; lock-step where None"
     )
     video: Annotated[VideoConfig, BeforeValidator(_video)] = VideoConfig()
+
+    @field_serializer("video")
+    def _written(self, video: VideoConfig) -> bool | VideoConfig:
+        """As true or false where that says all: digests of such configurations stay what they were before more could
+        be said."""
+        plain = video.which != "all" and video == VideoConfig(which=video.which)
+        return video.which == "first" if plain else video

@@ -14,7 +14,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from agent.config import BackUpConfig, Config
+from agent.config import BackUpConfig, Config, video_fields
 from envs import registry, yaml_file
 from envs.backup import BackUp, strengthened
 from envs.errors import GuardrailWeakened, TelosError
@@ -202,6 +202,8 @@ def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(base)
     for key, value in layer.items():
         old = merged.get(key)
+        if key == "video":
+            old, value = video_fields(old), video_fields(value)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             if value.get("kind", old.get("kind")) != old.get("kind"):
                 # Another planner searches as far and as much, by its own parameters; other kinds share nothing.

@@ -23,7 +23,8 @@ class Tracer:
     """Imagines published plans once more, with a world model of its own: the agent's counts what it simulates.
 
     Paths are those of the sites, bodies and geoms whose positions and distances cost or guardrails read. Where they
-    read none that moves, it is the body that drives through the world, or else the one that moves most.
+    read none that moves, the path is that of the centre of the body that travels through the world, or else of the
+    body that moves most.
     """
 
     def __init__(self, config: Config, env: Environment, requests: Iterable[Request]) -> None:
@@ -49,12 +50,12 @@ class Tracer:
         states = future.states[0].numpy()
         if not bool(future.valid) or states.shape[1] != mujoco.mj_stateSize(self._env.model, INTEGRATION):
             return ()
-        points = self._points or tuple(("xpos", body) for body in range(1, self._env.model.nbody))
+        points = self._points or tuple(("xipos", body) for body in range(1, self._env.model.nbody))
         places = np.array([self._places(state, points) for state in states])  # (H+1,P,3)
         lengths = np.linalg.norm(np.diff(places, axis=0), axis=2).sum(0)
         if not self._points and lengths.max(initial=0.0) >= MOVED:
             driven = traveller(self._env.model, self._env.backend.data)
-            self._points = (points[int(lengths.argmax())] if driven is None else ("xpos", driven),)
+            self._points = (points[int(lengths.argmax())] if driven is None else ("xipos", driven),)
             return self.paths(decision)
         return tuple(places[:, index] for index in np.flatnonzero(lengths >= MOVED))
 
