@@ -63,4 +63,4 @@ def _film(agent: Agent, env: Environment, config: Config, index: int, limit: int
     if config.video.trace:
         requests = (*env.task.requests, *agent.objective.requests, *agent.guardrails.requests)
         tracer = Tracer(config, env, requests)
-    return Film(env, limit, tracer), ""
+    return Film(env, limit, tracer, later=config.real_time is not None), ""

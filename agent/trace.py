@@ -6,15 +6,16 @@ from collections.abc import Iterable
 
 import mujoco
 import numpy as np
+from torch import Tensor
 
 from agent import build
-from agent.agent import Decision
 from agent.config import Config
 from envs import signals
 from envs.camera import traveller
 from envs.environment import Environment
 from envs.physics import INTEGRATION
 from envs.requests import Request
+from envs.task import Snapshot
 
 MOVED = 1e-3  # m, the shortest path that is drawn
 
@@ -43,10 +44,10 @@ class Tracer:
         self._data = mujoco.MjData(env.model)
         self._points = tuple(dict.fromkeys(_points(env.model, requests)))
 
-    def paths(self, decision: Decision) -> tuple[np.ndarray, ...]:
-        """One path (H+1,3) in m for every point that the plan moves; none of a plan that diverges, or of a world model
-        that predicts no simulator states."""
-        future = self._model.imagine(decision.problem.start, decision.plan.actions[None], states=True)
+    def paths(self, start: Snapshot, actions: Tensor) -> tuple[np.ndarray, ...]:
+        """One path (H+1,3) in m for every point that a plan (H,A) moves; none of a plan that diverges, or of a world
+        model that predicts no simulator states."""
+        future = self._model.imagine(start, actions[None], states=True)
         states = future.states[0].numpy()
         if not bool(future.valid) or states.shape[1] != mujoco.mj_stateSize(self._env.model, INTEGRATION):
             return ()
@@ -56,7 +57,7 @@ class Tracer:
         if not self._points and lengths.max(initial=0.0) >= MOVED:
             driven = traveller(self._env.model, self._env.backend.data)
             self._points = (points[int(lengths.argmax())] if driven is None else ("xipos", driven),)
-            return self.paths(decision)
+            return self.paths(start, actions)
         return tuple(places[:, index] for index in np.flatnonzero(lengths >= MOVED))
 
     def _places(self, state: np.ndarray, points: Iterable[tuple[str, int]]) -> np.ndarray:

@@ -21,7 +21,8 @@ from envs.task import Snapshot, Task, TaskParams, interface
 from envs.variants import Variant
 
 ROUNDING = 1e-6  # beyond [-1,1], as float32 and scaling leave it
-_REMADE = ("task", "variant", "render_mode", "view", "backend", "interface", "_picture")  # by a copy's own constructor
+# Attributes that a copy's own constructor makes.
+_REMADE = ("task", "variant", "render_mode", "view", "backend", "interface", "_picture", "_mirror")
 
 
 class Environment(gymnasium.Env[Any, np.ndarray]):
@@ -66,8 +67,8 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self._frames = 0
         self._closed = False
         self._picture: Picture | None = None
+        self._mirror: mujoco.MjData | None = None  # looks at a state without touching the world
         self.shown = Guardrails()  # zones of these are drawn into rendered frames
-        self.traced: tuple[np.ndarray, ...] = ()  # paths (H+1,3) in m, drawn too until the next reset
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -87,7 +88,6 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self._noise = np.random.default_rng([drawn, 1])
         self._queue = [np.zeros(self.interface.action_size) for _ in range(self.variant.latency)]
         self._frames = 0
-        self.traced = ()
         return self._noisy(observation), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -149,18 +149,32 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         )
 
     def render(self) -> np.ndarray:  # type: ignore[override]
-        """The present frame, (height,width,3) uint8, with the zones of `shown` and the paths of `traced`.
+        """The present frame, (height,width,3) uint8, with the zones of `shown`.
 
         Raises:
             TelosError: the environment was made without a render mode, or nothing can be rendered here.
         """
+        return self._drawn(self.backend.data, ())
+
+    def show(self, state: np.ndarray, paths: tuple[np.ndarray, ...] = ()) -> np.ndarray:
+        """A frame as `render` returns it of any state (S,) of this episode, with paths (H+1,3) in m drawn into it.
+
+        The world itself does not move. Raises as `render`.
+        """
+        if self._mirror is None:
+            self._mirror = mujoco.MjData(self.model)
+        mujoco.mj_setState(self.model, self._mirror, state, INTEGRATION)
+        mujoco.mj_forward(self.model, self._mirror)
+        return self._drawn(self._mirror, paths)
+
+    def _drawn(self, data: mujoco.MjData, paths: tuple[np.ndarray, ...]) -> np.ndarray:
         if self.render_mode is None:
             raise TelosError("render", "an environment of render_mode None", "one made with render_mode='rgb_array'")
         if self._picture is None:
-            self._picture = Picture(self.model, self.backend.data, self.view)
-        self._picture.update(self.backend.data)
+            self._picture = Picture(self.model, data, self.view)
+        self._picture.update(data)
         draw_zones(self._picture.scene, self.shown)
-        draw_paths(self._picture.scene, self.traced)
+        draw_paths(self._picture.scene, paths)
         return self._picture.pixels()
 
     def close(self) -> None:

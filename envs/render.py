@@ -42,10 +42,13 @@ print("renders")
 @cache
 def probe(backend: str) -> bool:
     """Whether MuJoCo can render with this backend; tried in a process of its own, as it may crash."""
+    clean = dict(os.environ)
+    if any(f"mujoco.{name}" in sys.modules for name in BACKENDS):
+        clean.pop("PYOPENGL_PLATFORM", None)  # they set it, and it forbids the other one
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE],
-            env={**os.environ, VARIABLE: backend},
+            env={**clean, VARIABLE: backend},
             capture_output=True,
             timeout=PROBE_SECONDS,
             check=False,

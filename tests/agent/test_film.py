@@ -22,6 +22,7 @@ from agent.parcel import sealed
 from agent.trace import Tracer
 from envs import render
 from envs.environment import Environment
+from envs.task import Snapshot, TaskParams
 
 ARM = str(Path(__file__).parents[2] / "docs" / "arm" / "arm.yaml")
 SMALL = {"frames": 4, "planner.horizon": 8, "planner.budget.evaluations": 16, "planner.params": {}, "threads": 1}
@@ -90,15 +91,19 @@ class World:
     def __init__(self, frame: np.ndarray | Exception, period: float = 0.02) -> None:
         self.interface = SimpleNamespace(control_period=period)
         self.frame = frame
-        self.traced: Any = None
+        self.drawn = 0
 
-    def render(self) -> np.ndarray:
+    def snapshot(self) -> Snapshot:
+        return Snapshot(np.zeros(1), TaskParams())
+
+    def show(self, state: np.ndarray, paths: Any) -> np.ndarray:
+        self.drawn += 1
         if isinstance(self.frame, Exception):
             raise self.frame
         return self.frame
 
 
-DECISION = cast(Any, None)  # without a tracer, nobody looks at it
+DECISION = cast(Any, SimpleNamespace(problem=SimpleNamespace(start=None), plan=SimpleNamespace(actions=None)))
 
 
 def _film(monkeypatch: pytest.MonkeyPatch, frame: np.ndarray | Exception, steps: int, period: float = 0.02) -> Film:
@@ -130,6 +135,17 @@ def test_a_film_of_one_colour_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.developed() == b"5 frames"
     assert "every frame is of one colour" in made.notice
     assert "video.camera" in made.notice
+
+
+def test_in_real_time_nothing_is_drawn_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Naive: draw at once. The world would wait for the picture, and run behind the clock."""
+    monkeypatch.setattr(render, "Encoder", Frames)
+    world = World(_picture())
+    made = Film(cast(Any, world), 10, later=True)
+    for step in range(10):
+        made.take(step, DECISION)
+    assert world.drawn == 0
+    assert made.developed() == b"5 frames"
 
 
 def test_what_fails_ends_the_film_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +204,9 @@ class Traced:
         self.decision = self.agent.decision
         self.tracer = Tracer(self.config, self.env, requests)
 
+    def paths(self) -> tuple[np.ndarray, ...]:
+        return self.tracer.paths(self.decision.problem.start, self.decision.plan.actions)
+
 
 @pytest.fixture
 def traced() -> Iterator[Callable[..., Traced]]:
@@ -215,7 +234,7 @@ def _follows(one: Traced, path: np.ndarray, place: Callable[[Any], np.ndarray]) 
 def test_the_path_of_what_the_cost_reads_is_the_plan_carried_out(traced: Callable[..., Traced], robust: Any) -> None:
     one = traced(ARM, **{"world_model.robust": robust})
     spent = one.agent.model.spent
-    (path,) = one.tracer.paths(one.decision)  # of the tip; the target does not move
+    (path,) = one.paths()  # of the tip; the target does not move
     assert one.agent.model.spent == spent
     assert path.shape == (one.decision.problem.horizon + 1, 3)
     _follows(one, path, lambda data: data.site("tip").xpos)
@@ -223,37 +242,40 @@ def test_the_path_of_what_the_cost_reads_is_the_plan_carried_out(traced: Callabl
 
 def test_without_positions_it_is_the_body_that_travels(traced: Callable[..., Traced]) -> None:
     one = traced("HalfCheetah-v5")
-    (path,) = one.tracer.paths(one.decision)
+    (path,) = one.paths()
     _follows(one, path, lambda data: data.body("torso").xipos)
 
 
 def test_without_one_that_travels_it_is_the_body_that_moves_most(traced: Callable[..., Traced]) -> None:
     """Naive: the origins of bodies. That of a pole is where it is hinged, and does not move."""
     one = traced("dm_control/pendulum-swingup-v0")
-    (path,) = one.tracer.paths(one.decision)
+    (path,) = one.paths()
     _follows(one, path, lambda data: data.body("pole").xipos)
 
 
 def test_a_plan_that_diverges_has_no_path(traced: Callable[..., Traced]) -> None:
     one = traced("dm_control/cheetah-run-v0")
-    state = one.decision.problem.start.state.copy()
+    start, actions = one.decision.problem.start, one.decision.plan.actions
+    state = start.state.copy()
     state[2] = np.nan
-    problem = replace(one.decision.problem, start=replace(one.decision.problem.start, state=state))
-    assert one.tracer.paths(replace(one.decision, problem=problem)) == ()
-    nowhere = replace(one.decision.plan, actions=torch.zeros(1, one.env.interface.action_size, dtype=torch.float64))
-    assert all(len(path) == 2 for path in one.tracer.paths(replace(one.decision, plan=nowhere)))
+    assert one.tracer.paths(replace(start, state=state), actions) == ()
+    (path,) = one.tracer.paths(start, torch.ones_like(actions[:1]))
+    assert len(path) == 2
 
 
-def test_a_path_is_drawn_and_gone_after_a_reset(traced: Callable[..., Traced]) -> None:
+def test_a_path_is_drawn_into_a_picture_of_any_state(traced: Callable[..., Traced]) -> None:
     one = traced(ARM, **{"video.size": [160, 120]})
     env = one.env
     if render.backend() is None:
         assert film.missing().startswith("no video: no GL library")
         return
     env.reset(seed=1)
-    bare = env.render()
-    env.traced = one.tracer.paths(one.decision)
-    drawn = env.render()
+    state, bare = env.snapshot().state, env.render()
+    for _ in range(5):
+        env.step(np.ones(2))
+    after = env.snapshot().state
+    np.testing.assert_array_equal(env.show(state), bare)
+    drawn = env.show(state, one.paths())
     assert 5 < (bare != drawn).any(2).sum() < 0.1 * 160 * 120
-    env.reset(seed=1)
-    np.testing.assert_array_equal(env.render(), bare)
+    assert not np.array_equal(env.render(), bare)
+    np.testing.assert_array_equal(env.snapshot().state, after, "the world itself did not move")
