@@ -67,6 +67,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self._frames = 0
         self._closed = False
         self._picture: Picture | None = None
+        self._first: np.ndarray | None = None  # (S,) after the first reset: what a camera is chosen by
         self._mirror: mujoco.MjData | None = None  # looks at a state without touching the world
         self.shown = Guardrails()  # zones of these are drawn into rendered frames
 
@@ -88,6 +89,8 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self._noise = np.random.default_rng([drawn, 1])
         self._queue = [np.zeros(self.interface.action_size) for _ in range(self.variant.latency)]
         self._frames = 0
+        if self._first is None:
+            self._first = self.snapshot().state
         return self._noisy(observation), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -161,21 +164,30 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
 
         The world itself does not move. Raises as `render`.
         """
+        self._camera()  # chosen first, as that looks at another state in the same mirror
+        return self._drawn(self._mirrored(state), paths)
+
+    def _mirrored(self, state: np.ndarray) -> mujoco.MjData:
         if self._mirror is None:
             self._mirror = mujoco.MjData(self.model)
         mujoco.mj_setState(self.model, self._mirror, state, INTEGRATION)
         mujoco.mj_forward(self.model, self._mirror)
-        return self._drawn(self._mirror, paths)
+        return self._mirror
 
     def _drawn(self, data: mujoco.MjData, paths: tuple[np.ndarray, ...]) -> np.ndarray:
+        picture = self._camera()
+        picture.update(data)
+        draw_zones(picture.scene, self.shown)
+        draw_paths(picture.scene, paths)
+        return picture.pixels()
+
+    def _camera(self) -> Picture:
         if self.render_mode is None:
             raise TelosError("render", "an environment of render_mode None", "one made with render_mode='rgb_array'")
         if self._picture is None:
-            self._picture = Picture(self.model, data, self.view)
-        self._picture.update(data)
-        draw_zones(self._picture.scene, self.shown)
-        draw_paths(self._picture.scene, paths)
-        return self._picture.pixels()
+            first = self.snapshot().state if self._first is None else self._first
+            self._picture = Picture(self.model, self._mirrored(first), self.view)
+        return self._picture
 
     def close(self) -> None:
         if self._picture is not None:
