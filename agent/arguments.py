@@ -9,6 +9,7 @@ import logging
 import re
 import warnings
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
@@ -18,6 +19,10 @@ from envs.errors import TelosError
 TITLE = re.compile("^[A-Z][a-z]+ [a-z]+ (?=Unrecognized |Missing |Error |Invalid |invalid )")  # says what follows again
 MAX_LEVELS = 10  # of a field in fields
 POSITIONAL = get_args(tyro.conf.Positional[str])[1]  # marks a field that is a word, not a flag
+SHORT = MappingProxyType(
+    {"planner": "planner.kind", "video": "video.which", "camera": "video.camera", "trace": "video.trace"}
+)
+"""Flags that stand for a field inside a section."""
 
 
 class Misuse(Exception):
@@ -126,13 +131,14 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
             found = value if equals else next(words, None)
             key = _key(name)
             fields = _fields()
-            if key.split(".")[0] not in fields:
-                raise TelosError.unknown("run", name, {*own, *(f"--{field}" for field in fields)})
-            key = "planner.kind" if key == "planner" else key
+            if key.split(".")[0] not in fields and key not in SHORT:
+                raise TelosError.unknown("run", name, {*own, *(f"--{field}" for field in (*fields, *SHORT))})
             if found is None or (not equals and found.startswith("--")):
                 raise TelosError(f"run {name}", "nothing", f"a value: {name} VALUE")
+            value = _value(name, found)
+            key = key if isinstance(value, dict) else SHORT.get(key, key)
             _once("run", f"--{key}", given)
-            overrides[key] = _value(name, found)
+            overrides[key] = value
     return rest, overrides
 
 
@@ -177,7 +183,7 @@ def _value(name: str, text: str) -> Any:
 
 def quiet_gl(video: bool) -> None:
     """Choose MuJoCo's GL backend before it is imported, and keep its import quiet."""
-    from agent import render
+    from envs import render
 
     warnings.filterwarnings("ignore", message="(overflow|invalid value) encountered")  # judged where it matters
     warnings.filterwarnings("ignore", module=r"(glfw|OpenGL|dm_control|gymnasium|shimmy|absl)\b")

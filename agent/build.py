@@ -32,6 +32,7 @@ from envs.guardrails.registry import build as build_guardrails
 from envs.guardrails.ruleset import Guardrails
 from envs.monitor import Monitor
 from envs.physics import PhysicsOptions
+from envs.picture import View
 from envs.requests import Request
 from envs.sizes import check_guardrails, check_residuals
 from envs.task import Interface, Task
@@ -79,9 +80,14 @@ def rules_sha256(guardrails_sha256: str, back_up: BackUp | None, variants: Seque
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def environment(config: Config) -> Environment:
-    """The world of this run."""
-    return registry.make(config.task, Variant(**config.variant.model_dump()))
+def environment(config: Config, render_mode: str | None = "rgb_array") -> Environment:
+    """The world of this run. Nothing is loaded for rendering before the first `render`.
+
+    Raises:
+        TelosError: a camera that the model lacks.
+    """
+    view = View(config.video.camera, *config.video.size)
+    return registry.make(config.task, Variant(**config.variant.model_dump()), render_mode, view)
 
 
 def monitor(config: Config, env: Environment) -> Monitor:
@@ -124,7 +130,7 @@ def agent(
     if config.world_model.disable_contacts:
         _check_contactless(rules)
     names, costs = objective(config.cost, task, critic)
-    model = _model(config, task, interface, (*costs.requests, *rules.requests))
+    model = world_model(config, task, interface, (*costs.requests, *rules.requests))
     settings = Settings(
         config.planner.kind,
         MappingProxyType(config.planner.params),
@@ -164,8 +170,12 @@ def _agent_of(real_time: float | None) -> Callable[..., Agent]:
     return Agent if real_time is None else partial(RealTimeAgent, factor=real_time)
 
 
-def _model(config: Config, task: Task, interface: Interface, requests: tuple[Request, ...]) -> WorldModel:
-    """Raises TelosError for an unknown world model, parameters that are not its own, or a variant it cannot have."""
+def world_model(config: Config, task: Task, interface: Interface, requests: tuple[Request, ...] = ()) -> WorldModel:
+    """What imagines, with these signals besides those of the task's reward.
+
+    Raises:
+        TelosError: an unknown world model, parameters that are not its own, or a variant it cannot have.
+    """
     chosen = config.world_model
     params = chosen.params
     if chosen.kind == "simulator":

@@ -38,8 +38,9 @@ class Run:
 
     Any field of the configuration can be given as --FIELD.FIELD VALUE (the value is YAML), over preset and
     file: --planner.horizon 60, --planner.budget.evaluations 256, --cost.effort 0.1, --variant.mass 1.2,
-    --video false. Guardrails can be added or tightened this way, never relaxed. `telos list presets` shows
-    where to begin; DIR/config.yaml of any run shows every field.
+    --video false (or all), --camera NAME, --trace true (the imagined path in every frame). Guardrails can be
+    added or tightened this way, never relaxed. `telos list presets` shows where to begin; DIR/config.yaml of any
+    run shows every field.
     """
 
     preset: Annotated[Positional[str | None], Arg(metavar="[PRESET|FILE]", help_behavior_hint="")] = None
@@ -62,7 +63,7 @@ class Run:
     """Run them on a Ray cluster that runs: HOST:PORT, or auto."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
-        quiet_gl(video=overrides.get("video") is not False)
+        quiet_gl(video=overrides.get("video.which") not in (False, "none"))
         from agent import run
         from agent.load import load
         from agent.rollouts import rollouts_for

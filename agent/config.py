@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     create_model,
+    field_serializer,
     model_serializer,
     model_validator,
 )
@@ -27,6 +29,7 @@ from envs.zones import Zone
 MAX_LATENCY = 1_000  # control steps, each of which is kept
 SEED = re.compile("0|[1-9][0-9]{0,18}")
 MAX_SEEDS = 10_000
+Side = Annotated[Whole, Field(ge=16, le=4096, multiple_of=2)]  # of a video's frame; H.264 wants it even
 MAX_ITERATIONS = 1_000_000  # of the constraint solver, which counts them in a C int
 
 
@@ -214,6 +217,42 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
+def _which(value: Any) -> Any:
+    """true and false, as files of before more could be said have them."""
+    return {True: "first", False: "none"}[value] if isinstance(value, bool) else value
+
+
+def video_fields(value: Any) -> Any:
+    """`video: all` is short for `video: {which: all}`; anything else as it is."""
+    return {"which": value} if isinstance(value, bool | str) else value
+
+
+def _video(value: Any) -> Any:
+    value = video_fields(value)
+    if not isinstance(value, Mapping | VideoConfig):
+        raise ValueError("a boolean, first, all, none, or a mapping of which, camera, trace, size")
+    return value
+
+
+def _camera(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise ValueError("a camera's name or index")
+    return value
+
+
+class VideoConfig(Closed):
+    """Which episodes are recorded, where a GL library works, and what their videos show."""
+
+    which: Annotated[Literal["none", "first", "all"], BeforeValidator(_which)] = Field(
+        default="first", description="of the episodes; true is first, false is none"
+    )
+    camera: Annotated[str | int | None, BeforeValidator(_camera)] = Field(
+        default=None, description="the model's, by name or index, or auto; one that sees what moves where None"
+    )
+    trace: Flag = Field(default=False, description="draw the imagined path of the plan into every frame")
+    size: tuple[Side, Side] = Field(default=(640, 480), description="width and height, pixels, even")
+
+
 class Config(Closed):
     """Everything a run needs."""
 
@@ -238,7 +277,14 @@ class Config(Closed):
     real_time: Annotated[Number, Field(ge=1e-3, le=1e3)] | None = Field(
         default=None, description="simulated seconds per second, while a thread plans; lock-step where None"
     )
-    video: Flag = Field(default=True, description="record the first episode where a GL library works")
+    video: Annotated[VideoConfig, BeforeValidator(_video)] = VideoConfig()
+
+    @field_serializer("video")
+    def _written(self, video: VideoConfig) -> bool | VideoConfig:
+        """As true or false where that says all: digests of such configurations stay what they were before more could
+        be said."""
+        plain = video.which != "all" and video == VideoConfig(which=video.which)
+        return video.which == "first" if plain else video
 
     @property
     def total(self) -> int:

@@ -11,7 +11,8 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
-from agent import provenance, render
+from agent import provenance
+from envs import render
 from envs.errors import TelosError
 
 Mark = Literal["ok", "missing", "note"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
-from agent.agent import Agent, Pace
+from agent.agent import Agent, Decision, Pace
 from agent.outcome import Outcome, advance
 from agent.perception import instruction
 from envs.environment import Environment
@@ -41,6 +41,14 @@ class Step:
     notice: str = ""  # what a user should know at once
 
 
+class Film(Protocol):
+    """Whatever records an episode."""
+
+    def take(self, step: int, decision: Decision) -> None:
+        """Look at the world when control step `step` begins and its action is decided."""
+        ...
+
+
 @dataclass(frozen=True)
 class EpisodeResult:
     """One finished episode."""
@@ -53,7 +61,6 @@ class EpisodeResult:
     gate_steps: int  # physics steps simulated by the gate
     simulator_seconds: float  # of planning, inside MuJoCo's C code
     seconds: float  # wall clock
-    frames: tuple[np.ndarray, ...] = field(default=(), repr=False)  # rendered, where asked for
     pace: Pace | None = None  # of an agent in real time
     diverged: bool = False  # whether the world's simulation diverged in the last step
     diverged_candidates: int = 0  # imagined ones whose simulation diverged
@@ -111,21 +118,21 @@ def play(
     seed: int,
     episode: int,
     frames: int | None = None,
-    render_every: int = 0,
+    film: Film | None = None,
 ) -> Generator[Step, None, EpisodeResult]:
     """One episode as the stream of its steps, each yielded when it is done; returns the result.
 
     Args:
         seed, episode: all randomness derives from these two.
         frames: control steps at most; the task's own limit where None.
-        render_every: a frame is rendered every so many steps; 0 for none.
+        film: takes a frame of every decision that it wants.
     """
     with closing(agent):
-        return (yield from _play(agent, env, monitor, seed, episode, frames, render_every))
+        return (yield from _play(agent, env, monitor, seed, episode, frames, film))
 
 
 def _play(
-    agent: Agent, env: Environment, monitor: Monitor, seed: int, episode: int, frames: int | None, render_every: int
+    agent: Agent, env: Environment, monitor: Monitor, seed: int, episode: int, frames: int | None, film: Film | None
 ) -> Generator[Step, None, EpisodeResult]:
     clock = time.perf_counter()
     seeds = seeds_of(seed, episode)
@@ -133,19 +140,18 @@ def _play(
     agent.reset(seeds[-1])
     spent_before, gate_before = agent.model.spent, agent.gate.steps
     steps: list[Step] = []
-    images: list[np.ndarray] = []
     env.shown = monitor.guardrails
     before = env.snapshot()
     outcome: Outcome | None = None
     limit = frames or env.interface.frame_limit
     while not (outcome and outcome.ended) and len(steps) < limit:
-        if render_every and len(steps) % render_every == 0:
-            images.append(env.render())
         told = env.snapshot()  # the agent's own copy: what it does to it reaches nobody else
         privileged = agent.perception.privileged
         action = agent.act(observation, told if privileged else None, instruction(told.params))
         decision = agent.decision
         assert decision is not None
+        if film is not None:
+            film.take(len(steps), decision)
         outcome = advance(env, monitor, before, observation, action)
         observation, before = outcome.observation, outcome.after
         agent.remember(-outcome.reward, outcome.margin.copy(), before.state if privileged else None)
@@ -180,7 +186,6 @@ def _play(
         agent.gate.steps - gate_before,
         spent.seconds,
         time.perf_counter() - clock,
-        tuple(images),
         agent.pace,
         bool(outcome.divergence),
         spent.diverged,

@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from agent.config import Config, PlannerConfig
+from agent.config import Config, PlannerConfig, video_fields
 from envs import registry, yaml_file
 from envs.backup import strengthened
 from envs.backup_config import BackUpConfig
@@ -254,6 +254,8 @@ def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(base)
     for key, value in layer.items():
         old = merged.get(key)
+        if key == "video":
+            old, value = video_fields(old), video_fields(value)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             if value.get("kind", old.get("kind")) != old.get("kind"):
                 old = {}  # kinds share nothing; for a planner, see `_refitted`

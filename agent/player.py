@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 
-from agent import build, episode, render
+from agent import build, episode, film
 from agent.agent import Agent
 from agent.config import Config
 from agent.episode import Step
+from agent.film import Film
 from agent.rollouts import Played
 from agent.row import Steps, row_of
+from agent.trace import Tracer
 from envs.environment import Environment
 from envs.monitor import Monitor
 from envs.task import Interface
-
-MAX_FRAMES = 450  # of a video; a longer episode is shown faster
 
 
 def made(config: Config) -> tuple[Agent, Environment, Monitor]:
@@ -29,7 +29,7 @@ def made(config: Config) -> tuple[Agent, Environment, Monitor]:
 
 
 def play(config: Config, index: int) -> Generator[Step, None, Played]:
-    """One episode; see `agent.rollouts.Player`. The first one is recorded where a GL library works."""
+    """One episode; see `agent.rollouts.Player`. Those that `video` asks for are filmed, where a GL library works."""
     return (yield from played(*made(config), config, index))
 
 
@@ -39,19 +39,13 @@ def played(
     """One episode with this agent, in this world, which is closed at its end."""
     with closing(env):
         limit = frame_limit(config, env.interface)
-        every, rate = _frame_rate(limit, env.interface.control_period)
-        wanted = index == 0 and config.video
-        notice = _missing(env) if wanted else ""
-        every = every if wanted and not notice else 0
-        result = yield from episode.play(agent, env, monitor, *config.place(index), limit, every)
-        steps = Steps.of(result, agent.memory.episodes[-1].states, env.interface.control_period)
-        row = row_of(config, agent, monitor.guardrails, result, steps, index)
-        video = None
-        if result.frames:
-            try:
-                video = render.encoded(result.frames, rate)
-            except (OSError, RuntimeError) as error:  # a run goes on without
-                notice = f"no video: {str(error).strip().split(chr(10))[0]}"
+        taken, notice = _film(agent, env, config, index, limit)
+        with closing(taken) if taken is not None else nullcontext():
+            result = yield from episode.play(agent, env, monitor, *config.place(index), limit, taken)
+            steps = Steps.of(result, agent.memory.episodes[-1].states, env.interface.control_period)
+            row = row_of(config, agent, monitor.guardrails, result, steps, index)
+            video = taken.developed() if taken is not None else None
+        notice = taken.notice if taken is not None else notice
         return Played(row, steps, video, "\n".join(filter(None, (result.notice, notice))))
 
 
@@ -60,22 +54,14 @@ def frame_limit(config: Config, interface: Interface) -> int:
     return min(config.frames or interface.frame_limit, interface.frame_limit)
 
 
-def _frame_rate(frames: int, period: float) -> tuple[int, float]:
-    """Every how many control steps a frame is rendered, and frames per second of the video."""
-    every = max(1, round(1 / (render.FRAMES_PER_SECOND * period)), -(-frames // MAX_FRAMES))
-    return every, min(float(render.FRAMES_PER_SECOND), 1 / (every * period))
-
-
-def _missing(env: Environment) -> str:
-    """Why no video can be made here; "" where one can."""
-    missing = ""
-    if render.chosen() is None:
-        missing = "no GL library"
-    elif render.ffmpeg() is None:
-        missing = "imageio-ffmpeg is not installed"
-    else:
-        try:
-            env.render()
-        except Exception as error:  # whatever a GL driver comes up with
-            missing = f"rendering failed ({error})"
-    return f"no video: {missing}; `telos doctor` says more" if missing else ""
+def _film(agent: Agent, env: Environment, config: Config, index: int, limit: int) -> tuple[Film | None, str]:
+    """The film of an episode, or None and what is to be told about that."""
+    if not film.wanted(config.video, index):
+        return None, ""
+    if missing := film.missing():
+        return None, missing if index == 0 else ""  # said once
+    tracer = None
+    if config.video.trace:
+        requests = (*env.task.requests, *agent.objective.requests, *agent.guardrails.requests)
+        tracer = Tracer(config, env, requests)
+    return Film(env, limit, tracer, later=config.real_time is not None), ""

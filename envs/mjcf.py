@@ -10,11 +10,13 @@
       - {signal: ctrl, weight: 0.01}
     reset:
       joints: {shoulder: {qpos: [-0.5, 0.5], qvel: [-0.1, 0.1]}}
+      sites: {target: {pos: [[0.3, 0.5], [0, 0], [0.4, 0.6]]}}     # and more: envs.mjcf_reset
     termination:
       - {signal: joint_velocity/elbow, lower: -30, upper: 30}
     guardrails:
       - {kind: keep_out, …}
     back_up: {seconds: 1.0, rest_speed: 0.05, gain: 2.0}
+    camera: side                         # of videos
     zones:
       pillar: {shape: cylinder, center: [0.5, 0.0, 0.3], radius: 0.1, height: 0.6}
 
@@ -34,14 +36,15 @@ from pathlib import Path
 import mujoco
 from pydantic import ValidationError
 
-from envs import mjcf_file, signals
+from envs import camera, mjcf_file, signals
 from envs.backup_config import BackUpConfig
 from envs.controls import check_controls
-from envs.errors import TelosError, nearest
+from envs.errors import TelosError
 from envs.flags import check_flags
 from envs.mjcf_backend import Mjcf
-from envs.mjcf_config import Bound, MjcfConfig, Range, Reset
+from envs.mjcf_config import Bound, MjcfConfig
 from envs.mjcf_parts import parts
+from envs.mjcf_reset import Place, Range, Reset
 from envs.physics import MAX_SUBSTEPS
 from envs.residuals import Residual
 from envs.sizes import check_component, check_residuals, readable, sizes
@@ -65,6 +68,9 @@ def parse(path: str | Path) -> MjcfConfig:
             "termination": Bound,
             "reset": Reset,
             "reset.joints": Range,
+            "reset.sites": Place,
+            "reset.bodies": Place,
+            "reset.mocap": Place,
             "back_up": BackUpConfig,
             "zones": Box,
         }
@@ -89,6 +95,8 @@ def load(path: str | Path) -> Task:
         reward=config.rewards,
         requests=config.requests,
         termination=config.ends if config.termination else None,
+        params=config.reset.fields,
+        camera=config.camera,
         back_up=None if config.back_up is None else config.back_up.back_up,
     )
 
@@ -137,29 +145,14 @@ def _check_against_model(path: str | Path, config: MjcfConfig, spec: mujoco.MjSp
     for i, bound in enumerate(config.termination):
         where = f"{path}: termination[{i}]"
         check_component(f"{where}.component", bound.component, found[f"{where}.signal"])
-    _check_reset(path, config.reset, model)
+    config.reset.check(path, model)
+    camera.check(model, config.camera, f"{path}: camera")
     if config.back_up is not None:
         joints = [name for i in range(model.njnt) if (name := model.joint(i).name)]
         for name in config.back_up.joints:
             if name not in joints:
                 raise TelosError.unknown(f"{path}: back_up.joints", name, joints)
     return substeps
-
-
-def _check_reset(path: str | Path, reset: Reset, model: mujoco.MjModel) -> None:
-    keys = [name for i in range(model.nkey) if (name := model.key(i).name)]
-    unknown = reset.keyframe >= model.nkey if isinstance(reset.keyframe, int) else reset.keyframe not in [None, *keys]
-    if unknown:
-        where, given = f"{path}: reset.keyframe", repr(reset.keyframe)
-        names = [*keys, f"an index from 0 to {model.nkey - 1}"] if model.nkey else ["none in this model"]
-        raise TelosError(where, given, names, nearest(reset.keyframe, keys))
-    scalar = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
-    hinges = [model.joint(i).name for i in range(model.njnt) if int(model.jnt_type[i]) in scalar]
-    joints = [name for name in hinges if name]
-    for name in reset.joints:
-        if name not in joints:
-            where, allowed = f"{path}: reset.joints", f"{', '.join(joints) or 'none'} (named hinge and slide joints)"
-            raise TelosError(where, repr(name), allowed, nearest(name, joints))
 
 
 def _substeps(path: str | Path, config: MjcfConfig, timestep: float) -> int:

@@ -13,6 +13,7 @@ import torch
 
 from envs import signals
 from envs.compiler import compiled
+from envs.errors import TelosError
 from envs.mjcf_config import MjcfConfig
 from envs.physics import INTEGRATION, diverged_world, divergence_after
 from envs.requests import Request
@@ -39,6 +40,7 @@ class Mjcf:
         signals.add_sensors(spec, requests)
         self.model: mujoco.MjModel = compiled(spec)
         self.data = mujoco.MjData(self.model)
+        self._compiled = {name: np.array(getattr(self.model, name)) for name in config.reset.fields}
         self._mirror = mujoco.MjData(self.model)  # looks at a state without touching `data`
         self._state = np.empty(mujoco.mj_stateSize(self.model, INTEGRATION))
         readings = {reading.request: reading for reading in signals.layout(self.model, requests)}
@@ -52,18 +54,9 @@ class Mjcf:
         self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float64)
 
     def reset(self, seed: int) -> np.ndarray:
-        rng, start, model, data = np.random.default_rng(seed), self._config.reset, self.model, self.data
-        if start.keyframe is None:
-            mujoco.mj_resetData(model, data)
-        else:
-            mujoco.mj_resetDataKeyframe(model, data, model.key(start.keyframe).id)
-        for name, limits in start.joints.items():
-            if limits.qpos is not None:
-                data.joint(name).qpos[:] = rng.uniform(*limits.qpos)
-            if limits.qvel is not None:
-                data.joint(name).qvel[:] = rng.uniform(*limits.qvel)
+        self._config.reset.draw(np.random.default_rng(seed), self.model, self.data, self._compiled)
         with _simulated():
-            mujoco.mj_forward(model, data)  # for the renderer
+            mujoco.mj_forward(self.model, self.data)  # for the renderer
             return self.observe()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
@@ -103,6 +96,14 @@ class Mjcf:
 
     def attributes(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         return {}
+
+    def hidden(self) -> MjcfConfig:
+        """Nothing that changes; but a copy must have the same reward, which a changed file would not give."""
+        return self._config
+
+    def restore(self, hidden: MjcfConfig) -> None:
+        if hidden != self._config:
+            raise TelosError("copied environment", "a task file that has changed since", "the file as it was")
 
     def close(self) -> None:
         pass

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from envs.backup_config import BackUpConfig
+from envs.mjcf_reset import Reset
 from envs.numbers import Number, Positive, Whole
 from envs.requests import Request
 from envs.residuals import Residual
@@ -20,35 +21,6 @@ from envs.zones import Zone
 
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Range(_Closed):
-    """Where a joint starts: drawn uniformly between two values, which may be equal."""
-
-    qpos: tuple[Number, Number] | None = None  # rad or m; the keyframe's where None
-    qvel: tuple[Number, Number] | None = None  # rad/s or m/s; the keyframe's where None
-
-    @model_validator(mode="after")
-    def _check(self) -> Range:
-        for name, limits in (("qpos", self.qpos), ("qvel", self.qvel)):
-            if limits is not None and limits[0] > limits[1]:
-                raise ValueError(f"{name}: {limits[0]} is above {limits[1]}")
-        return self
-
-
-def _keyframe(given: Any) -> Any:
-    whole = isinstance(given, int) and not isinstance(given, bool) and given >= 0
-    if not (given is None or whole or (isinstance(given, str) and given)):
-        raise ValueError("a keyframe's name, or its index from 0 on")
-    return given
-
-
-class Reset(_Closed):
-    """How an episode starts."""
-
-    keyframe: Annotated[int | str | None, BeforeValidator(_keyframe)] = None
-    """Its name, or its index; the model's own default pose where None."""
-    joints: dict[str, Range] = {}  # hinge or slide joint -> its range
 
 
 class Bound(_Closed):
@@ -97,6 +69,7 @@ class MjcfConfig(_Closed):
     termination: tuple[Bound, ...] = ()
     guardrails: tuple[dict[str, Any], ...] = ()  # untouched; built by envs.guardrails.registry.build
     back_up: BackUpConfig | None = None
+    camera: str | Whole | None = None  # of pictures, by name or index; one that sees what moves where None
     zones: dict[str, Zone] = {}  # places in the world, for `zone_distance` signals; no element is added
 
     @model_validator(mode="after")

@@ -1,9 +1,9 @@
-"""Draws guardrail zones into a rendered scene; the physics never sees them."""
+"""Draws guardrail zones and imagined paths into a rendered scene; the physics never sees them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import mujoco
@@ -12,6 +12,26 @@ import numpy as np
 from envs.guardrails.ruleset import Guardrails
 
 COLOURS = {"keep_out": (0.9, 0.2, 0.2, 0.5), "keep_in": (0.2, 0.7, 0.3, 0.15)}
+
+
+PATH = (0.1, 0.55, 1.0)  # colour of an imagined path, red green blue
+NOW, LATER = 0.9, 0.25  # opacity at the two ends of a path
+THICKNESS = 0.004  # radius of a path, of its distance to the camera
+
+
+def draw_paths(scene: mujoco.MjvScene, paths: Iterable[np.ndarray]) -> None:
+    """Add every path (H+1,3), in m, as a line of capsules, fainter towards its end, to a scene that has a camera."""
+    eye = scene.camera[0].pos
+    for path in paths:
+        opacity = np.linspace(NOW, LATER, len(path) - 1)
+        for begin, end, alpha in zip(path[:-1], path[1:], opacity, strict=True):
+            if scene.ngeom >= scene.maxgeom:
+                return
+            geom, capsule, nowhere = scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_CAPSULE, np.zeros(3)
+            colour = np.array([*PATH, alpha], dtype=np.float32)
+            mujoco.mjv_initGeom(geom, capsule, nowhere, nowhere, np.eye(3).ravel(), colour)
+            mujoco.mjv_connector(geom, capsule, THICKNESS * float(np.linalg.norm(begin - eye)), begin, end)
+            scene.ngeom += 1
 
 
 def draw_zones(scene: mujoco.MjvScene, guardrails: Guardrails) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from envs.errors import TelosError
 
 if TYPE_CHECKING:
     from envs.environment import Environment
+    from envs.picture import View
     from envs.task import Task
     from envs.variants import Variant
 
@@ -81,7 +83,7 @@ def load(task_id: str) -> Task:
     if is_file(task_id):
         from envs import mjcf
 
-        return mjcf.load(task_id)
+        return _made_from(str(Path(task_id).absolute()), mjcf.load(task_id))
     tasks = table()
     if task_id not in tasks:
         raise TelosError.unknown("task", task_id, tasks, "telos list tasks")
@@ -96,11 +98,19 @@ def load(task_id: str) -> Task:
     if not isinstance(made, Task):
         given = f"{task_id!r}, at {tasks[task_id]}, made a {type(made).__name__}"
         raise TelosError("task", given, "a function that makes an envs.task.Task")
-    return made
+    return _made_from(task_id, made)
 
 
-def make(task_id: str, variant: Variant | None = None, render_mode: str | None = None) -> Environment:
-    """The environment of this id: the real dm_control or Gymnasium one, behind one interface."""
+def _made_from(source: str, task: Task) -> Task:
+    """Note on the task how it can be made again; see `Task.source`."""
+    object.__setattr__(task, "source", source)
+    return task
+
+
+def make(
+    task_id: str, variant: Variant | None = None, render_mode: str | None = None, view: View | None = None
+) -> Environment:
+    """The environment of this id: the real dm_control or Gymnasium one, behind one interface; see `Environment`."""
     from envs.environment import Environment
 
-    return Environment(load(task_id), variant, render_mode)
+    return Environment(load(task_id), variant, render_mode, view)

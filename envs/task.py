@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
+from envs.errors import TelosError
 from envs.requests import Request
 from envs.trajectory import Trajectory
 
@@ -87,6 +89,14 @@ class Backend(Protocol):
 
     def attributes(self, names: tuple[str, ...]) -> dict[str, np.ndarray]: ...
 
+    def hidden(self) -> Any:
+        """What the future depends on besides MjModel and MjData: counters, targets, generators. It can be pickled."""
+        ...
+
+    def restore(self, hidden: Any) -> None:
+        """Take over what `hidden` of the same task returned. Raises TelosError where it does not fit."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -147,6 +157,24 @@ class Task:
     attributes: tuple[str, ...] = ()  # attributes of the environment's task that the reward reads
     back_up: BackUp | None = None
     forgone: ForgoneFunction | None = None  # how far it still is, at least
+    camera: str | int | None = None  # of the model, for pictures; one that sees what moves where None
+    source: str = field(default="", init=False, compare=False)
+    """What `envs.registry.load` made this task from; "" for any other, also for one that `dataclasses.replace` made."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle names the task, and it is made again where it is read: its functions cannot be pickled.
+
+        Raises:
+            TelosError: a task that was not made from its id.
+        """
+        if not self.source:
+            allowed = "a task as envs.registry.load makes it; copy.deepcopy works for any"
+            raise TelosError(f"pickle of task {self.id!r}", "a task that cannot be made again from its id", allowed)
+        return _loaded, (self.id, self.source)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Task:
+        """The task itself: it has no state."""
+        return self
 
     def interface(self) -> Interface:
         """Make the environment once, and read how an agent is coupled to it."""
@@ -155,6 +183,14 @@ class Task:
             return interface(backend)
         finally:
             backend.close()
+
+
+def _loaded(task_id: str, source: str) -> Task:
+    """The task of this id; of this file, where the id is a path that leads elsewhere from here."""
+    from envs import registry
+
+    elsewhere = registry.is_file(task_id) and str(Path(task_id).absolute()) != source
+    return registry.load(source if elsewhere else task_id)
 
 
 def interface(backend: Backend) -> Interface:

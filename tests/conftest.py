@@ -76,7 +76,8 @@ def telos() -> Callable[..., Called]:
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """No report and no video, for tests that run often."""
-    from agent import render, report
+    from agent import report
+    from envs import render
 
     monkeypatch.setattr(report, "write_report", lambda rundir: rundir.path)
     monkeypatch.setattr(render, "ffmpeg", lambda: None)

@@ -16,6 +16,8 @@ from envs.physics import diverged_world, divergence_after
 from envs.requests import Request
 from envs.task import RewardFunction, Task, TerminationFunction
 
+_SIMULATION = ("model", "data", "mujoco_renderer")  # attributes of Gymnasium's environment
+
 
 class Gymnasium:
     """The environment that `gymnasium.make(id)` makes. Its time limit is left to `Environment`."""
@@ -49,6 +51,12 @@ class Gymnasium:
 
     def attributes(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         return {name: np.asarray(getattr(self._env, name), dtype=np.float64) for name in names}
+
+    def hidden(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self._env).items() if name not in _SIMULATION}
+
+    def restore(self, hidden: dict[str, Any]) -> None:
+        vars(self._env).update(hidden)
 
     def close(self) -> None:
         self._env.close()

@@ -17,6 +17,8 @@ from envs.physics import diverged_world
 from envs.requests import Request
 from envs.task import ForgoneFunction, RewardFunction, Task, TerminationFunction
 
+_COUNTERS = ("_step_count", "_reset_next_step")  # of dm_control's environment
+
 
 class DmControl:
     """The environment that Shimmy registers as `dm_control/DOMAIN-TASK-v0`."""
@@ -56,6 +58,14 @@ class DmControl:
 
     def attributes(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         return {name: np.asarray(getattr(self._dm.task, name), dtype=np.float64) for name in names}
+
+    def hidden(self) -> dict[str, Any]:
+        counters = {name: getattr(self._dm, name) for name in _COUNTERS}
+        return {"counters": counters, "task": dict(vars(self._dm.task))}
+
+    def restore(self, hidden: dict[str, Any]) -> None:
+        vars(self._dm).update(hidden["counters"])
+        vars(self._dm.task).update(hidden["task"])
 
     def close(self) -> None:
         self._env.close()

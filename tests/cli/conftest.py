@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent import render
+from envs import render
 
 render.prepare(video=True)  # before any test imports mujoco
 

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agent import build, doctor, provenance, render
+from agent import build, doctor, provenance
 from agent.arguments import split
 from agent.progress import RunProgress
 from agent.rollouts import Tick
 from agent.row import Row
 from agent.rundir import RunDir
+from envs import render
 from envs.errors import TelosError
 
 

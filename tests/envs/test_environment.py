@@ -18,7 +18,7 @@ from envs.variants import Variant
 
 
 @pytest.mark.parametrize("task", ["dm_control/reacher-easy-v0", "Hopper-v5"])
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1.0000001, -3.0])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1.00001, -1.00001, -3.0])
 def test_an_action_that_is_not_finite_or_out_of_range_is_refused(task: str, wrong: float) -> None:
     env = registry.make(task)
     env.reset(seed=0)
@@ -34,6 +34,22 @@ def test_an_action_that_is_not_finite_or_out_of_range_is_refused(task: str, wron
     env.step(np.ones_like(action))
     env.step(-np.ones_like(action))
     env.close()
+
+
+@pytest.mark.parametrize("task", ["dm_control/reacher-easy-v0", "Hopper-v5", "Pusher-v5"])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_an_action_beyond_the_range_by_rounding_is_clipped(task: str, sign: float) -> None:
+    env, exact = registry.make(task), registry.make(task)
+    env.reset(seed=0)
+    exact.reset(seed=0)
+    action = np.full(env.interface.action_size, sign)
+    for beyond in (1e-6, float(np.float32(0.4) / np.float64(0.4)) - 1):
+        env.step(action * (1 + beyond))
+        exact.step(action)
+        np.testing.assert_array_equal(env.control(), exact.control())
+        np.testing.assert_array_equal(env.snapshot().state, exact.snapshot().state)
+    env.close()
+    exact.close()
 
 
 def test_a_world_that_diverges_says_so() -> None:

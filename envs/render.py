@@ -1,0 +1,162 @@
+"""Pictures of the world: which OpenGL backend works here, and frames as a video file.
+
+MuJoCo picks its backend when it is imported, from MUJOCO_GL. `prepare` sets the variable before that import; where
+nobody called it, `context` still takes a backend that works. Without one, everything but pictures works.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envs.errors import TelosError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VARIABLE = "MUJOCO_GL"
+OFF = "disable"
+BACKENDS = ("egl", "osmesa")  # in order of speed
+APT = "apt-get install -y libegl1 libosmesa6"
+PROBE_SECONDS = 60.0
+FRAMES_PER_SECOND = 30
+QUALITY = "20"  # ffmpeg's constant rate factor for H.264: 18 looks lossless, 23 is its default
+
+_PROBE = """
+import mujoco
+model = mujoco.MjModel.from_xml_string('<mujoco><worldbody><geom size="1"/></worldbody></mujoco>')
+renderer = mujoco.Renderer(model, 8, 8)
+renderer.update_scene(mujoco.MjData(model))
+assert renderer.render().shape == (8, 8, 3)
+renderer.close()
+print("renders")
+"""
+
+
+@cache
+def probe(backend: str) -> bool:
+    """Whether MuJoCo can render with this backend; tried in a process of its own, as it may crash."""
+    clean = dict(os.environ)
+    if any(f"mujoco.{name}" in sys.modules for name in BACKENDS):
+        clean.pop("PYOPENGL_PLATFORM", None)  # they set it, and it forbids the other one
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            env={**clean, VARIABLE: backend},
+            capture_output=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return b"renders" in done.stdout
+
+
+def working_backend() -> str | None:
+    """The backend to render with: the one MUJOCO_GL names, else the first that works; None without one."""
+    wanted = os.environ.get(VARIABLE, "").lower()
+    if wanted in ("disable", "disabled", "off", "false", "0"):
+        return None
+    return next((name for name in ((wanted,) if wanted else BACKENDS) if probe(name)), None)
+
+
+def prepare(video: bool) -> str | None:
+    """Choose MuJoCo's backend for this process; call it before mujoco is imported. None: no video."""
+    if "mujoco" in sys.modules:
+        return chosen()
+    backend = working_backend() if video else None
+    os.environ[VARIABLE] = backend or OFF
+    return backend
+
+
+def chosen() -> str | None:
+    """The backend that MuJoCo took when it was imported, or None where rendering would crash."""
+    if "mujoco.glfw" in sys.modules and os.environ.get("DISPLAY") and probe("glfw"):
+        return "glfw"
+    return next((name for name in BACKENDS if f"mujoco.{name}" in sys.modules), None)
+
+
+def backend() -> str | None:
+    """What renders in this process: the backend that MuJoCo took, or else one that works; None without one."""
+    return chosen() or working_backend()
+
+
+def context(width: int, height: int) -> Any:
+    """A GL context for pictures of at most this size, made current: from MuJoCo's backend, or one that works.
+
+    Raises:
+        TelosError: no backend works here.
+    """
+    name = backend()
+    asked = os.environ.get(VARIABLE)
+    if name is None:
+        given = (
+            f"{VARIABLE}={asked}, which renders nothing" if asked else "neither EGL nor OSMesa, as neither works here"
+        )
+        raise TelosError("render", given, f"{VARIABLE}=egl or osmesa with its library ({APT})")
+    try:
+        made = importlib.import_module(f"mujoco.{name}").GLContext(width, height)
+        made.make_current()
+    except Exception as error:  # whatever a GL driver comes up with
+        others = " or ".join(other for other in BACKENDS if other != name)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TelosError("render", f"{name}, which failed ({reason})", f"{VARIABLE}={others}") from error
+    return made
+
+
+def ffmpeg() -> str | None:
+    """Where the ffmpeg of imageio-ffmpeg is, or None."""
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        return None
+
+
+class Encoder:
+    """Frames (h,w,3) uint8 as H.264 in MP4, which every browser plays; encoded as they come. Needs `ffmpeg()`."""
+
+    def __init__(self, width: int, height: int, rate: float) -> None:
+        """
+        Args:
+            width, height: of a frame, pixels, even.
+            rate: frames per second.
+        """
+        import imageio_ffmpeg
+
+        self._folder = tempfile.TemporaryDirectory()
+        self._file = Path(self._folder.name) / "video.mp4"
+        self._writer = imageio_ffmpeg.write_frames(
+            str(self._file),
+            (width, height),
+            fps=rate,  # pyright: ignore[reportArgumentType] - ffmpeg takes fractions
+            macro_block_size=2,
+            output_params=["-crf", QUALITY, "-threads", "1", "-movflags", "+faststart"],
+        )
+        self._writer.send(None)
+
+    def add(self, frame: np.ndarray) -> None:
+        """One more frame. Raises OSError where ffmpeg has ended."""
+        self._writer.send(frame.tobytes())
+
+    def finished(self) -> bytes:
+        """The file. Raises OSError or RuntimeError where ffmpeg failed."""
+        try:
+            self._writer.close()
+            return self._file.read_bytes()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End ffmpeg, and remove its file."""
+        try:
+            self._writer.close()
+        finally:
+            self._folder.cleanup()
