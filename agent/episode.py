@@ -53,6 +53,8 @@ class EpisodeResult:
     seconds: float  # wall clock
     frames: tuple[np.ndarray, ...] = field(default=(), repr=False)  # rendered, where asked for
     pace: Pace | None = None  # of an agent in real time
+    diverged: bool = False  # whether the simulation of the world diverged
+    diverged_candidates: int = 0  # imagined futures whose simulation diverged
 
     @property
     def total(self) -> float:

@@ -40,6 +40,7 @@ STYLE: Any = {
     "legend.fontsize": 8,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "text.parse_math": False,  # names are the user's: a $ in one is a dollar sign
 }
 
 
@@ -134,6 +135,8 @@ def _margin(cell: Axes, rule: Guardrail, column: int, episodes: Sequence[Steps],
 
 def planning_time(episodes: Sequence[Steps]) -> bytes:
     """How long plans took, against the control period."""
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
     values = np.concatenate([steps.plan_ms for steps in episodes])
     period = 1e3 * float(episodes[0].control_period)
 
@@ -150,6 +153,8 @@ def planning_time(episodes: Sequence[Steps]) -> bytes:
         cell.set(xlabel="ms per decision", ylabel="decisions")
         if wide:
             cell.set_xscale("log")
+            cell.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default one writes formulas
+            cell.xaxis.set_minor_formatter(NullFormatter())
         figure.legend(loc="outside upper left")
 
     return png(draw, 4.7, 3.3)

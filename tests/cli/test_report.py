@@ -13,8 +13,10 @@ from scipy import stats
 
 from agent import build, statistics
 from agent.config import RobustConfig, VariantConfig
+from agent.row import Row, Steps
 from agent.rundir import RunDir
 from agent.verdict import judge, records
+from tests.cli.conftest import following, forged
 
 
 class References(HTMLParser):
@@ -106,11 +108,15 @@ def test_report_of_a_run_that_has_not_finished(telos, copy: Path) -> None:
 
 def test_episodes_are_told_by_their_index(telos, copy: Path) -> None:
     """Episodes finish in any order: the first may be the only one that is missing."""
-    rundir = RunDir.open(copy)
+
+    def change(row: Row, steps: Steps) -> tuple[Row, Steps]:
+        if row.episode == 1:
+            steps.intervened[3], steps.margin[5, 0], steps.violated[5] = True, -9.0, True
+        return following(row, steps)
+
+    rundir = forged(copy, change)
     file, steps = copy / "episodes.jsonl", rundir.steps(1)
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[1:]))
-    steps.intervened[3], steps.margin[5, 0] = True, -9.0
-    rundir.save_steps(1, steps)
     assert telos("report", copy).status == 0
     html = (copy / "report.html").read_text()
     assert f"{copy} --episode 1 --step 0" in html
