@@ -35,6 +35,7 @@ from agent.manifest import Manifest, digest, following, json_of
 from agent.row import Row, Steps
 from envs import yaml_file
 from envs.errors import TelosError
+from envs.validation import validated
 
 BEGAN = "as it began; restore it, or begin another run with `telos run`"
 
@@ -81,11 +82,10 @@ class RunDir:
             raise TelosError(str(path), "a directory without manifest.json", "a run directory of `telos run`")
         manifest = Manifest.read(path / "manifest.json")
         file = path / "config.yaml"
-        same = _digest(parse(_text(file), str(file))) == manifest.config_sha256
-        config = load(str(file))
-        if not same:
-            raise TelosError(str(file), _changed(config, manifest), BEGAN)
-        return cls(path, config, manifest)
+        said = parse(_text(file), str(file))
+        if _digest(said) != manifest.config_sha256:
+            raise TelosError(str(file), _changed(load(str(file)), manifest), BEGAN)
+        return cls(path, validated(Config, said, str(file)), manifest)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

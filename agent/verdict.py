@@ -116,15 +116,16 @@ def _result(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[
             return "diverged", "The simulation of the world diverged", sentence
         return "unguarded", "No guardrails", sentence
     over = f"{sum(row.decisions for row in rows):,} control steps of {_count(len(rows), 'episode')}"
-    worst = min(found, key=lambda record: record.scaled)
+    broken = [record for record in found if not record.held]
+    worst = min(broken or found, key=lambda record: record.scaled)
     size = f"{worst.worst:.4g} {worst.unit}" if np.isfinite(worst.worst) else "a step that could not be verified"
     period = float(episodes[rows[0].episode].control_period)
     at = f"{worst.name}, {size} at {period * (worst.step + 1):.2f} s of episode {worst.episode}"
-    broken = sum(row.violation_steps for row in rows)
-    if broken:
+    violating = sum(row.violation_steps for row in rows)
+    if violating:
         bad = _count(sum(row.violation_steps > 0 for row in rows), "episode")
-        names = ", ".join(record.name for record in found if not record.held)
-        sentence = f"{broken:,} of {over} broke a guardrail ({names}), in {bad}. The worst was {at}.{blown}"
+        names = ", ".join(record.name for record in broken)
+        sentence = f"{violating:,} of {over} broke a guardrail ({names}), in {bad}. The worst was {at}.{blown}"
         title = "Guardrails violated" + (", and the simulation of the world diverged" if diverged else "")
         return "violated", title, sentence + _replaced(rows, episodes)
     at += f" (inside its tolerance of {worst.tolerance:g} {worst.unit})" if worst.worst < 0 else ""
