@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from agent import integrity, plots, statistics
+from agent.config import Config
 from agent.files import write, writing
 from agent.row import Row, Steps
-from agent.rundir import RunDir, to_yaml
+from agent.rundir import RunDir
 from agent.statistics import Estimate
 from agent.verdict import Record, judge, records
+from envs import yaml_file
 from envs.guardrails.ruleset import Guardrails
 
 MAX_PLOTS = 12  # guardrails drawn, those with the least scaled margins; the table has all
@@ -82,8 +85,14 @@ def render_report(rundir: RunDir) -> str:
         command=f"telos run {shlex.quote(str(rundir.path / 'config.yaml'))} --out AGAIN",
         explain=f"telos explain {shlex.quote(str(rundir.path))} --episode {first} --step 0",
         fingerprint=integrity.fingerprint(rundir, rows),
-        yaml=to_yaml(config),
+        yaml=_yaml(config),
     )
+
+
+def _yaml(config: Config) -> str:
+    """The configuration, the same text however the keys of config.yaml are ordered."""
+    values = config.model_dump(mode="json")
+    return yaml_file.dump({name: json.loads(json.dumps(value, sort_keys=True)) for name, value in values.items()})
 
 
 def _cards(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[Record]) -> list[Card]:

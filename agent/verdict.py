@@ -97,12 +97,12 @@ def judge(
             f"This run is of schema {manifest.schema}, whose files cannot be checked against each other. They say: "
             f"{sentence}"
         )
-        missing = ("whether rows and steps are those that the run wrote", *_unguarded(found))
+        missing = ("whether rows and steps are those that the run wrote", *_without_rules(found))
         return Verdict("unverified", "Not verified", sentence, (), missing)
     if len(rows) < config.episodes:
         title += f" in the {len(rows)} of {config.episodes} episodes that have finished"
     if not found:
-        return Verdict(status, title, sentence, (), _unguarded(found))
+        return Verdict(status, title, sentence, (), _without_rules(found))
     return Verdict(status, title, sentence, _checked(config, manifest, rows, found), _missing(config, manifest, rows))
 
 
@@ -158,7 +158,7 @@ def _replaced(rows: Sequence[Row], episodes: Mapping[int, Steps]) -> str:
     )
 
 
-def _unguarded(found: Sequence[Record]) -> tuple[str, ...]:
+def _without_rules(found: Sequence[Record]) -> tuple[str, ...]:
     return () if found else ("whatever could go wrong: no rule was given",)
 
 

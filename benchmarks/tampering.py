@@ -85,12 +85,13 @@ class Bench:
         self.run = folder / "run"  # where each changed copy stands, as reports and messages name it
         self.others: dict[str, Path] = {}
         self._expected: dict[tuple[str, tuple[int, ...], str], tuple[int, str]] = {}
-        self._came_to: dict[str, list[Any]] = {}
+        self._came_to: dict[str, list[Any]] = {}  # id of a run -> its facts
         for name, (joint, rules) in RUNS.items():
             (folder / f"{joint}.xml").write_text(MODEL.format(joint=joint))
             (folder / f"{joint}.yaml").write_text(TASK.format(joint=joint))
             self.others[name] = run.run(_config(folder / f"{joint}.yaml", rules), folder / name, _silent()).path
-            self._came_to[name] = _facts(RunDir.open(self.others[name]))
+            rundir = RunDir.open(self.others[name])
+            self._came_to[rundir.manifest.id] = _facts(rundir)
         for name in ("guarded", "bare"):
             path = self.others[f"{name}, interrupted"] = shutil.copytree(self.others[name], folder / f"{name}-cut")
             for made in ("summary.json", "memory.safetensors", "report.html"):
@@ -132,19 +133,19 @@ class Bench:
             alone = command == "resume" or err.count("\n") == 1  # resume may have told before what it set aside
             return "refused" if alone and err.splitlines()[-1].startswith("telos: ") else "ACCEPTED"
         if command == "resume":
-            if status != 0 or not self._whole(name):
+            if status != 0 or not self._whole():
                 return "ACCEPTED"
             return "run again" if "set aside" in err or "dropped" in err else "same"
         if there is None or (status, said) != self._expectation(command, name, there):
             return "ACCEPTED"
-        return "same" if len(there) == EPISODES - ("interrupted" in name) else "unfinished"
+        return "same" if len(there) >= EPISODES - ("interrupted" in name) else "unfinished"
 
     def _expectation(self, command: str, name: str, there: tuple[int, ...]) -> tuple[int, str]:
-        """What a command does with the run as it was, reduced to some of its episodes."""
+        """What a command does with the run as it was when it had finished, reduced to some of its episodes."""
         key = name, there, command
         if key not in self._expected:
             changed = shutil.move(self.run, self.folder / "changed")
-            self._lay_down(name)
+            self._lay_down(name.partition(",")[0])
             rundir = RunDir.open(self.run)
             rundir.rows_file.write_text("".join(row.line() for row in rundir.rows() if row.episode in there))
             self._expected[key] = self._called(command, name)[:2]
@@ -173,9 +174,10 @@ class Bench:
         said = made.read_text() if command == "report" and status == 0 else out.getvalue()
         return status, said, err.getvalue()
 
-    def _whole(self, name: str) -> bool:
-        """Whether the run has come to the rows and steps of an undisturbed one, and to what follows from them."""
-        return _facts(RunDir.open(self.run)) == self._came_to[name.partition(",")[0]]
+    def _whole(self) -> bool:
+        """Whether the run has come to the rows and steps that it should, and to what follows from them."""
+        rundir = RunDir.open(self.run)
+        return _facts(rundir) == self._came_to[rundir.manifest.id]
 
 
 def _facts(rundir: RunDir) -> list[Any]:
