@@ -32,6 +32,7 @@ from unittest import mock
 import numpy as np
 
 from agent import explain, report, run
+from agent.cli import INTERRUPTED
 from agent.cli import main as telos
 from agent.config import Config
 from agent.load import load
@@ -127,6 +128,8 @@ class Bench:
             return "HANG"
         except Exception:
             return "TRACEBACK"
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
         if "Traceback" in err:
             return "TRACEBACK"
         if status == 2:
