@@ -123,13 +123,19 @@ class Compare:
     """A run directory."""
     b: Annotated[Positional[Path], Arg(metavar="B")]
     """Another one."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print it as JSON: means, differences with their intervals, what the runs differ in, warnings."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
         quiet_gl(video=False)
         from agent import compare
         from agent.rundir import RunDir
 
-        compare.show(compare.compare(RunDir.open(self.a), RunDir.open(self.b)), _console(stderr=False))
+        found = compare.compare(RunDir.open(self.a), RunDir.open(self.b))
+        if self.json:
+            print(found.json())
+        else:
+            compare.show(found, _console(stderr=False))
         return 0
 
 
@@ -206,6 +212,7 @@ class Bench:
             "parallel",
             "faults",
             "scaling",
+            "tampering",
         ]
     ]
     """Which one."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent import seeds, statistics
+from agent import integrity, seeds, statistics
+from agent.differences import Differing, between
+from agent.row import Row, to_json
 from agent.rundir import RunDir
 from agent.statistics import Estimate
 from envs.errors import TelosError
@@ -42,19 +44,23 @@ class Comparison:
     other_starts: int  # pairs by seed and index that began elsewhere, as one run rejected a start
     left_out: int  # episodes without a partner
     differences: tuple[Difference, ...]
-    warnings: tuple[str, ...]
+    differing: tuple[Differing, ...]  # what else the runs differ in
+    warnings: tuple[str, ...]  # what makes the two runs less comparable than they look
+
+    def json(self) -> str:
+        """All of it, for programs; numbers that are not finite are strings, as in rows."""
+        return to_json(asdict(self), 2)
 
 
 def compare(a: RunDir, b: RunDir) -> Comparison:
     """Pair the episodes of two runs by seed, index and accepted start.
 
     Raises:
-        TelosError: different tasks, or no pair.
+        TelosError: different tasks, no pair, or a run whose files do not fit each other.
     """
     if a.config.task != b.config.task:
         raise TelosError(f"compare {b.path}", f"task {b.config.task}", f"{a.config.task}, as in {a.path}")
-    rows_a = {a.config.place(row.episode): row for row in a.rows()}
-    rows_b = {b.config.place(row.episode): row for row in b.rows()}
+    (rows_a, told_a), (rows_b, told_b) = _rows(a), _rows(b)
     common = sorted(rows_a.keys() & rows_b.keys())
     if not common:
         given = f"no finished episode in common ({seeds.title(a.config)} and {seeds.title(b.config)})"
@@ -77,34 +83,30 @@ def compare(a: RunDir, b: RunDir) -> Comparison:
     )
     alone = len(rows_a) + len(rows_b) - 2 * len(common)
     moved = len(common) - len(keys)
-    return Comparison(str(a.path), str(b.path), len(keys), moved, alone, differences, _warnings(a, b))
+    differing = between(a, b)
+    warnings = (*dict.fromkeys((*told_a, *told_b)), *(str(one) for one in differing if one.meaning))
+    return Comparison(str(a.path), str(b.path), len(keys), moved, alone, differences, differing, warnings)
 
 
-def _warnings(a: RunDir, b: RunDir) -> tuple[str, ...]:
-    """What makes the two runs less comparable than they look."""
-    found = []
-    if a.manifest.guardrails_sha256 != b.manifest.guardrails_sha256:
-        digests = " and ".join(run.manifest.guardrails_sha256[:12] + "…" for run in (a, b))
-        found.append(f"the guardrails differ ({digests}): margins and violations do not mean the same")
-    elif a.manifest.rules_sha256 != b.manifest.rules_sha256:
-        what = "the back-up, or the physics of world_model.robust"
-        found.append(f"what the gate tries differs ({what}): what counts as a safe stop does not mean the same")
-    if a.manifest.privileged != b.manifest.privileged:
-        found.append("one agent reads the simulator's state, the other does not")
-    if a.config.frames != b.config.frames:
-        found.append(f"episodes of different length (frames: {a.config.frames} and {b.config.frames})")
-    if a.config.variant != b.config.variant:
-        found.append("the worlds differ (variant)")
-    other = [name for name, version in a.manifest.versions.items() if b.manifest.versions.get(name) != version]
-    if other:
-        found.append(f"other versions of {', '.join(other)}")
-    return tuple(found)
+def _rows(run: RunDir) -> tuple[dict[tuple[int, int], Row], list[str]]:
+    """The rows of a run by seed and index, each checked with its steps, and what could not be checked."""
+    changed = integrity.changed_files(run)
+    told = []
+    if changed:
+        told.append(f"{run.path}: {' and '.join(changed)} is not as it was, so margins could not be judged again")
+    if not run.manifest.verifiable:
+        told.append(f"{run.path}: unverified, as a run of schema {run.manifest.schema} has no digests of its steps")
+    rules = None if changed else integrity.rules_of(run)
+    return {run.config.place(row.episode): row for row, _ in integrity.episodes(run, rules)}, told
 
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table."""
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    for one in comparison.differing:
+        if not one.meaning:
+            console.print(f"differs: {one}", highlight=False, markup=False, soft_wrap=True)
     caption = f"{comparison.pairs} episodes paired by seed and index; 95 % t interval over pairs"
     if comparison.other_starts:
         caption += f"; {comparison.other_starts} with another start left out"

@@ -6,9 +6,10 @@ ones bit for bit, so what is shown is what was decided.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,11 +19,13 @@ from rich.table import Table
 from torch import Tensor
 
 from agent import episode as episodes
+from agent import integrity
 from agent.agent import Decision
 from agent.episode import Step
+from agent.files import write
 from agent.player import made
 from agent.row import Steps
-from agent.rundir import RunDir, write
+from agent.rundir import RunDir
 from envs.errors import TelosError
 from planners.capabilities import Charted
 from planners.problem import Population
@@ -58,13 +61,16 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
     """Run one episode again up to a decision.
 
     Raises:
-        TelosError: no such episode or step, or a planner that keeps no candidates.
+        TelosError: no such episode or step, a run whose files do not fit each other, or a planner that keeps no
+            candidates.
     """
-    finished = [row.episode for row in rundir.rows()]
+    integrity.insist_verifiable(rundir, "explained")
+    rules = integrity.rules_of(rundir)
+    finished = {row.episode: row for row in rundir.rows()}
     if episode not in finished:
         given = f"{episode}" if finished else f"{episode}, none has finished"
-        raise TelosError("explain --episode", given, _spans(finished) or "a finished episode")
-    recorded = rundir.steps(episode)
+        raise TelosError("explain --episode", given, _spans(list(finished)) or "a finished episode")
+    recorded = integrity.checked(rundir, finished[episode], rules)
     if not 0 <= step < len(recorded):
         raise TelosError("explain --step", step, f"0 to {len(recorded) - 1}")
     torch.set_num_threads(1)
@@ -137,8 +143,8 @@ def show(rundir: RunDir, episode: int, step: int, console: Console) -> int:
         say(console, f"gate: passed{stop}")
     say(console, f"executed: {action}")
     path = rundir.path / f"explain-{episode}-{step}.png"
-    write(path, picture(found))
-    say(console, f"picture: {path}")
+    if _drawn(path, lambda: picture(found), console):
+        say(console, f"picture: {path}")
     _tree(rundir, found, console)
     return 0 if found.same or not found.exact else 1
 
@@ -167,9 +173,20 @@ def _tree(rundir: RunDir, found: Explanation, console: Console) -> None:
         label = f"{name}, {space.units[at]}" if space.units else name
         positions[label] = tree_plot.unwrapped(tree, places, period) if space.periodic[at] else places
     path = rundir.path / f"explain-{found.episode}-{found.step}-tree.png"
-    drawn = tree_plot.draw(tree, positions, found.decision.plan.dt)
-    write(path, png(drawn, 9.6, 1.2 + 2.6 * len(positions)))
-    say(console, f"{size}; picture: {path}")
+    panels = tree_plot.draw(tree, positions, found.decision.plan.dt)
+    drawn = _drawn(path, lambda: png(panels, 9.6, 1.2 + 2.6 * len(positions)), console)
+    say(console, f"{size}; picture: {path}" if drawn else size)
+
+
+def _drawn(path: Path, draw: Callable[[], bytes], console: Console) -> bool:
+    """Write a picture; where it cannot be drawn, say why."""
+    try:
+        data = draw()
+    except Exception as error:  # numbers at the end of their range are too much for a plot's axes
+        say(console, f"no picture: {type(error).__name__}: {error}")
+        return False
+    write(path, data)
+    return True
 
 
 def say(console: Console, text: str) -> None:

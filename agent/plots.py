@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ STYLE: Any = {
     "legend.fontsize": 8,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "text.parse_math": False,  # names are the user's: a $ in one is a dollar sign
 }
 
 
@@ -48,7 +50,8 @@ def png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks shows as boxes
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
@@ -134,6 +137,8 @@ def _margin(cell: Axes, rule: Guardrail, column: int, episodes: Sequence[Steps],
 
 def planning_time(episodes: Sequence[Steps]) -> bytes:
     """How long plans took, against the control period."""
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
     values = np.concatenate([steps.plan_ms for steps in episodes])
     period = 1e3 * float(episodes[0].control_period)
 
@@ -150,6 +155,8 @@ def planning_time(episodes: Sequence[Steps]) -> bytes:
         cell.set(xlabel="ms per decision", ylabel="decisions")
         if wide:
             cell.set_xscale("log")
+            cell.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default one writes formulas
+            cell.xaxis.set_minor_formatter(NullFormatter())
         figure.legend(loc="outside upper left")
 
     return png(draw, 4.7, 3.3)

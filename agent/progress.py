@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from agent.acted import often, share
 from agent.rollouts import Tick
 from agent.row import Row
 from envs.guardrails.ruleset import Guardrails
@@ -68,14 +69,9 @@ class RunProgress:
         """The episode is on disk; it is told by its index where it has no name."""
         self._done += 1
         self._running = {worker: tick for worker, tick in self._running.items() if tick.episode != row.episode}
-        verdict = f"violating steps {row.violation_steps}" if row.min_margin else "no guardrails"
-        self._console.print(
-            f"{name or f'episode {row.episode}'}: return {row.return_:.1f}, {row.decisions} decisions, {verdict}, "
-            f"interventions {row.interventions}, plan {row.plan_ms_median:.1f} ms, {row.seconds:.1f} s",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        text, style = told(row)
+        line = f"{name or f'episode {row.episode}'}: {text}"
+        self._console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
         self._show()
 
     def _show(self) -> None:
@@ -91,6 +87,9 @@ class RunProgress:
             worst = np.min([tick.worst for tick in running], axis=0)
             rule = int(np.argmin(worst / self._scale))
             parts.append(f"margin {worst[rule]:+.3g} {self._rules.units[rule]} ({self._rules.names[rule]})")
+        acted = sum(tick.fallbacks for tick in running)
+        if acted:
+            parts.append(f"the fallback acted in {share(acted, sum(tick.steps for tick in running))}")
         if self._steps:
             parts.append(f"{self._steps / max(time.perf_counter() - self._clock, 1e-9):.1f} decisions/s")
         self._bar.update(
@@ -99,3 +98,17 @@ class RunProgress:
             description=f"episode {min(self._done + 1, self._episodes)}/{self._episodes}",
             status=" · ".join(parts),
         )
+
+
+def told(row: Row) -> tuple[str, str | None]:
+    """A finished episode in a line, and its style where there is something to see."""
+    parts = [f"return {row.return_:.1f}", f"{row.decisions} decisions"]
+    parts.append(f"violating steps {row.violation_steps}" if row.min_margin else "no guardrails")
+    if row.diverged:
+        parts.append("THE SIMULATION DIVERGED")
+    parts.append(f"interventions {row.interventions}")
+    if row.fallbacks:
+        parts.append(f"the fallback acted in {share(row.fallbacks, row.decisions)} of the decisions")
+    parts += [f"plan {row.plan_ms_median:.1f} ms", f"{row.seconds:.1f} s"]
+    style = "yellow" if often(row.fallbacks, row.decisions) else None
+    return ", ".join(parts), "red" if row.violation_steps or row.diverged else style

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from agent import plots, seeds, statistics
+from agent import integrity, plots, seeds, statistics
+from agent.config import Config
+from agent.files import write, writing
 from agent.row import Row, Steps
-from agent.rundir import RunDir, write, writing
+from agent.rundir import RunDir
 from agent.statistics import Estimate
 from agent.verdict import Record, judge, records
+from envs import yaml_file
 from envs.guardrails.ruleset import Guardrails
 
 MAX_PLOTS = 12  # guardrails drawn, those with the least scaled margins; the table has all
@@ -29,11 +33,19 @@ class Card:
     note: str
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A plot, or why there is none."""
+
+    uri: str  # data URI; "" where it could not be drawn
+    problem: str
+
+
 def write_report(rundir: RunDir) -> Path:
     """Make report.html from what the run directory holds, finished or not.
 
     Raises:
-        TelosError: the directory is damaged, or cannot be written.
+        TelosError: files of the directory do not fit each other, or it cannot be written.
     """
     path = rundir.path / "report.html"
     write(path, render_report(rundir).encode(errors="replace"))  # the path in it may be of bytes that are no text
@@ -44,12 +56,13 @@ def render_report(rundir: RunDir) -> str:
     """The report as HTML."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    rows = rundir.rows()
-    episodes = {row.episode: rundir.steps(row.episode) for row in rows}
+    rules = integrity.rules_of(rundir)
+    checked = list(integrity.episodes(rundir, rules))
+    rows, episodes = [row for row, _ in checked], {row.episode: steps for row, steps in checked}
     first = rows[0].episode if rows else 0
-    rules = rundir.rules()
     found = records(rules, episodes) if rows else ()
     config = rundir.config
+    pictures, mark = _pictures(rules, found, episodes)
     template = Environment(
         loader=PackageLoader("agent", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("report.html.j2")
@@ -66,14 +79,22 @@ def render_report(rundir: RunDir) -> str:
         closest=[_closest(row, rules) for row in rows],
         seconds=[float(steps.control_period) * len(steps) for steps in episodes.values()],
         period=float(episodes[first].control_period) if episodes else 0.0,
-        pictures=_pictures(rules, found, episodes),
+        pictures=pictures,
+        mark=mark,
         hidden=max(0, len(found) - MAX_PLOTS),
         video=_video(rundir),
         reasons=_reasons(episodes),
         command=f"telos run {shlex.quote(str(rundir.path / 'config.yaml'))} --out AGAIN",
         explain=f"telos explain {shlex.quote(str(rundir.path))} --episode {first} --step 0",
-        yaml=(rundir.path / "config.yaml").read_text(encoding="utf-8"),
+        fingerprint=integrity.fingerprint(rundir, rows),
+        yaml=_yaml(config),
     )
+
+
+def _yaml(config: Config) -> str:
+    """The configuration, the same text however the keys of config.yaml are ordered."""
+    values = config.model_dump(mode="json")
+    return yaml_file.dump({name: json.loads(json.dumps(value, sort_keys=True)) for name, value in values.items()})
 
 
 def _cards(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[Record]) -> list[Card]:
@@ -92,7 +113,7 @@ def _cards(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[R
         cards.append(
             Card("Smallest margin", f"{worst.worst:.3g}".replace("-inf", "none"), f"{worst.unit}, {worst.name}")
         )
-    physics, fraction = estimates["physics_steps_per_decision"], estimates["simulator_fraction"].mean
+    physics, fraction = estimates["model_steps_per_decision"], estimates["simulator_fraction"].mean
     # Over all decisions, as in the histogram below.
     median, late = np.percentile(np.concatenate([steps.plan_ms for steps in episodes.values()]), [50, 95])
     cards += [
@@ -113,19 +134,32 @@ def _interval(estimate: Estimate, form: str) -> str:
     return f"mean of {estimate.n}; 95 %: {estimate.low:{form}} to {estimate.high:{form}}"
 
 
-def _pictures(rules: Guardrails, found: Sequence[Record], episodes: Mapping[int, Steps]) -> dict[str, str]:
-    """Data URIs by name: curves, margins, planning."""
+def _pictures(
+    rules: Guardrails, found: Sequence[Record], episodes: Mapping[int, Steps]
+) -> tuple[dict[str, Picture], int]:
+    """Curves, margins and planning by name, and the episode that stands out in them."""
     if not episodes:
-        return {}
+        return {}, 0
     order = sorted(range(len(found)), key=lambda index: found[index].scaled)[:MAX_PLOTS]
     indices, drawn = list(episodes), list(episodes.values())
     mark = found[order[0]].episode if order else indices[0]
     place = indices.index(mark)
-    pictures = {"curves": plots.curves(drawn, place), "planning": plots.planning_time(drawn)}
+    pictures = {
+        "curves": _picture(lambda: plots.curves(drawn, place)),
+        "planning": _picture(lambda: plots.planning_time(drawn)),
+    }
     if order:
-        members = list(rules)
-        pictures["margins"] = plots.margins([members[index] for index in order], order, drawn, place)
-    return {name: plots.inline(data) for name, data in pictures.items()} | {"mark": str(mark)}
+        members = [list(rules)[index] for index in order]
+        pictures["margins"] = _picture(lambda: plots.margins(members, order, drawn, place))
+    return pictures, mark
+
+
+def _picture(draw: Callable[[], bytes]) -> Picture:
+    """What `draw` makes, or why it could not: numbers at the end of their range are too much for a plot's axes."""
+    try:
+        return Picture(plots.inline(draw()), "")
+    except Exception as error:
+        return Picture("", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def _video(rundir: RunDir) -> str | None:

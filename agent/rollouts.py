@@ -60,6 +60,7 @@ class Tick:
     steps: int  # control steps so far
     total: float  # return so far
     worst: np.ndarray  # (G,), least margin so far of each guardrail
+    fallbacks: int = 0  # control steps so far in which the fallback acted
 
 
 Watch = Callable[[Tick | str], None]
@@ -137,7 +138,7 @@ def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> 
     module, _, name = job.player.partition(":")
     player: Player = getattr(import_module(module), name)
     stream = player(config, job.episode)
-    total, worst = 0.0, np.full(len(job.parcel.guardrails), np.inf)
+    total, worst, fallbacks = 0.0, np.full(len(job.parcel.guardrails), np.inf), 0
     step = None
     while True:
         try:
@@ -153,4 +154,5 @@ def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> 
             yield f"episode {job.episode}: {step.notice}"
         total += step.reward
         worst = np.fmin(worst, step.margin)
-        yield Tick(worker, job.episode, step.index + 1, total, worst)
+        fallbacks += step.fallback
+        yield Tick(worker, job.episode, step.index + 1, total, worst, fallbacks)

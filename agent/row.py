@@ -7,10 +7,10 @@ null would hide it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from agent.config import Config
     from envs.guardrails.ruleset import Guardrails
 
-TIMES = ("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "seconds", "real_time")
-"""Fields that depend on the clock; all others are the same, bit for bit, each time a config is run."""
+TIMES = (
+    *("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "seconds", "real_time"),
+    *("steps_sha256", "run_sha256"),
+)
+"""Fields that depend on the clock, and the digests that cover times; all others are the same, bit for bit, each time
+a config is run."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,19 @@ class Row:
     plan_ms_median: float
     plan_ms_p95: float
     decision_ms_median: float  # percept to action
-    physics_steps_per_decision: float  # simulated by the world model
+    model_steps_per_decision: float  # simulated or evaluated by the world model; of the simulator, physics steps
     gate_steps_per_decision: float  # physics steps simulated by the gate
     simulator_fraction: float  # seconds inside MuJoCo's C code / seconds of planning
     guardrails_sha256: str
     rules_sha256: str  # of guardrails, back-up, and the physics that the gate tries them in
+    gate: str  # what the gate tries actions in: "simulator"; "none" where nothing is tried
+    model_sha256: str  # of the checkpoint that the world model was loaded from; "" where there is none
+    goal: str  # what the agent was asked for; "" where the task alone says it
+    diverged: bool  # whether the simulation of the world diverged
+    diverged_candidates: int  # imagined futures whose simulation diverged
     seconds: float  # wall clock of the episode
+    steps_sha256: str = ""  # of the episode's steps; given, as the next, where the row goes into a run directory
+    run_sha256: str = ""  # of the run's manifest
     real_time: dict[str, float] = field(default_factory=dict)
     """Of a run in real time: see `agent.agent.Pace`. Empty in lock-step, where JSON has no such key."""
 
@@ -67,10 +78,14 @@ class Row:
         values = _plain({field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)})
         return {name: value for name, value in values.items() if name != "real_time" or value}
 
+    def text(self) -> str:
+        """As JSON."""
+        return to_json(self.values())
+
     def line(self) -> str:
-        """As one line of JSON, with a checksum, so that a digit that a disk has changed does not count."""
-        text = to_json(self.values())
-        return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode())}}}\n'
+        """As one line of JSON, with its digest, so that a digit that a disk has changed does not count."""
+        text = self.text()
+        return f'{text[:-1]}, "sha256": "{_sha256(text)}"}}\n'
 
     @classmethod
     def parse(cls, line: str | bytes, where: str) -> Row:
@@ -79,18 +94,19 @@ class Row:
         Raises:
             TelosError: not a row, or a changed one.
         """
-        try:
-            data = json.loads(line)
-        except (ValueError, RecursionError):
-            raise TelosError(where, repr(line[:40]), "a row of JSON") from None
+        data = json_row(line, where)
+        if data.pop("sha256", None) != _sha256(to_json(data)):
+            raise changed(where)
+        return cls.of_values(data, where)
+
+    @classmethod
+    def of_values(cls, data: dict[str, Any], where: str) -> Row:
+        """From what `values` returned. Raises TelosError for other keys or other types."""
         wanted = {field.name.rstrip("_"): field.name for field in fields(cls)}
-        checksum = data.pop("crc32", None) if isinstance(data, dict) else None
-        if not isinstance(data, dict) or data.keys() | {"real_time"} != wanted.keys():
-            missing = [name for name in wanted if not isinstance(data, dict) or name not in {*data, "real_time"}]
+        if data.keys() | {"real_time"} != wanted.keys():
+            missing = [name for name in wanted if name not in {*data, "real_time"}]
             raise TelosError(where, f"not an episode's row (without {', '.join(missing[:3]) or 'nothing'})", "a row")
-        if checksum != zlib.crc32(to_json(data).encode()):
-            raise TelosError(where, "a row that has changed since it was written", "the row as `telos run` wrote it")
-        data.setdefault("real_time", {})
+        data = {"real_time": {}, **data}
         kinds = get_type_hints(cls)
         return cls(**{field: _as(kinds[field], data[name], f"{where}.{name}") for name, field in wanted.items()})
 
@@ -157,11 +173,26 @@ class Steps:
         )
 
     def check(self) -> None:
-        """Raises ValueError where the arrays do not fit together."""
-        per_step = [field.name for field in fields(self) if field.name not in ("belief", "control_period")]
-        lengths = {name: np.shape(getattr(self, name))[:1] for name in per_step}
-        if len(set(lengths.values())) != 1 or len(self.belief) not in (1, len(self.reward) + 1):
+        """Raises ValueError where the arrays do not fit together, or hold something else than the fields say."""
+        for name, (kind, axes) in _ARRAYS.items():
+            value = getattr(self, name)
+            if value.dtype.kind != kind or value.ndim != axes:
+                raise ValueError(f"{name} of type {value.dtype} with {value.ndim} axes")
+        lengths = {len(getattr(self, name)) for name in _ARRAYS if name not in ("belief", "control_period")}
+        if len(lengths) != 1 or lengths == {0} or len(self.belief) not in (1, len(self.reward) + 1):
             raise ValueError("arrays that do not fit together")
+        if not 0 < float(self.control_period) < math.inf:
+            raise ValueError(f"a control period of {float(self.control_period)} s")
+
+    @property
+    def sha256(self) -> str:
+        """The digest of names, types, shapes and contents of all arrays, however they are stored."""
+        found = hashlib.sha256()
+        for part in fields(self):
+            value = np.asarray(getattr(self, part.name), order="C")
+            found.update(f"{part.name} {value.dtype.str} {value.shape}\n".encode())
+            found.update(value.tobytes())
+        return found.hexdigest()
 
     @property
     def believed(self) -> np.ndarray:
@@ -177,11 +208,37 @@ class Steps:
         return len(self.reward)
 
 
+_ARRAYS = {  # field of `Steps` -> kind of its dtype, axes
+    **dict.fromkeys(("reward", "plan_cost", "plan_ms", "decision_ms"), ("f", 1)),
+    **dict.fromkeys(("violated", "plan_feasible", "intervened", "fallback"), ("b", 1)),
+    **dict.fromkeys(("margin", "action", "state", "belief"), ("f", 2)),
+    "reasons": ("U", 1),
+    "control_period": ("f", 0),
+}
+
+
+def follows(steps: Steps, names: Sequence[str]) -> dict[str, Any]:
+    """The fields of a row that follow from its episode's steps, judged by guardrails of these names."""
+    worst = steps.margin.min(0) if steps.margin.shape[1] else np.zeros(0)
+    return {
+        "env_frames": len(steps),
+        "decisions": len(steps),
+        "return_": float(sum(steps.reward.tolist())),
+        "violation_steps": int(steps.violated.sum()),
+        "min_margin": {name: float(margin) for name, margin in zip(names, worst, strict=True)},
+        "interventions": int(steps.intervened.sum()),
+        "fallbacks": int(steps.fallback.sum()),
+        "infeasible_plans": int((~steps.plan_feasible).sum()),
+        "plan_ms_median": float(np.median(steps.plan_ms)),
+        "plan_ms_p95": float(np.percentile(steps.plan_ms, 95)),
+        "decision_ms_median": float(np.median(steps.decision_ms)),
+    }
+
+
 def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResult, steps: Steps, index: int) -> Row:
     """The row of a finished episode, in which the monitor judged by `rules`."""
     pace = result.pace  # in real time, a plan that acts several times was made once
     planning = float(steps.plan_ms.sum()) / 1e3 if pace is None else pace.planning
-    worst = steps.margin.min(0) if steps.margin.shape[1] else np.zeros(0)
     return Row(
         task=config.task,
         planner=config.planner.kind,
@@ -189,28 +246,43 @@ def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResul
         seed=config.place(index)[0],
         episode=index,
         reset_seed=result.seed,
-        env_frames=len(steps),
-        decisions=len(steps),
-        return_=result.total,
-        violation_steps=int(steps.violated.sum()),
-        min_margin={name: float(margin) for name, margin in zip(rules.names, worst, strict=True)},
-        interventions=int(steps.intervened.sum()),
-        fallbacks=int(steps.fallback.sum()),
-        infeasible_plans=int((~steps.plan_feasible).sum()),
         resets_rejected=result.resets_rejected,
         terminated=bool(result.terminated),
         privileged=agent.perception.privileged,
-        plan_ms_median=float(np.median(steps.plan_ms)),
-        plan_ms_p95=float(np.percentile(steps.plan_ms, 95)),
-        decision_ms_median=float(np.median(steps.decision_ms)),
-        physics_steps_per_decision=result.physics_steps / len(steps),
+        model_steps_per_decision=result.physics_steps / len(steps),
         gate_steps_per_decision=result.gate_steps / len(steps),
         simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
         guardrails_sha256=rules.digest,
         rules_sha256=build.rules_sha256(rules.digest, agent.gate.back_up, agent.gate.variants),
+        gate="simulator",
+        model_sha256="",
+        goal="",
+        diverged=result.diverged,
+        diverged_candidates=result.diverged_candidates,
         seconds=result.seconds,
         real_time={} if pace is None else {name: float(value) for name, value in asdict(pace).items()},
+        **follows(steps, rules.names),
     )
+
+
+def json_row(line: str | bytes, where: str) -> dict[str, Any]:
+    """The JSON object of a line. Raises TelosError where it is none."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise TelosError(where, repr(line[:40]), "a row of JSON")
+    return data
+
+
+def changed(where: str) -> TelosError:
+    """What is said of a row whose checksum does not fit."""
+    return TelosError(where, "a row that has changed since it was written", "the row as `telos run` wrote it")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

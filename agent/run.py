@@ -10,24 +10,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import fields
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from agent import build, episode, provenance, report, seeds, statistics
+from agent import build, episode, integrity, provenance, report, seeds, statistics
 from agent.config import Config
+from agent.files import refusal, write, writing
 from agent.interrupts import interrupts
 from agent.load import writable
+from agent.manifest import manifest_of
 from agent.memory import Episode, Memory
 from agent.parcel import sealed
 from agent.player import frame_limit, made
 from agent.progress import RunProgress
+from agent.repair import repair
 from agent.rollouts import Job, Rollouts, Serial
 from agent.row import Row, to_json
-from agent.rundir import SCHEMA, Manifest, RunDir, config_sha256, files_sha256, is_run, refusal, write, writing
+from agent.rundir import RunDir, is_run
 from envs import mjcf, registry
 from envs.doubtful import doubts
 from envs.errors import TelosError, Unplayable
@@ -113,74 +114,37 @@ def _fitted(config: Config) -> tuple[Config, tuple[str, ...]]:
     return config.model_copy(update={"frames": limit}), (notice,)
 
 
-def manifest_of(config: Config) -> Manifest:
-    """What the manifest of a run says that begins now."""
-    rules = build.guardrails(config)
-    back_up = build.back_up(config, registry.load(config.task))
-    return Manifest(
-        schema=SCHEMA,
-        task=config.task,
-        seed=config.place(0)[0],
-        versions=provenance.versions(),
-        commit=provenance.commit(),
-        config_sha256=config_sha256(config),
-        files_sha256=files_sha256(config.task),
-        guardrails_sha256=rules.digest,
-        rules_sha256=build.rules_sha256(rules.digest, back_up, build.planned_for(config.world_model.robust)),
-        privileged=config.perception.kind == "privileged",
-        safe_stop=back_up is not None,
-        assurance="L2",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
 def resume(path: Path, console: Console | None = None, rollouts: Rollouts | None = None) -> RunDir:
     """Finish an interrupted run; one that is finished gets its report again.
 
     Raises:
-        TelosError: not a run directory, a damaged one, or one whose configuration, rules or task file are
-            no longer those it began with. Other versions are only told.
+        TelosError: not a run directory, a damaged one, one of an older schema, or one whose configuration, rules,
+            manifest or task file are no longer those it began with. Rows and steps that do not fit are set aside and
+            run again; other versions are only told.
         Interrupted: by Ctrl-C.
     """
     console = console or Console(stderr=True)
     rundir = RunDir.open(path)
+    integrity.insist_verifiable(rundir, "resumed")
     with rundir.locked():
+        rules = integrity.rules_of(rundir)
         _sweep(rundir.path)
-        for notice in rundir.repair():
+        for notice in repair(rundir, rules):
             console.print(notice, highlight=False, markup=False, soft_wrap=True)
-        _check_unchanged(rundir, console)
+        _tell_of_other_versions(rundir, console)
         return _finish(rundir, rollouts or Serial(), console)
 
 
-def _check_unchanged(rundir: RunDir, console: Console) -> None:
-    """All episodes of a run mean the same: refuse to add others, and tell where other code would add them.
-
-    Raises:
-        TelosError: the rows, what config.yaml says, the task's files, or the manifest have changed.
-    """
-    then, now = rundir.manifest, manifest_of(rundir.config)
-    allowed = "as it began; restore it, or begin another run with `telos run`"
-    names = sorted(then.files_sha256.keys() | now.files_sha256.keys())
-    changed = [name for name in names if then.files_sha256.get(name) != now.files_sha256.get(name)]
-    if changed:
-        raise TelosError(str(rundir.path), f"a changed {' and '.join(changed)} of task {then.task}", allowed)
-    if then.config_sha256 != now.config_sha256:
-        what = "guardrails" if then.guardrails_sha256 != now.guardrails_sha256 else "back-up or world_model.robust"
-        what = what if then.rules_sha256 != now.rules_sha256 else "configuration"
-        given = f"another {what} (digest {now.config_sha256[:12]}…, not {then.config_sha256[:12]}…)"
-        raise TelosError(str(rundir.path / "config.yaml"), given, allowed)
-    told = ("versions", "commit", "created")
-    edited = [f.name for f in fields(then) if f.name not in told and getattr(then, f.name) != getattr(now, f.name)]
-    if edited:
-        given = f"{', '.join(edited)} other than config.yaml has it"
-        raise TelosError(str(rundir.path / "manifest.json"), given, "the file as `telos run` wrote it")
+def _tell_of_other_versions(rundir: RunDir, console: Console) -> None:
+    """All episodes of a run should mean the same: warn where other code would add some."""
+    then, versions, commit = rundir.manifest, provenance.versions(), provenance.commit()
     others = [
-        f"{name} {then.versions.get(name)} (now {now.versions.get(name)})"
-        for name in sorted(then.versions.keys() | now.versions.keys())
-        if then.versions.get(name) != now.versions.get(name)
+        f"{name} {then.versions.get(name)} (now {versions.get(name)})"
+        for name in sorted(then.versions.keys() | versions.keys())
+        if then.versions.get(name) != versions.get(name)
     ]
-    if then.commit != now.commit:
-        others.append(f"commit {then.commit} (now {now.commit})")
+    if then.commit != commit:
+        others.append(f"commit {then.commit} (now {commit})")
     if others and len(rundir.rows()) < rundir.config.total:
         text = f"warning: the run began with {', '.join(others)}: its last episodes may differ from its first"
         console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -241,9 +205,7 @@ def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callabl
                 if played.video is not None:
                     _save_video(rundir.video_file(outcome.job.episode), played.video, progress.watch)
                 assert played.steps is not None
-                rundir.save_steps(outcome.job.episode, played.steps)
-                rundir.append(played.row)
-                rows.append(played.row)
+                rows.append(rundir.record(played.row, played.steps))
                 progress.end(played.row, seeds.title(config, played.row.episode))
 
 

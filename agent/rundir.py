@@ -1,104 +1,43 @@
 """The run directory, which is the interface: everything that is written on disk goes through this file.
 
     config.yaml            the resolved configuration; `telos run DIR/config.yaml` runs it again
-    manifest.json          schema version, versions, commit, seed, digests of rules, config and task files
-    episodes.jsonl         one row per finished episode (agent.row) with its checksum, as they finished
-    steps/episode-0000.npz its steps; written before its row, so a row implies its steps
+    manifest.json          schema version, versions, commit, seed, digests of rules, config and task files, and its own
+    episodes.jsonl         one row per finished episode (agent.row) with its digest, as they finished
+    steps/episode-0000.npz its steps, and the text of its row; written before the row, so a row implies its steps
     video/episode-0000.mp4 where a GL library works
-    memory.safetensors, summary.json, report.html: made when the run ends
+    memory.safetensors, summary.json, report.html: made when the run ends; `telos resume` makes them again
 
 Files appear whole (written aside, synced, renamed); a row is appended in one write and synced. A last line
-without its end is what a kill leaves behind: it is dropped, and its episode runs again.
+without its end is what a kill leaves behind: it is dropped, and its episode runs again. How the files are checked
+against each other stands in `agent.integrity`.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import io
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 
-from agent import build, seeds
+from agent import schema4, seeds
 from agent.config import Config
-from agent.load import load
-from agent.row import Row, Steps, to_json
-from envs import registry, yaml_file
+from agent.files import contents, write, writing
+from agent.load import load, parse
+from agent.manifest import Manifest, digest, following, json_of
+from agent.row import Row, Steps
+from envs import yaml_file
 from envs.errors import TelosError
-from envs.guardrails.ruleset import Guardrails
+from envs.validation import validated
 
-SCHEMA = 4
-_ALLOWED = {
-    errno.ENOSPC: "free space on the disk, then try again",
-    errno.EDQUOT: "room in the disk quota, then try again",
-    errno.EFBIG: "a larger limit on file sizes (ulimit -f), then try again",
-    errno.EROFS: "a file system that can be written",
-    errno.EACCES: "a place that this user may write and read",
-    errno.EEXIST: "a path whose parents are directories",
-    errno.ENOTDIR: "a path whose parents are directories",
-    errno.EPERM: "a place that this user may write and read",
-}
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """Where the numbers of a run come from."""
-
-    schema: int
-    task: str
-    seed: int
-    versions: dict[str, str]
-    commit: str | None  # "+" at its end: with changes that are not committed
-    config_sha256: str  # of what config.yaml says, however it is written
-    files_sha256: dict[str, str]  # of a task file and its model, by name; empty for a built-in task
-    guardrails_sha256: str
-    rules_sha256: str  # of guardrails, back-up, and the physics that the gate tries them in
-    privileged: bool  # whether the agent reads the simulator's state
-    safe_stop: bool  # whether a back-up is declared, so that plans are checked for a safe stop
-    assurance: str  # "L2": an independent monitor with its own copy of the rules
-    created: str  # UTC, ISO 8601
-
-
-def refusal(where: object, error: OSError) -> TelosError:
-    """What the system refused, as a message a user can act on."""
-    what = error.strerror or type(error).__name__
-    return TelosError(str(error.filename or where), what.lower(), _ALLOWED.get(error.errno or 0, "a path that works"))
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what a full or read-only disk raises into TelosError."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except OSError as error:
-        raise refusal(path, error) from None
-    except SafetensorError as error:  # its own kind, whatever the system said
-        raise TelosError(str(path), f"a failed write ({error})", "space to write") from None
-
-
-def write(path: Path, data: bytes) -> None:
-    """A whole file or none: written aside, synced, renamed."""
-    scratch = path.with_name(f".{path.name}.part")
-    with writing(path):
-        try:
-            with scratch.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+BEGAN = "as it began; restore it, or begin another run with `telos run`"
 
 
 class RunDir:
@@ -111,7 +50,11 @@ class RunDir:
 
     @classmethod
     def create(cls, path: Path, config: Config, manifest: Manifest) -> RunDir:
-        """A new run directory, which appears with config and manifest in it or not at all."""
+        """A new run directory, which appears with config and manifest in it or not at all.
+
+        Raises:
+            TelosError: the disk refuses, or another process has begun a run there in the meantime.
+        """
         scratch = path.with_name(f".{path.name}.part-{os.getpid()}")
         with writing(path):
             try:
@@ -119,9 +62,9 @@ class RunDir:
                 scratch.mkdir()
                 (scratch / "steps").mkdir()
                 write(scratch / "config.yaml", to_yaml(config).encode())
-                write(scratch / "manifest.json", (to_json(asdict(manifest), 2) + "\n").encode())
+                write(scratch / "manifest.json", manifest.text().encode())
                 write(scratch / "episodes.jsonl", b"")
-                scratch.rename(path)  # over nothing, or over an empty directory
+                _rename(scratch, path)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
         return cls(path, config, manifest)
@@ -131,24 +74,18 @@ class RunDir:
         """An existing run directory.
 
         Raises:
-            TelosError: it is none, or config or manifest are damaged.
+            TelosError: it is none, config or manifest are damaged, or config is not the one that the run began with.
         """
         if not path.is_dir():
             raise TelosError(str(path), "a file" if path.exists() else "no such directory", "a run directory")
-        file = path / "manifest.json"
         if not is_run(path):
             raise TelosError(str(path), "a directory without manifest.json", "a run directory of `telos run`")
-        data = _json(file)
-        names = [field.name for field in fields(Manifest)]
-        if data.get("schema") != SCHEMA:
-            raise TelosError(f"{file}: schema", repr(data.get("schema")), f"{SCHEMA}, which this telos reads")
-        if sorted(data) != sorted(names):
-            raise TelosError(str(file), f"the keys {', '.join(data)}", names)
-        for name, kind in get_type_hints(Manifest).items():
-            value, plain = data[name], getattr(kind, "__origin__", kind)
-            if not isinstance(value, plain) or (plain is dict and not all(isinstance(x, str) for x in value.values())):
-                raise TelosError(f"{file}: {name}", repr(value), "what `telos run` wrote")
-        return cls(path, load(str(path / "config.yaml")), Manifest(**data))
+        manifest = Manifest.read(path / "manifest.json")
+        file = path / "config.yaml"
+        said = parse(_text(file), str(file))
+        if _digest(said) != manifest.config_sha256:
+            raise TelosError(str(file), _changed(load(str(file)), manifest), BEGAN)
+        return cls(path, validated(Config, said, str(file)), manifest)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -159,22 +96,11 @@ class RunDir:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise TelosError(str(self.path), "a run that is still going", "waiting until it ends") from None
+                given = "a run that is still going: another process is writing there"
+                raise TelosError(str(self.path), given, "waiting until it ends, or another --out") from None
             yield
         finally:
             os.close(descriptor)
-
-    def rules(self) -> Guardrails:
-        """The guardrails that this run was under.
-
-        Raises:
-            TelosError: config.yaml, or the task's file, says others now.
-        """
-        found, then = build.guardrails(self.config), self.manifest.guardrails_sha256
-        if found.digest != then:
-            given = f"other guardrails (digest {found.digest[:12]}…, not {then[:12]}…)"
-            raise TelosError(str(self.path / "config.yaml"), given, "those that the run was under; restore them")
-        return found
 
     def rows(self) -> tuple[Row, ...]:
         """All finished episodes by index, in whatever order they finished; a torn last line is not one.
@@ -182,107 +108,96 @@ class RunDir:
         Raises:
             TelosError: garbage anywhere else, an episode twice, or one of another run or other rules.
         """
-        file = self.path / "episodes.jsonl"
         found: dict[int, Row] = {}
-        rules = self.rules().names
-        for number, line in enumerate(self._lines()[0], 1):
-            row, where = Row.parse(line, f"{file}:{number}"), f"{file}:{number}"
-            inside = 0 <= row.episode < self.config.total
-            if not inside or row.seed != self.config.place(row.episode)[0]:
-                given = f"episode {row.episode} of seed {row.seed}"
-                raise TelosError(where, given, f"episodes 0 to {self.config.total - 1} of {seeds.title(self.config)}")
+        for number, line in enumerate(self.lines()[0], 1):
+            row = self.row(line, f"{self.rows_file}:{number}")
             if row.episode in found:
-                raise TelosError(where, f"episode {row.episode} a second time", "each episode once")
-            if row.guardrails_sha256 != self.manifest.guardrails_sha256:
-                raise TelosError(where, "another guardrail digest", self.manifest.guardrails_sha256)
-            if row.rules_sha256 != self.manifest.rules_sha256:
-                raise TelosError(where, "another digest of the rules", self.manifest.rules_sha256)
-            if tuple(row.min_margin) != rules:
-                raise TelosError(f"{where}: min_margin", ", ".join(row.min_margin) or "none", rules)
+                raise TelosError(f"{self.rows_file}:{number}", f"episode {row.episode} a second time", "each once")
             found[row.episode] = row
         return tuple(found[index] for index in sorted(found))
+
+    def row(self, line: bytes, where: str) -> Row:
+        """The row of a line of episodes.jsonl. Raises TelosError: it is none, or one of another run or other rules."""
+        then = self.manifest
+        row = Row.parse(line, where) if then.verifiable else schema4.parse(line, where)
+        if then.verifiable and row.run_sha256 != then.sha256:
+            raise TelosError(where, "a row of another run, or under another manifest.json", "rows of this run")
+        inside = 0 <= row.episode < self.config.total
+        if not inside or row.seed != self.config.place(row.episode)[0]:
+            given = f"episode {row.episode} of seed {row.seed}"
+            raise TelosError(where, given, f"episodes 0 to {self.config.total - 1} of {seeds.title(self.config)}")
+        if row.guardrails_sha256 != then.guardrails_sha256:
+            raise TelosError(where, "another guardrail digest", then.guardrails_sha256)
+        if row.rules_sha256 != then.rules_sha256:
+            raise TelosError(where, "another digest of the rules", then.rules_sha256)
+        return row
 
     @property
     def torn(self) -> int:
         """Bytes of episodes.jsonl after its last whole line: what a writer had no time to end, or garbage."""
-        return len(self._lines()[1])
+        return len(self.lines()[1])
 
-    def repair(self) -> tuple[str, ...]:
-        """Take out what cannot be read, so that its episodes run again; say what it was.
+    def lines(self) -> tuple[list[bytes], bytes]:
+        """The whole lines of episodes.jsonl, and what follows the last of them."""
+        if not os.path.lexists(self.rows_file):
+            return [], b""
+        *lines, torn = contents(self.rows_file).split(b"\n")
+        return lines, torn
 
-        That is a torn last line, lines that are no rows, an episode's second row, and rows whose steps are missing
-        or damaged. The file as it was is kept beside it, except where only a torn line was lost.
+    def record(self, row: Row, steps: Steps) -> Row:
+        """Keep a finished episode: its steps, then its row, bound to them and to this run; returns the row.
+
+        Each is on disk as a whole when this returns. Raises TelosError where the disk refuses; then the row is not.
         """
-        file = self.path / "episodes.jsonl"
-        lines, torn = self._lines()
-        kept: dict[int, bytes] = {}
-        lost: list[str] = []
-        for number, line in enumerate(lines, 1):
-            try:
-                row = Row.parse(line, f"line {number}")
-                if row.episode in kept:
-                    lost.append(f"line {number} (episode {row.episode} a second time)")
-                    continue
-                self.steps(row.episode)
-            except TelosError as error:
-                lost.append(f"line {number} ({error.where}: {error.given})")
-            else:
-                kept[row.episode] = line
-        notices = []
-        if torn:
-            notices.append(f"dropped a torn last line ({len(torn)} bytes) of episodes.jsonl; its episode runs again")
-        if lost:
-            copy = self.path / f"damaged-{len(list(self.path.glob('damaged-*.jsonl')))}.jsonl"
-            write(copy, b"".join(line + b"\n" for line in lines) + torn)
-            notices.append(
-                f"set aside {len(lost)} damaged row(s) of episodes.jsonl, whose episodes run again: "
-                f"{'; '.join(lost[:3])}{' …' if len(lost) > 3 else ''}; the file as it was: {copy.name}"
-            )
-        if torn or lost:
-            write(file, b"".join(line + b"\n" for line in kept.values()))
-        return tuple(notices)
-
-    def append(self, row: Row) -> None:
-        """Add one row: on disk as a whole when this returns, and not at all when it raises."""
-        file = self.path / "episodes.jsonl"
-        with writing(file):
-            descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        row = replace(row, steps_sha256=steps.sha256, run_sha256=self.manifest.sha256)
+        self._save_steps(row, steps)
+        with writing(self.rows_file):
+            descriptor = os.open(self.rows_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
             size = os.fstat(descriptor).st_size
             data = row.line().encode()
             try:
                 if os.write(descriptor, data) != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.rows_file))
                 os.fsync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise
             finally:
                 os.close(descriptor)
+        return row
 
-    def save_steps(self, episode: int, steps: Steps) -> None:
-        """Write the steps of one episode, before its row."""
+    def _save_steps(self, row: Row, steps: Steps) -> None:
+        arrays = {field.name: getattr(steps, field.name) for field in fields(steps)}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{field.name: getattr(steps, field.name) for field in fields(steps)})
+        np.savez_compressed(buffer, row=np.array(row.text()), **arrays)
         with writing(self.path):
             (self.path / "steps").mkdir(exist_ok=True)
-        write(self.steps_file(episode), buffer.getvalue())
+        write(self.steps_file(row.episode), buffer.getvalue())
 
     def steps(self, episode: int) -> Steps:
-        """The steps of one finished episode.
+        """The steps of one finished episode. Raises TelosError: the file is missing or damaged."""
+        return self.recorded(episode)[0]
+
+    def recorded(self, episode: int) -> tuple[Steps, str]:
+        """The steps of one finished episode, and the text of the row that they were written with; "" in schema 4.
 
         Raises:
             TelosError: the file is missing or damaged.
         """
         file = self.steps_file(episode)
+        data = contents(file)
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 steps = Steps(**{field.name: arrays[field.name] for field in fields(Steps)})
+                text = str(arrays["row"]) if self.manifest.verifiable else ""
             steps.check()
-            return steps
-        except OSError as error:
-            raise refusal(file, error) from None
+            return steps, text
         except Exception as error:  # zip, zlib and numpy each have their own for a flipped bit
             raise TelosError(str(file), f"an unreadable file ({error})", "what `telos run` wrote") from None
+
+    @property
+    def rows_file(self) -> Path:
+        return self.path / "episodes.jsonl"
 
     def steps_file(self, episode: int) -> Path:
         return self.path / "steps" / f"episode-{episode:04d}.npz"
@@ -292,47 +207,12 @@ class RunDir:
 
     def summary(self) -> dict[str, Any]:
         """What summary.json says. Raises TelosError where it is missing or damaged."""
-        return _json(self.path / "summary.json")
-
-    def _lines(self) -> tuple[list[bytes], bytes]:
-        """The whole lines of episodes.jsonl, and what follows the last of them."""
-        file = self.path / "episodes.jsonl"
-        try:
-            *lines, torn = file.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return [], b""
-        except OSError as error:
-            raise refusal(file, error) from None
-        return lines, torn
+        return json_of(self.path / "summary.json")
 
 
 def is_run(path: Path) -> bool:
     """Whether a run directory stands here."""
-    return (path / "manifest.json").is_file()
-
-
-def config_sha256(config: Config) -> str:
-    """The digest of a resolved configuration; remarks and the order of keys in its file do not matter."""
-    values = config.model_dump(mode="json")
-    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def files_sha256(task: str) -> dict[str, str]:
-    """The digests of a task file, of the MJCF file it names, and of what that one includes and loads.
-
-    Raises:
-        TelosError: a file is missing or wrong.
-    """
-    if not registry.is_file(task):
-        return {}
-    from envs import mjcf
-
-    found = mjcf.files(task)
-    folder = found[0].parent
-    try:
-        return {os.path.relpath(path, folder): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
-    except OSError as error:
-        raise refusal(Path(task), error) from None
+    return os.path.lexists(path / "manifest.json")
 
 
 def to_yaml(config: Config) -> str:
@@ -340,13 +220,35 @@ def to_yaml(config: Config) -> str:
     return yaml_file.dump(config.model_dump(mode="json"))
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _rename(scratch: Path, path: Path) -> None:
+    """Over nothing, or over an empty directory. Raises TelosError where it is no longer one."""
     try:
-        data = json.loads(file.read_bytes())
+        scratch.rename(path)
     except OSError as error:
-        raise refusal(file, error) from None
-    except (ValueError, RecursionError):
-        raise TelosError(str(file), "not JSON", "the file as `telos run` wrote it") from None
-    if not isinstance(data, dict):
-        raise TelosError(str(file), f"a {type(data).__name__}", "the file as `telos run` wrote it")
-    return data
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        given = "a run that another process began there in this moment"
+        raise TelosError(str(path), given, "another --out, or `telos resume` when that run has ended") from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return contents(file).decode()
+    except UnicodeDecodeError:
+        raise TelosError(str(file), "a file that is not text", "the file as `telos run` wrote it") from None
+
+
+def _digest(said: dict[str, Any]) -> str:
+    try:
+        return digest(said)
+    except (TypeError, ValueError):  # a date, or keys of several types: YAML has more than a configuration
+        return ""
+
+
+def _changed(config: Config, then: Manifest) -> str:
+    """What a configuration is that is no longer the one of the run."""
+    now = following(config)
+    if now["guardrails_sha256"] != then.guardrails_sha256:
+        return f"other guardrails (digest {now['guardrails_sha256'][:12]}…, not {then.guardrails_sha256[:12]}…)"
+    what = "configuration" if now["rules_sha256"] == then.rules_sha256 else "back-up or world_model.robust"
+    return f"another {what} (digest {now['config_sha256'][:12]}…, not {then.config_sha256[:12]}…)"

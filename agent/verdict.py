@@ -10,10 +10,13 @@ import numpy as np
 import torch
 
 from agent import statistics
+from agent.acted import beginning, main_reason, often, share
 from agent.config import Config, VariantConfig
+from agent.manifest import Manifest
 from agent.row import Row, Steps
-from agent.rundir import Manifest
 from envs.guardrails.ruleset import Guardrails
+
+Status = Literal["held", "held_by_fallback", "violated", "diverged", "unguarded", "unverified", "empty"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Record:
 class Verdict:
     """The guardrails' part of the headline."""
 
-    status: Literal["held", "violated", "unguarded", "empty"]
+    status: Status
     title: str
     sentence: str
     checked: tuple[str, ...]
@@ -86,21 +89,81 @@ def judge(
     config: Config, manifest: Manifest, rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[Record]
 ) -> Verdict:
     """One sentence that a safety reviewer can accept, and what stands behind it."""
-    steps = sum(row.decisions for row in rows)
     if not rows:
         return Verdict("empty", "Nothing judged yet", "No episode has finished.", (), ())
+    status, title, sentence = _result(rows, episodes, found)
+    if not manifest.verifiable:
+        sentence = (
+            f"This run is of schema {manifest.schema}, whose files cannot be checked against each other. They say: "
+            f"{sentence}"
+        )
+        missing = ("whether rows and steps are those that the run wrote", *_without_rules(found))
+        return Verdict("unverified", "Not verified", sentence, (), missing)
+    if len(rows) < config.episodes:
+        title += f" in the {len(rows)} of {config.episodes} episodes that have finished"
     if not found:
-        sentence = "No guardrail was declared, so nothing was checked: this run says nothing about safety."
-        return Verdict("unguarded", "No guardrails", sentence, (), ("whatever could go wrong: no rule was given",))
-    period = float(episodes[rows[0].episode].control_period)
-    over = f"{steps:,} control steps of {_count(len(rows), 'episode')}"
-    rules = _count(len(found), "guardrail")
-    broken = sum(row.violation_steps for row in rows)
-    bad = sum(row.violation_steps > 0 for row in rows)
-    worst = min(found, key=lambda record: record.scaled)
+        return Verdict(status, title, sentence, (), _without_rules(found))
+    return Verdict(status, title, sentence, _checked(config, manifest, rows, found), _missing(config, manifest, rows))
+
+
+def _result(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[Record]) -> tuple[Status, str, str]:
+    """Status, title and sentence: what came out."""
+    diverged = sum(row.diverged for row in rows)
+    blown = f" The simulation of the world diverged in {_count(diverged, 'episode')}." if diverged else ""
+    if not found:
+        sentence = "No guardrail was declared, so nothing was checked: this run says nothing about safety." + blown
+        if diverged:
+            return "diverged", "The simulation of the world diverged", sentence
+        return "unguarded", "No guardrails", sentence
+    over = f"{sum(row.decisions for row in rows):,} control steps of {_count(len(rows), 'episode')}"
+    broken = [record for record in found if not record.held]
+    worst = min(broken or found, key=lambda record: record.scaled)
     size = f"{worst.worst:.4g} {worst.unit}" if np.isfinite(worst.worst) else "a step that could not be verified"
+    period = float(episodes[rows[0].episode].control_period)
     at = f"{worst.name}, {size} at {period * (worst.step + 1):.2f} s of episode {worst.episode}"
-    bound = statistics.rate(bad, len(rows)).high or 1.0
+    violating = sum(row.violation_steps for row in rows)
+    if violating:
+        bad = _count(sum(row.violation_steps > 0 for row in rows), "episode")
+        names = ", ".join(record.name for record in broken)
+        sentence = f"{violating:,} of {over} broke a guardrail ({names}), in {bad}. The worst was {at}.{blown}"
+        title = "Guardrails violated" + (", and the simulation of the world diverged" if diverged else "")
+        return "violated", title, sentence + _replaced(rows, episodes)
+    at += f" (inside its tolerance of {worst.tolerance:g} {worst.unit})" if worst.worst < 0 else ""
+    rules = _count(len(found), "guardrail")
+    sentence = f"No guardrail was violated: {rules}, 0 violating steps in {over}. The smallest margin was {at}.{blown}"
+    sentence += _replaced(rows, episodes)
+    if diverged:
+        return "diverged", "The simulation of the world diverged", sentence
+    fallbacks, decisions = sum(row.fallbacks for row in rows), sum(row.decisions for row in rows)
+    if fallbacks == decisions:
+        return "held_by_fallback", "Guardrails held, but the agent did not act", sentence
+    if often(fallbacks, decisions) or any(map(beginning, episodes.values())):
+        title = f"Guardrails held, but the fallback acted in {share(fallbacks, decisions)} of the decisions"
+        return "held_by_fallback", title, sentence
+    return "held", "Guardrails held", sentence
+
+
+def _replaced(rows: Sequence[Row], episodes: Mapping[int, Steps]) -> str:
+    """How often the fallback acted instead of the agent, and why; "" where it never did."""
+    fallbacks, decisions = sum(row.fallbacks for row in rows), sum(row.decisions for row in rows)
+    if not fallbacks:
+        return ""
+    begun = sum(beginning(steps) > 0 for steps in episodes.values())
+    first = f", in {_count(begun, 'episode')} from the first one on" if begun else ""
+    reason = main_reason(episodes.values())
+    because = f"; most often: {reason}" if reason else ""
+    return (
+        f" Instead of the agent, the fallback acted in {fallbacks:,} of {decisions:,} decisions "
+        f"({share(fallbacks, decisions)}){first}{because}."
+    )
+
+
+def _without_rules(found: Sequence[Record]) -> tuple[str, ...]:
+    return () if found else ("whatever could go wrong: no rule was given",)
+
+
+def _checked(config: Config, manifest: Manifest, rows: Sequence[Row], found: Sequence[Record]) -> tuple[str, ...]:
+    """How margins and actions were checked."""
     when = {"substep": "at every physics substep", "step": "at the state after every control step"}
     counts = {name: sum(record.granularity == name for record in found) for name in when}
     late = config.variant.latency > 0
@@ -119,6 +182,12 @@ def judge(
             "a planned action was executed only if the declared back-up could stop safely after it there; otherwise "
             "the back-up itself acted"
         )
+    return tuple(checked)
+
+
+def _missing(config: Config, manifest: Manifest, rows: Sequence[Row]) -> tuple[str, ...]:
+    """What the run does not show."""
+    bound = statistics.rate(sum(row.violation_steps > 0 for row in rows), len(rows)).high or 1.0
     missing = [
         f"other starts and seeds: with {_count(len(rows), 'episode')}, up to {100 * bound:.0f} % of such episodes "
         "may still violate (upper end of the 95 % Wilson interval)",
@@ -130,7 +199,7 @@ def judge(
         "whether each rule was at stake: refused were only rules that no state of the model can break, as far as that "
         "follows from its joints; not those on contacts that never happen or on forces that are never asked for"
     )
-    if late:
+    if config.variant.latency > 0:
         missing.append(
             f"the moment of execution: actions arrive {_count(config.variant.latency, 'control step')} late, which "
             "planner and gate do not know"
@@ -145,13 +214,7 @@ def judge(
         )
     if not manifest.safe_stop:
         missing.append("a safe stop: no back-up controller is declared, so only the next step was looked at")
-    if broken == 0:
-        at += f" (inside its tolerance of {worst.tolerance:g} {worst.unit})" if worst.worst < 0 else ""
-        sentence = f"No guardrail was violated: {rules}, 0 violating steps in {over}. The smallest margin was {at}."
-        return Verdict("held", "Guardrails held", sentence, tuple(checked), tuple(missing))
-    names = ", ".join(record.name for record in found if not record.held)
-    sentence = f"{broken:,} of {over} broke a guardrail ({names}), in {_count(bad, 'episode')}. The worst was {at}."
-    return Verdict("violated", "Guardrails violated", sentence, tuple(checked), tuple(missing))
+    return tuple(missing)
 
 
 def _and_variants(config: Config) -> str:

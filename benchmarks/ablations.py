@@ -149,7 +149,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     ]
     for (name, task, value, _), mine in groups.items():
         estimate = mean_return([row["return"] for row in mine])
-        spent = np.mean([row["physics_steps_per_decision"] for row in mine])
+        spent = np.mean([row["model_steps_per_decision"] for row in mine])
         time = np.median([row["plan_ms_median"] for row in mine])
         lines.append(f"| {name} | {task} | {value} | {interval(estimate)} | {len(mine)} | {spent:,.0f} | {time:.1f} |")
     return "\n".join(lines)

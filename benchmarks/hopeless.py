@@ -115,7 +115,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---|---|",
     ]
     for row in found:
-        spent = f"{row['physics_steps_per_decision']:,.0f}"
+        spent = f"{row['model_steps_per_decision']:,.0f}"
         lines.append(f"| {name_of(row['task'])} | {row['spared']:.1%} | {spent} | {row['seed']} |")
     return "\n".join(lines)
 

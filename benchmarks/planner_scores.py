@@ -89,7 +89,7 @@ def cells(found: Sequence[Row]) -> list[Cell]:
     made = []
     for (planner, task, budget, match, threads), mine in groups.items():
         by_seed = sorted(mine, key=lambda row: row["seed"])
-        steps = float(np.mean([row["physics_steps_per_decision"] for row in mine]))
+        steps = float(np.mean([row["model_steps_per_decision"] for row in mine]))
         setting = f" ({budget:,} steps, threads: {threads})" if planner in several and steps > 0 else ""
         cell = Cell(
             *(planner, f"{planner}{setting}", task, budget, match, threads),

@@ -108,7 +108,7 @@ def kept(found: Sequence[Row], given: Mapping[str, float]) -> str:
     shares = [
         row["plan_ms_median"] / 1e3 / given[task]
         for row in found
-        if row["match"] == "time" and row["physics_steps_per_decision"] > 0
+        if row["match"] == "time" and row["model_steps_per_decision"] > 0
         if (task := name_of(row["task"])) in given
     ]
     if not shares:

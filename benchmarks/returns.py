@@ -72,7 +72,7 @@ def table(found: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {name} | {TARGETS[name]:.0f} | {interval(estimate)} | {min(returns['telos']):.1f} "
             f"| {len(ours)} | {plain['random']} | {plain['do_nothing']} | {published(name)} "
-            f"| {max(row['physics_steps_per_decision'] for row in ours):,.0f} "
+            f"| {max(row['model_steps_per_decision'] for row in ours):,.0f} "
             f"+ {max(row['gate_steps_per_decision'] for row in ours):,.0f} "
             f"| {sum(row['seconds_per_decision'] for row in ours) / len(ours):.3f} "
             f"| {', '.join(sorted({str(row['threads']) for row in ours}))} "

@@ -120,7 +120,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
             f"| {interval(mean_return([float(np.mean(values)) for values in violations]))} "
             f"| {sum(any(values) for values in violations)} of {len(whole)} "
             f"| {sum(row['violation_steps'] > 0 for row in mine)} of {len(mine)} "
-            f"| {np.mean([row['physics_steps_per_decision'] for row in mine]):,.0f} "
+            f"| {np.mean([row['model_steps_per_decision'] for row in mine]):,.0f} "
             f"+ {np.mean([row['gate_steps_per_decision'] for row in mine]):,.0f} |"
         )
     return "\n".join(lines)

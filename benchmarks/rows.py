@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from envs.errors import TelosError
@@ -14,6 +15,7 @@ from envs.errors import TelosError
 RESULTS = Path(__file__).parent / "results"  # what the documents show; measured again with --out
 HERE = Path("runs") / "bench"  # of whoever measures
 ANCHORS = Path(__file__).parent / "anchors"
+OLDER_NAMES = MappingProxyType({"physics_steps_per_decision": "model_steps_per_decision"})  # in rows of schema 4
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -65,7 +67,7 @@ def _row(line: str, where: str) -> Row:
         raise TelosError(where, f"what is no row ({error})", "rows of JSON; another --out") from None
     if not isinstance(values, dict):
         raise TelosError(where, f"a {type(values).__name__}", "a row, which is an object of JSON; another --out")
-    return Row(values, where)
+    return Row({OLDER_NAMES.get(name, name): value for name, value in values.items()}, where)
 
 
 def append(path: Path, row: dict[str, Any]) -> None:

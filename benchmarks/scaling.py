@@ -37,10 +37,10 @@ import numpy as np
 
 from agent.config import Config
 from agent.load import load
+from agent.manifest import manifest_of
 from agent.parcel import sealed
 from agent.ray_rollouts import TICK, TICKS, RayRollouts, _Run, _Worker
 from agent.rollouts import Job, Tick
-from agent.run import manifest_of
 from agent.rundir import RunDir
 from benchmarks import rows, trivial
 from envs.errors import TelosError
@@ -90,8 +90,7 @@ def measure(rollouts: RayRollouts, player: str, frames: int, count: int, folder:
         for outcome in all_:
             assert outcome.played.steps is not None
             clock, spent = time.perf_counter(), time.thread_time()
-            rundir.save_steps(outcome.job.episode, outcome.played.steps)
-            rundir.append(outcome.played.row)
+            rundir.record(outcome.played.row, outcome.played.steps)
             writing += (time.perf_counter() - clock) - (time.thread_time() - spent)
             last = outcome.played
     seconds = time.perf_counter() - wall

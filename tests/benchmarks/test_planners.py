@@ -22,7 +22,7 @@ TASK = "dm_control/pendulum-swingup-v0"
 
 def row(planner: str = "icem", task: str = TASK, seed: int = 0, match: str = "steps", **more: Any) -> dict[str, Any]:
     made = {"planner": planner, "task": task, "seed": seed, "budget": 40_000, "match": match, "threads": 1}
-    made |= {"return": 100.0, "physics_steps_per_decision": 39_000.0, "plan_ms_median": 50.0, "plan_ms_p95": 60.0}
+    made |= {"return": 100.0, "model_steps_per_decision": 39_000.0, "plan_ms_median": 50.0, "plan_ms_p95": 60.0}
     return made | {"simulator_fraction": 0.95, "violation_steps": 0} | more
 
 
@@ -109,13 +109,13 @@ def test_how_far_seconds_were_kept() -> None:
     found = [row(), *(row("cem", seed=seed, match="time", plan_ms_median=ms) for seed, ms in enumerate((45, 48, 60)))]
     assert "0.90 to 1.20 of the seconds given, 0.96 in the" in planner_tables.kept(found, {"pendulum-swingup": 0.05})
     assert planner_tables.kept(found[:1], {"pendulum-swingup": 0.05}) == ""
-    idle = row("random", match="time", plan_ms_median=0.0, physics_steps_per_decision=0.0)
+    idle = row("random", match="time", plan_ms_median=0.0, model_steps_per_decision=0.0)
     assert "0.90 to 1.20" in planner_tables.kept([*found, idle], {"pendulum-swingup": 0.05})
 
 
 def test_scores_are_normalised_by_random_and_the_best_published() -> None:
     best = planner_scores.published()["pendulum-swingup"].best
-    found = [row(**{"return": best}), row(seed=1, **{"return": 10.0}), row("random", physics_steps_per_decision=0.0)]
+    found = [row(**{"return": best}), row(seed=1, **{"return": 10.0}), row("random", model_steps_per_decision=0.0)]
     found[2]["return"] = 10.0
     ours, random = planner_scores.cells(found)
     assert planner_scores.normalised(ours, [ours, random]).tolist() == [1.0, 0.0]
@@ -141,7 +141,7 @@ def test_the_mean_over_tasks_does_not_depend_on_the_order_of_rows() -> None:
 
 def test_settings_are_never_mixed() -> None:
     found = [row(seed=seed, budget=b, threads=t) for b, t in ((100, 1), (900, 1), (900, 2)) for seed in range(3)]
-    found += [row(match="time", **{"return": 7.0}), row("cem"), row("random", physics_steps_per_decision=0.0)]
+    found += [row(match="time", **{"return": 7.0}), row("cem"), row("random", model_steps_per_decision=0.0)]
     by_name = {cell.label: cell for cell in planner_scores.cells(found) if cell.match == "steps"}
     assert list(by_name) == [
         "icem (100 steps, threads: 1)",
@@ -166,7 +166,7 @@ def test_an_interval_from_zero_is_drawn() -> None:
 
 def test_the_page_shows_every_cell(tmp_path: Path) -> None:
     found = [row(seed=seed, **{"return": 900.0 + seed}) for seed in range(3)]
-    found += [row("mppi", match="time"), row("random", physics_steps_per_decision=0.0, **{"return": 0.0})]
+    found += [row("mppi", match="time"), row("random", model_steps_per_decision=0.0, **{"return": 0.0})]
     out = tmp_path / "planners.jsonl"
     for one in found:
         rows.append(out, one)
@@ -186,7 +186,7 @@ def test_the_matrix_ranks_planners_that_have_every_task() -> None:
     found = [row("cem", **{"return": 100.0}), row("cem", task=walker, **{"return": 300.0})]
     found += [row("icem", **{"return": 500.0}), row("icem", task=walker, **{"return": 100.0})]
     found += [row("mppi", **{"return": 900.0}), row("icem", match="time", **{"return": 1.0})]
-    nothing = {"physics_steps_per_decision": 0.0, "return": 0.0}
+    nothing = {"model_steps_per_decision": 0.0, "return": 0.0}
     found += [row("random", **nothing), row("random", task=walker, **nothing)]
     lines = planner_tables.matrix(found, "steps").split("\n")
     best = [planner_scores.published()[task].best for task in ("pendulum-swingup", "walker-run")]
@@ -209,7 +209,7 @@ def test_tasks_that_lack_seeds_are_named() -> None:
 
 
 def test_rows_planned_with_more_threads_are_named() -> None:
-    idle = row("random", threads=2, physics_steps_per_decision=0.0)
+    idle = row("random", threads=2, model_steps_per_decision=0.0)
     assert planner_tables.threaded([row(), idle]) == ""
     assert "pendulum-swingup (icem: 2)" in planner_tables.threaded([idle, row(threads=2)])
 

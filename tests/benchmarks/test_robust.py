@@ -61,7 +61,7 @@ def test_a_budget_that_pays_for_no_candidate_is_told_as_it_was_given() -> None:
 def test_intervals_are_over_starts() -> None:
     def row(plan: str, world: Mapping[str, float], seed: int, total: float, violations: int = 0) -> dict[str, Any]:
         labels = {"plan": plan, "task": "dm_control/walker-walk-v0", **world, "seed": seed}
-        measured = {"return": total, "violation_steps": violations, "physics_steps_per_decision": 9_900.0}
+        measured = {"return": total, "violation_steps": violations, "model_steps_per_decision": 9_900.0}
         return labels | {"budget": 10_000, "gate_steps_per_decision": 302.0} | measured
 
     first, *others = robust.WORLDS

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.row import Row, Steps, follows
+from agent.rundir import RunDir
 from envs import render
 
 render.prepare(video=True)  # before any test imports mujoco
@@ -40,6 +43,21 @@ def finished(telos: Callable[..., Any], config_file: Path) -> Path:
     assert done.status == 0, done.err
     assert done.out.strip() == str(path / "report.html")
     return path
+
+
+def forged(run: Path, change: Callable[[Row, Steps], tuple[Row, Steps]]) -> RunDir:
+    """A run whose rows and steps are others, with every digest computed anew, as only a forger or a test does it."""
+    rundir = RunDir.open(run)
+    kept = [change(row, rundir.steps(row.episode)) for row in rundir.rows()]
+    rundir.rows_file.write_bytes(b"")
+    for row, steps in kept:
+        rundir.record(row, steps)
+    return rundir
+
+
+def following(row: Row, steps: Steps) -> tuple[Row, Steps]:
+    """The steps, and the row with what follows from them."""
+    return replace(row, **follows(steps, tuple(row.min_margin))), steps
 
 
 @pytest.fixture

@@ -19,12 +19,15 @@ from rich.console import Console
 
 from agent import build, doctor, provenance
 from agent.arguments import split
+from agent.episode import seeds_of
+from agent.manifest import manifest_of
 from agent.progress import RunProgress
 from agent.rollouts import Tick
-from agent.row import Row
+from agent.row import Row, Steps
 from agent.rundir import RunDir
 from envs import render
 from envs.errors import TelosError
+from tests.cli.conftest import forged
 
 
 @pytest.fixture(scope="module")
@@ -58,30 +61,39 @@ def test_compare_with_itself_is_nothing(telos, finished: Path) -> None:
     assert "warning" not in done.out
 
 
-def test_compare_refuses_other_tasks_and_other_seeds(telos, finished: Path, copy: Path) -> None:
-    text = (copy / "config.yaml").read_text()
-    (copy / "config.yaml").write_text(text.replace("cartpole-swingup", "cartpole-balance"))
-    done = telos("compare", finished, copy)
+def test_compare_refuses_other_tasks_and_other_seeds(telos, finished: Path, tmp_path: Path) -> None:
+    config = RunDir.open(finished).config
+    others = {"task": "dm_control/cartpole-balance-v0", "seed": 7}
+    for name, value in others.items():
+        other = config.model_copy(update={name: value})
+        RunDir.create(tmp_path / name, other, manifest_of(other))
+    done = telos("compare", finished, tmp_path / "task")
     assert done.status == 2
     assert "cartpole-balance" in done.err
     assert "cartpole-swingup" in done.err
-    (copy / "config.yaml").write_text(text.replace("seed: 0", "seed: 7"))
-    (copy / "episodes.jsonl").write_bytes(b"")
-    assert "same seed" in telos("compare", finished, copy).err
+    assert "same seed" in telos("compare", finished, tmp_path / "seed").err
 
 
 def test_compare_leaves_out_episodes_with_other_starts(telos, finished: Path, copy: Path) -> None:
     """A start that one run's rules reject is another start: what follows is no pair."""
-    file = copy / "episodes.jsonl"
-    found = [Row.parse(line, "row") for line in file.read_text().splitlines()]
-    found[1] = replace(found[1], reset_seed=found[1].reset_seed + 1)
-    file.write_text("".join(row.line() for row in found))
+
+    def rejecting(episodes: set[int]) -> None:
+        """The first start of these was rejected."""
+        forged(
+            copy,
+            lambda row, steps: (
+                replace(row, resets_rejected=1, reset_seed=seeds_of(0, row.episode)[1]) if row.episode in episodes
+                else row, steps,
+            ),
+        )  # fmt: skip
+
+    rejecting({1})
     done = telos("compare", finished, copy)
     assert done.status == 0
     assert "2 episodes paired" in done.out
     assert "1 with another start" in done.out
     assert "partner" not in done.out
-    file.write_text("".join(replace(row, reset_seed=-1).line() for row in found))
+    rejecting({0, 1, 2})
     assert "the same starts" in telos("compare", finished, copy).err
 
 
@@ -107,10 +119,12 @@ def test_explain_draws_the_tree_of_a_search(telos, tmp_path: Path, more: tuple[s
 
 
 def test_explain_tells_when_the_actions_differ(telos, copy: Path) -> None:
-    rundir = RunDir.open(copy)
-    steps = rundir.steps(0)
-    steps.action[3] += 1e-12
-    rundir.save_steps(0, steps)
+
+    def nudged(row: Row, steps: Steps) -> tuple[Row, Steps]:
+        steps.action[3] += 1e-12
+        return row, steps
+
+    forged(copy, nudged)
     assert telos("explain", copy, "--step", 2).status == 0
     done = telos("explain", copy, "--step", 3)
     assert done.status == 1

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy import stats
 
-from agent import build, statistics
+from agent import build, plots, statistics
 from agent.config import RobustConfig, VariantConfig
+from agent.row import Row, Steps
 from agent.rundir import RunDir
 from agent.verdict import judge, records
+from tests.cli.conftest import following, forged
 
 
 class References(HTMLParser):
@@ -106,11 +115,15 @@ def test_report_of_a_run_that_has_not_finished(telos, copy: Path) -> None:
 
 def test_episodes_are_told_by_their_index(telos, copy: Path) -> None:
     """Episodes finish in any order: the first may be the only one that is missing."""
-    rundir = RunDir.open(copy)
+
+    def change(row: Row, steps: Steps) -> tuple[Row, Steps]:
+        if row.episode == 1:
+            steps.intervened[3], steps.margin[5, 0], steps.violated[5] = True, -9.0, True
+        return following(row, steps)
+
+    rundir = forged(copy, change)
     file, steps = copy / "episodes.jsonl", rundir.steps(1)
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[1:]))
-    steps.intervened[3], steps.margin[5, 0] = True, -9.0
-    rundir.save_steps(1, steps)
     assert telos("report", copy).status == 0
     html = (copy / "report.html").read_text()
     assert f"{copy} --episode 1 --step 0" in html
@@ -159,3 +172,59 @@ def test_the_interval_of_two_groups_is_welch_s() -> None:
     assert (both.low, both.high) == pytest.approx((difference.low / 2, difference.high / 2))
     assert statistics.mean_of_means([a, [3.0]]).low is None
     assert statistics.mean_of_means([a, []]).n == 4
+
+
+ODD = ("$x$", "rail $x^2", "$\\frac{", "a_b^c", "100 %", "<b>bold</b>", "数")
+
+
+def test_names_are_literal_text_in_plots(telos, config_file: Path, tmp_path: Path, monkeypatch) -> None:
+    """What a formula's parser would read, or refuse, is a name."""
+    kinds = {"kind": "joint_position", "joint": "slider", "lower": -1.5, "upper": 1.5, "unit": "m", "scale": 0.1}
+    rules = json.dumps([{**kinds, "name": name} for name in ODD])
+    texts: set[str] = set()
+    real = Axes.set_title
+
+    def titled(axes: Axes, label: str, *args: Any, **more: Any) -> Any:
+        text = real(axes, label, *args, **more)
+        texts.add(text.get_text())
+        assert not text.get_parse_math()
+        return text
+
+    monkeypatch.setattr(Axes, "set_title", titled)
+    run = ("run", config_file, "--episodes=1", "--frames=2", "--video=false", f"--guardrails={rules}")
+    assert telos(*run, "--out", tmp_path / "run").status == 0
+    assert set(ODD) <= texts
+    html = (tmp_path / "run" / "report.html").read_text()
+    assert "could not be drawn" not in html
+    assert telos("explain", tmp_path / "run", "--step", 1).status == 0
+
+
+def test_a_plot_that_cannot_be_drawn_does_not_stop_the_report(telos, config_file: Path, tmp_path: Path) -> None:
+    rule = "{kind: joint_velocity, name: vast, joint: slider, limit: 1, unit: m/s, scale: 0.1, tolerance: 1.7e+308}"
+    run = ("run", config_file, "--episodes=1", "--frames=2", "--video=false", f"--guardrails=[{rule}]")
+    assert telos(*run, "--out", tmp_path / "run").status == 0
+    html = (tmp_path / "run" / "report.html").read_text()
+    assert "This plot could not be drawn: ValueError: Axis limits cannot be NaN or Inf" in html
+    assert len(re.findall("data:image/png", html)) == 2, "the others are there"
+    done = telos("explain", tmp_path / "run", "--step", 1)
+    assert done.status == 0
+    assert "no picture: ValueError" in done.out
+
+
+def test_times_far_apart_have_plain_labels() -> None:
+    """A logarithmic axis would label itself with formulas, which are text now."""
+    shown: list[str] = []
+    steps = [SimpleNamespace(plan_ms=np.array([0.1, 1.0, 900.0]), control_period=np.array(0.01))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "png", lambda draw, *size: shown.extend(_labels(draw)) or b"")
+        plots.planning_time(steps)  # type: ignore[arg-type]
+    assert {"0.1", "1", "10", "100"} <= set(shown)
+    assert not any("$" in label for label in shown)
+
+
+def _labels(draw: Callable[[Figure], None]) -> list[str]:
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    draw(figure)
+    figure.canvas.draw()
+    return [text.get_text() for text in figure.axes[0].get_xticklabels(which="both")]

@@ -20,16 +20,17 @@ import pytest
 
 from agent import build
 from agent.load import load
+from agent.manifest import config_sha256
 from agent.memory import Memory
 from agent.row import TIMES, Row, to_json
-from agent.rundir import RunDir, config_sha256
+from agent.rundir import RunDir
 from envs.backup import BackUp
 
 BRAKE = {"seconds": 1.5, "rest_speed": 0.2, "gain": 5.0, "joints": ["slider"]}  # as the task declares it
 ASKED = (
     *("task", "planner", "world_model", "seed", "episode", "env_frames", "decisions", "return", "privileged"),
     *("violation_steps", "min_margin", "interventions", "fallbacks", "plan_ms_median", "plan_ms_p95"),
-    *("physics_steps_per_decision", "simulator_fraction", "guardrails_sha256", "rules_sha256"),
+    *("model_steps_per_decision", "simulator_fraction", "guardrails_sha256", "rules_sha256"),
 )
 
 
@@ -56,7 +57,7 @@ def test_files_and_rows(finished: Path, config_file: Path) -> None:
     for row in found:
         assert set(ASKED) <= row.keys()
         assert row["env_frames"] == row["decisions"] == 20
-        assert row["physics_steps_per_decision"] == 12 * 8
+        assert row["model_steps_per_decision"] == 12 * 8
         assert set(row["min_margin"]) == {"rail", "slow"}
         assert 0 < row["simulator_fraction"] <= 1
     assert load(str(finished / "config.yaml")) == load(str(config_file))
@@ -64,7 +65,7 @@ def test_files_and_rows(finished: Path, config_file: Path) -> None:
 
 def test_manifest(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert manifest["schema"] == 4
+    assert manifest["schema"] == 5
     assert manifest["assurance"] == "L2"
     assert manifest["safe_stop"] is True
     assert manifest["privileged"] is True
