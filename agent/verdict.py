@@ -99,8 +99,8 @@ def judge(
         )
         missing = ("whether rows and steps are those that the run wrote", *_without_rules(found))
         return Verdict("unverified", "Not verified", sentence, (), missing)
-    if len(rows) < config.episodes:
-        title += f" in the {len(rows)} of {config.episodes} episodes that have finished"
+    if len(rows) < config.total:
+        title += f" in the {len(rows)} of {config.total} episodes that have finished"
     if not found:
         return Verdict(status, title, sentence, (), _without_rules(found))
     return Verdict(status, title, sentence, _checked(config, manifest, rows, found), _missing(config, manifest, rows))

@@ -65,7 +65,8 @@ def _play(
             sum(step.violated for step in steps),
             time.perf_counter() - clock,
         )
-        row = replace(row, reset_seed=accepted, resets_rejected=rejected, terminated=end.terminated)
+        ended = {"terminated": end.terminated, "diverged": bool(end.divergence)}
+        row = replace(row, reset_seed=accepted, resets_rejected=rejected, **ended)
         return Played(row, notice=end.notice(index, len(steps)))
 
 

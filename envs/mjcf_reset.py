@@ -19,14 +19,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import mujoco
 import numpy as np
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, BeforeValidator, model_validator
 
 from envs.errors import TelosError, nearest
-from envs.numbers import Number, Whole
+from envs.numbers import Number
 
 Span = tuple[Number, Number]  # from, to; they may be equal
 Spans = tuple[Span, Span, Span]  # along x, y, z
@@ -106,10 +106,18 @@ _KEYS = MappingProxyType(
 """Type of a joint -> the keys of its `Range`."""
 
 
+def _keyframe(given: Any) -> Any:
+    whole = isinstance(given, int) and not isinstance(given, bool) and given >= 0
+    if not (given is None or whole or (isinstance(given, str) and given)):
+        raise ValueError("a keyframe's name, or its index from 0 on")
+    return given
+
+
 class Reset(BaseModel, extra="forbid", frozen=True):
     """How an episode starts."""
 
-    keyframe: str | Whole | None = None  # name or index; the model's default pose where None
+    keyframe: Annotated[int | str | None, BeforeValidator(_keyframe)] = None
+    """Its name, or its index; the model's own default pose where None."""
     joints: dict[str, Range] = {}
     sites: dict[str, Place] = {}
     bodies: dict[str, Place] = {}  # any that neither a free joint nor mocap moves
@@ -170,17 +178,11 @@ class Reset(BaseModel, extra="forbid", frozen=True):
                 raise TelosError(f"{where}.bodies", f"{name!r}, a free body", f"reset.joints: {{{joint}: …}}")
 
     def _check_keyframe(self, where: str, model: mujoco.MjModel) -> None:
-        if isinstance(self.keyframe, int):
-            if not 0 <= self.keyframe < model.nkey:
-                allowed = f"0 to {model.nkey - 1}" if model.nkey else "none in this model"
-                raise TelosError(where, self.keyframe, allowed)
-        elif self.keyframe is not None:
-            names = [model.key(i).name for i in range(model.nkey)]
-            unnamed = "; one without a name by its index" if "" in names else ""
-            named = [name for name in names if name]
-            if self.keyframe not in named:
-                allowed = (", ".join(named) or "none in this model has a name") + unnamed
-                raise TelosError(where, repr(self.keyframe), allowed, nearest(self.keyframe, named))
+        keys = [name for i in range(model.nkey) if (name := model.key(i).name)]
+        known = self.keyframe < model.nkey if isinstance(self.keyframe, int) else self.keyframe in (None, *keys)
+        if not known:
+            names = [*keys, f"an index from 0 to {model.nkey - 1}"] if model.nkey else ["none in this model"]
+            raise TelosError(where, repr(self.keyframe), names, nearest(self.keyframe, keys))
 
 
 def _check_names(where: str, given: Iterable[str], there: Iterable[str]) -> None:

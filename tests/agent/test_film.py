@@ -182,7 +182,7 @@ def test_filming_changes_nothing_but_the_video() -> None:
     assert shown.notice.startswith("no video:") != possible
     np.testing.assert_array_equal(shown.steps.action, plain.steps.action)
     assert shown.row.return_ == plain.row.return_
-    assert shown.row.physics_steps_per_decision == plain.row.physics_steps_per_decision > 0
+    assert shown.row.model_steps_per_decision == plain.row.model_steps_per_decision > 0
     assert shown.row.gate_steps_per_decision == plain.row.gate_steps_per_decision
 
 

@@ -118,9 +118,9 @@ def test_the_camera_that_was_asked_for_is_taken_whatever_it_sees(make: Maker, as
 @pytest.mark.parametrize("wrong", ["frnt", "", 4, -1])
 def test_a_camera_that_the_model_lacks_is_refused(make: Maker, wrong: str | int) -> None:
     allowed = "sky, behind_a_wall, front, eye, auto, or 0 to 3"
-    with pytest.raises(TelosError, match=f"camera: given {wrong!r}; allowed: {allowed}"):
+    with pytest.raises(TelosError, match=f"camera: given {wrong!r}.*allowed: {allowed}"):
         make(view=View(wrong))
-    with pytest.raises(TelosError, match=rf"task\.yaml: camera: given {wrong!r}; allowed: {allowed}"):
+    with pytest.raises(TelosError, match=rf"task\.yaml: camera: given {wrong!r}.*allowed: {allowed}"):
         make(keys=f"camera: {wrong!r}")
 
 

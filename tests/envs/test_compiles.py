@@ -522,7 +522,7 @@ def test_a_keyframe_is_named_or_counted(write: Write, keyframe: str, position: f
         ("1.0", "reset.keyframe: given 1.0; allowed: a keyframe's name, or its index from 0 on"),
         ("3", "reset.keyframe: given 3; allowed: 7, up, an index from 0 to 2"),
         ("'0'", "reset.keyframe: given '0'; allowed: 7, up, an index from 0 to 2"),
-        ("upp", "reset.keyframe: given 'upp'; allowed: 7, up, an index from 0 to 2; did you mean 'up'?"),
+        ("upp", "reset.keyframe: given 'upp'; did you mean 'up'?; allowed: 7, up, an index from 0 to 2"),
     ],
 )
 def test_a_keyframe_that_is_not_there_is_refused(write: Write, keyframe: str, said: str) -> None:

@@ -319,5 +319,5 @@ def test_the_first_state_is_not_judged_and_the_last_is() -> None:
 def test_loads_exist_only_inside_steps() -> None:
     for kind in ("actuator_force", "actuator_power", "contact_force"):
         assert kind in INTERVAL_ONLY
-        with pytest.raises(TelosError, match=r"granularity: given 'step'; allowed: substep"):
+        with pytest.raises(TelosError, match=r"granularity: given 'step'; did you mean 'substep'\?; allowed: substep"):
             example(kind, granularity="step")
