@@ -9,7 +9,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
 
-from agent import build, plots, statistics
+from agent import build, explain_plot, plots, statistics
 from agent.config import RobustConfig, VariantConfig
 from agent.row import Row, Steps
 from agent.rundir import RunDir
@@ -199,9 +199,15 @@ def test_names_are_literal_text_in_plots(telos, config_file: Path, tmp_path: Pat
     assert telos("explain", tmp_path / "run", "--step", 1).status == 0
 
 
-def test_a_plot_that_cannot_be_drawn_does_not_stop_the_report(telos, config_file: Path, tmp_path: Path) -> None:
-    rule = "{kind: joint_velocity, name: vast, joint: slider, limit: 1, unit: m/s, scale: 0.1, tolerance: 1.7e+308}"
-    run = ("run", config_file, "--episodes=1", "--frames=2", "--video=false", f"--guardrails=[{rule}]")
+def test_a_plot_that_cannot_be_drawn_does_not_stop_the_report(
+    telos, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> NoReturn:
+        raise ValueError("Axis limits cannot be NaN or Inf")
+
+    monkeypatch.setattr(plots, "margins", fails)
+    monkeypatch.setattr(explain_plot, "draw", fails)
+    run = ("run", config_file, "--episodes=1", "--frames=2", "--video=false")
     assert telos(*run, "--out", tmp_path / "run").status == 0
     html = (tmp_path / "run" / "report.html").read_text()
     assert "This plot could not be drawn: ValueError: Axis limits cannot be NaN or Inf" in html

@@ -66,8 +66,7 @@ def test_resume_goes_on_in_the_middle_of_a_seed(
     whole = RunDir.open(several[0])
     copy = RunDir.create(tmp_path / "copy", whole.config, whole.manifest)
     for row in whole.rows()[:3]:
-        copy.save_steps(row.episode, whole.steps(row.episode))
-        copy.append(row)
+        copy.record(row, whole.steps(row.episode))
     assert telos("resume", copy.path).status == 0
     assert untimed(RunDir.open(copy.path)) == untimed(whole)
 

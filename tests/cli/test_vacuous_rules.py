@@ -33,7 +33,7 @@ REFUSED = {
     "blank": ("{kind: joint_velocity, name: r, joint: ' ', limit: 1}", "guardrails[0].joint: given ' '"),
     "surrogate": (
         '{kind: joint_velocity, name: r, joint: "root_x\\ud800", limit: 1, unit: m/s}',
-        "guardrails[0].joint",
+        "given 'root_x\\ud800', with the character U+D800",
     ),
 }
 

@@ -40,11 +40,11 @@ def test_every_episode_is_filmed_on_request(
     [
         (
             ("--camera", "lookatcar"),
-            "camera: given 'lookatcar'; allowed: fixed, lookatcart, auto, or 0 to 1; did you mean",
+            "camera: given 'lookatcar'; did you mean 'lookatcart'?; allowed: fixed, lookatcart, auto, or 0 to 1",
         ),
         (("--camera", 2), "camera: given 2; allowed: fixed, lookatcart, auto, or 0 to 1"),
         (("--camera", "true"), "config.video.camera: given True; allowed: a camera's name or index"),
-        (("--video", "al"), "config.video.which: given 'al'; allowed: none, first, all; did you mean 'all'?"),
+        (("--video", "al"), "config.video.which: given 'al'; did you mean 'all'?; allowed: none, first, all"),
         (("--video", 1), "config.video.which: given 1"),
         (("--trace", 1), "config.video.trace: given 1"),
         (("--trace",), "--trace: given nothing"),

@@ -303,10 +303,10 @@ POS = [[0, 1], [0, 1], [0, 1]]
         ({"sites": {"target": {"quat": [0, 0, 0, 0]}}}, "reset.sites.target", "no orientation"),
         ({"bodies": {"post": {"position": POS}}}, "reset.bodies.post.position", "allowed: pos, quat, yaw"),
         ({"bodys": {}}, "reset.bodys", "mean bodies?"),
-        ({"keyframe": ""}, "reset.keyframe", "allowed: aside; one without a name by its index"),
+        ({"keyframe": ""}, "reset.keyframe", "allowed: a keyframes name, or its index from 0 on"),
         ({"keyframe": "asid"}, "reset.keyframe", "mean aside?"),
-        ({"keyframe": 2}, "reset.keyframe", "allowed: 0 to 1"),
-        ({"keyframe": -1}, "reset.keyframe", "allowed: 0 to 1"),
+        ({"keyframe": 2}, "reset.keyframe", "allowed: aside, an index from 0 to 1"),
+        ({"keyframe": -1}, "reset.keyframe", "allowed: a keyframes name, or its index from 0 on"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused(files: Files, reset: dict[str, Any], where: str, message: str) -> None:
