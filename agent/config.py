@@ -193,7 +193,7 @@ class MemoryConfig(Closed):
     capacity: Whole = Field(default=10, ge=1, description="episodes")
 
 
-def _listed(seeds: Any) -> Any:
+def listed_seeds(seeds: Any) -> Any:
     """Seeds as people write them: 7, "0..4", "0,3,7", "0..2,7", or a list. Raises ValueError for other text."""
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         return (seeds,)
@@ -253,14 +253,15 @@ class VideoConfig(Closed):
     size: tuple[Side, Side] = Field(default=(640, 480), description="width and height, pixels, even")
 
 
+Seeds = Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], BeforeValidator(listed_seeds), AfterValidator(_distinct)]
+
+
 class Config(Closed):
     """Everything a run needs."""
 
     task: str
     seed: Whole = Field(default=0, ge=0)
-    seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], BeforeValidator(_listed), AfterValidator(_distinct)] = (
-        Field(default=(), description="several, in place of seed: 0..4, or 0,3,7, or a list")
-    )
+    seeds: Seeds = Field(default=(), description="several, in place of seed: 0..4, or 0,3,7, or a list")
     episodes: Whole = Field(default=1, ge=1, le=1_000_000_000, description="of each seed")
     frames: Whole | None = Field(default=None, ge=1, description="control steps per episode; the task's where None")
     variant: VariantConfig = VariantConfig()

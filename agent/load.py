@@ -26,6 +26,7 @@ from planners.shared import means_the_same
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 10  # files that extend each other
+TUNED = "tuned_seeds"  # key of a file that is no field of a configuration, as `extends`
 
 
 def presets() -> dict[str, str]:
@@ -76,6 +77,7 @@ def load(
     if source is None and task is None:
         raise TelosError("run", "neither a preset nor a task", "`telos run PRESET` or `telos run --task ID`")
     layers = _layers(source if source is not None else preset_of(task or ""), Path(), 0)
+    layers = [(where, {key: value for key, value in layer.items() if key != TUNED}) for where, layer in layers]
     if task is not None:
         layers.append(("--task", {"task": task}))
     layers += _given(overrides or {})
@@ -93,6 +95,22 @@ def load(
         given = f"none with task {config.task}, where the guardrails held with that of {needs_stop}"
         raise GuardrailWeakened("back_up", given, "a task that declares one, or back_up: {seconds, rest_speed, gain}")
     return config
+
+
+def tuned_seeds(source: str) -> frozenset[int]:
+    """The seeds on which a preset, or a file, and all that it extends were chosen: what they earn there is optimistic.
+
+    Raises:
+        TelosError: no such preset, or one that gives no list of seeds.
+    """
+    return frozenset(seed for where, layer in _layers(source, Path(), 0) for seed in _tuned(where, layer))
+
+
+def _tuned(where: str, layer: Mapping[str, Any]) -> list[int]:
+    seeds = layer.get(TUNED, [])
+    if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise TelosError(f"{where}: {TUNED}", repr(seeds), "a list of the seeds on which these settings were chosen")
+    return seeds
 
 
 def writable(task: str) -> str:
@@ -152,6 +170,7 @@ def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, 
             data["task"] = str(folder / task)  # beside the file that names it, like what it extends
     else:
         raise TelosError.unknown("preset", source, presets(), "telos list presets")
+    _tuned(where, data)
     parent = data.pop("extends", None)
     if parent is None:
         return [(where, data)]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from agent import statistics
+from agent.load import preset_of, tuned_seeds
 from agent.statistics import Estimate
 from benchmarks import rows
 
@@ -56,6 +57,7 @@ class Cell:
     budget: int  # physics steps per decision allowed
     match: str  # steps or time
     threads: int
+    seeds: tuple[int, ...]
     returns: tuple[float, ...]  # by seed
     physics_steps: float  # per decision
     median_ms: float  # of the episodes' medians
@@ -66,6 +68,18 @@ class Cell:
     @property
     def estimate(self) -> Estimate:
         return mean_return(self.returns)
+
+    @property
+    def fresh(self) -> tuple[float, ...]:
+        """The returns on seeds on which the task's preset was not chosen."""
+        tuned = tuned_seeds(preset_of(f"dm_control/{self.task}-v0"))
+        return tuple(value for seed, value in zip(self.seeds, self.returns, strict=True) if seed not in tuned)
+
+    @property
+    def tuned(self) -> tuple[float, ...]:
+        """The returns on the seeds on which it was."""
+        tuned = tuned_seeds(preset_of(f"dm_control/{self.task}-v0"))
+        return tuple(value for seed, value in zip(self.seeds, self.returns, strict=True) if seed in tuned)
 
 
 def mean_return(returns: Sequence[float], frames: int = FRAMES) -> Estimate:
@@ -93,6 +107,7 @@ def cells(found: Sequence[Row]) -> list[Cell]:
         setting = f" ({budget:,} steps, threads: {threads})" if planner in several and steps > 0 else ""
         cell = Cell(
             *(planner, f"{planner}{setting}", task, budget, match, threads),
+            tuple(row["seed"] for row in by_seed),
             tuple(row["return"] for row in by_seed),
             steps,
             float(np.median([row["plan_ms_median"] for row in mine])),
@@ -104,15 +119,17 @@ def cells(found: Sequence[Row]) -> list[Cell]:
     return made
 
 
-def normalised(cell: Cell, all_: Sequence[Cell]) -> np.ndarray:
-    """Scores of a cell's episodes: 0 is the mean of random actions on that task, 1 the best published return.
+def normalised(cell: Cell, all_: Sequence[Cell], returns: Sequence[float] | None = None) -> np.ndarray:
+    """Scores of a cell's episodes, or of the `returns` given: 0 is the mean of random actions on that task, 1 the best
+    published return.
 
     NaN where the task has no random row, or nothing is published.
     """
+    values = cell.returns if returns is None else returns
     if cell.task not in published():
-        return np.full(len(cell.returns), np.nan)
+        return np.full(len(values), np.nan)
     zero = random_return(cell.task, all_)
-    return (np.array(cell.returns) - zero) / (published()[cell.task].best - zero)
+    return (np.array(values) - zero) / (published()[cell.task].best - zero)
 
 
 def random_return(task: str, all_: Sequence[Cell]) -> float:
@@ -126,13 +143,14 @@ def profile(scores: Sequence[np.ndarray], levels: np.ndarray) -> np.ndarray:
     return np.mean([(task[:, None] > levels).mean(0) for task in scores], axis=0)
 
 
-def suite_mean(found: Sequence[Cell]) -> tuple[Estimate, float] | None:
-    """The mean over tasks of one planner's mean returns, tasks weighing the same, and that of the reference on the same
-    tasks. Episodes of different tasks share nothing, though their seeds may have the same number. None of no task."""
+def suite_mean(found: Mapping[str, Sequence[float]]) -> tuple[Estimate, float] | None:
+    """The mean over tasks of one planner's mean returns by task, tasks weighing the same, and that of the reference on
+    the same tasks. Episodes of different tasks share nothing, though their seeds may have the same number. None of no
+    task."""
     if not found:
         return None
-    whole = statistics.mean_of_means([cell.returns for cell in found])
-    return whole, float(np.mean([published()[cell.task].values[REFERENCE] for cell in found]))
+    whole = statistics.mean_of_means(list(found.values()))
+    return whole, float(np.mean([published()[task].values[REFERENCE] for task in found]))
 
 
 def interval(estimate: Estimate) -> str:

@@ -15,6 +15,7 @@ from benchmarks.planner_scores import (
     Row,
     cells,
     interval,
+    mean_return,
     name_of,
     normalised,
     published,
@@ -38,30 +39,41 @@ def _table(mine: Sequence[Cell], all_: Sequence[Cell]) -> str:
     lines = [
         f"Matched by {searching[0].match}:",
         "",
-        "| task | planner | return, mean [95 %] | worst | seeds | random | TD-MPC2, last | best published | normalised "
-        "| physics steps / decision | plan, ms: median of medians | largest p95 | in C |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| task | planner | return, mean [95 %] | worst | seeds | on the preset's own seeds | random | TD-MPC2, last "
+        "| best published | normalised | physics steps / decision | plan, ms: median of medians | largest p95 | in C |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for cell in sorted(searching, key=lambda cell: cell.task):
-        known = published().get(cell.task)
+        known, fresh = published().get(cell.task), cell.fresh
         values = (
-            *(cell.task, cell.label, interval(cell.estimate), f"{min(cell.returns):.0f}", str(len(cell.returns))),
+            *(cell.task, cell.label, *_returns(fresh), _returns(cell.tuned)[0]),
             _number(random_return(cell.task, all_), ".0f"),
             *((f"{known.values[REFERENCE]:.1f}", f"{known.best:.1f}") if known else ("", "")),
-            _number(float(np.mean(normalised(cell, all_))), ".3f"),
+            _number(float(np.mean(normalised(cell, all_, fresh or cell.tuned))), ".3f"),
             *(f"{cell.physics_steps:,.0f}", f"{cell.median_ms:.1f}", f"{cell.p95_ms:.1f}", f"{cell.in_simulator:.1%}"),
         )
         lines.append(f"| {' | '.join(values)} |")
     for planner in dict.fromkeys(cell.label for cell in searching):
         theirs = [cell for cell in searching if cell.label == planner and cell.task in published()]
-        whole = suite_mean(theirs)
-        if whole is not None:
-            lines += [
-                "",
-                f"{planner}, mean over {len(theirs)} tasks: {interval(whole[0])}; TD-MPC2's last values on "
-                f"them: {whole[1]:.1f}.",
-            ]
+        for where, returns in (
+            ("", {cell.task: cell.fresh for cell in theirs if cell.fresh}),
+            (" on the presets' own seeds", {cell.task: cell.tuned for cell in theirs if cell.tuned}),
+        ):
+            whole = suite_mean(returns)
+            if whole is not None:
+                lines += [
+                    "",
+                    f"{planner}, mean over {len(returns)} tasks{where}: {interval(whole[0])}; TD-MPC2's last values on "
+                    f"them: {whole[1]:.1f}.",
+                ]
     return "\n".join(lines)
+
+
+def _returns(values: Sequence[float]) -> tuple[str, str, str]:
+    """Mean with its interval, the least, and how many; dashes of none."""
+    if not values:
+        return "–", "–", "0"
+    return interval(mean_return(values)), f"{min(values):.0f}", str(len(values))
 
 
 def _number(value: float, form: str) -> str:
@@ -74,13 +86,13 @@ def _scored(estimate: Estimate) -> str:
 
 
 def missing(found: Sequence[Row], planner: str, tasks: Sequence[str], seeds: int) -> str:
-    """Which tasks have fewer seeds of a planner than there should be, in words; "" where none has."""
+    """Which tasks have too few seeds on which their presets were not chosen, in words; "" where none has."""
     there: dict[str, int] = {}
     for cell in cells(found):
         if cell.planner == planner:
-            there[cell.task] = max(there.get(cell.task, 0), len(cell.returns))
+            there[cell.task] = max(there.get(cell.task, 0), len(cell.fresh))
     short = [f"{task} ({there.get(task, 0)})" for task in tasks if there.get(task, 0) < seeds]
-    return f"Tasks with fewer than {seeds} seeds so far: {', '.join(short)}." if short else ""
+    return f"Tasks with fewer than {seeds} such seeds so far: {', '.join(short)}." if short else ""
 
 
 def threaded(found: Sequence[Row]) -> str:

@@ -1,6 +1,6 @@
 """Planners on real dm_control episodes, at equal physics steps or equal time.
 
-    telos bench planners                                      the 21 tasks, the default planner, three seeds
+    telos bench planners                                      the 21 tasks, the default planner, five seeds
     telos bench planners --tasks hard --planners sampling     eight tasks, every sampling planner
     telos bench planners --match time                         the same seconds for all, instead of the same steps
     telos bench planners --table                              print the tables of what there is, and write the page
@@ -45,6 +45,7 @@ DEFAULT = "icem"
 SHARED = ("knots", "interpolation", "descent")  # parameters of the preset that all planners take
 BASELINES = {"random": scripted.RANDOM, "do_nothing": scripted.DO_NOTHING}
 OUT = rows.RESULTS / "planners" / "suite.jsonl"
+FRESH = range(100, 105)  # seeds on which no preset was chosen
 BUDGET = 39_000  # physics steps per decision; the gate adds its own, and together they stay below 40,000
 
 
@@ -97,7 +98,7 @@ def configured(task: str, planner: str, seed: int, threads: int, budget: int, se
 def cases(
     tasks: Sequence[str],
     names: Sequence[str],
-    seeds: int,
+    seeds: Sequence[int],
     threads: int,
     budget: int,
     seconds: Mapping[str, float] | None,
@@ -115,7 +116,7 @@ def cases(
             configured(task, name, seed, threads, budget, None if seconds is None else seconds[task]),
             BASELINES.get(name, PLAYER),
         )
-        for seed in range(seeds)
+        for seed in seeds
         for task in tasks
         for name in names
     ]
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = experiment.parser("planners", __doc__)
     parser.add_argument("--tasks", nargs="*", default=["suite"], help=f"names, or {', '.join(GROUPS)}")
     parser.add_argument("--planners", nargs="*", default=[DEFAULT], help="names, random, do_nothing, or sampling")
-    parser.add_argument("--seeds", type=rows.count, default=3)
+    parser.add_argument("--seeds", type=rows.seeds, default=FRESH, help="a number of seeds from 0, or 100..104, or 3,7")
     parser.add_argument("--budget", type=rows.count, default=BUDGET, help="physics steps per decision")
     parser.add_argument("--match", choices=["steps", "time"], default="steps")
     options = parser.parse_args(argv)

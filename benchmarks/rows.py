@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from agent.config import listed_seeds
 from envs.errors import TelosError
 
 RESULTS = Path(__file__).parent / "results"  # what the documents show; measured again with --out
@@ -33,6 +34,16 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} given, allowed: a whole number >= 1")
     return int(text)
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """Seeds as an option gives them: so many from 0 on, or 100..104, or 3,7. Raises ArgumentTypeError."""
+    if text.isdecimal():
+        return tuple(range(count(text)))
+    try:
+        return listed_seeds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} given, allowed: a number of seeds, or {error}") from None
 
 
 class Row(dict[str, Any]):

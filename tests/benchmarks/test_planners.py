@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from matplotlib import figure
 
 from agent import episode, player, statistics
-from agent.load import load, preset_of
+from agent.load import load, preset_of, tuned_seeds
 from benchmarks import ablations, cold, planner_page, planner_scores, planner_tables, planners, rows, steps
 from envs.errors import TelosError
 from planners import registry as names
@@ -47,7 +47,7 @@ def test_one_planner_and_one_configuration_per_domain(task: str) -> None:
 
 @pytest.mark.parametrize("task", planners.SUITE)
 def test_the_budget_holds_and_is_used(task: str) -> None:
-    (case,) = planners.cases([task], ["icem"], 1, 1, planners.BUDGET, None)
+    (case,) = planners.cases([task], ["icem"], range(1), 1, planners.BUDGET, None)
     made = player.made(case.config)
     observation, _ = made[1].reset(seed=0)
     made[0].reset(0)
@@ -58,7 +58,7 @@ def test_the_budget_holds_and_is_used(task: str) -> None:
 
 
 def test_planners_share_knots_and_starts_and_nothing_else() -> None:
-    cases = planners.cases(["cartpole-swingup"], ["icem", "mppi", "random_shooting"], 2, 1, 40_000, None)
+    cases = planners.cases(["cartpole-swingup"], ["icem", "mppi", "random_shooting"], range(2), 1, 40_000, None)
     by = {case.labels["planner"]: case.config for case in cases if case.labels["seed"] == 1}
     assert by["icem"].planner.params == load(task="dm_control/cartpole-swingup-v0").planner.params
     assert by["mppi"].planner.params == {"knots": by["icem"].planner.params["knots"]}
@@ -67,13 +67,13 @@ def test_planners_share_knots_and_starts_and_nothing_else() -> None:
 
 
 def test_one_knot_per_step_is_shared_with_planners_that_have_a_default() -> None:
-    icem, sampling = planners.cases(["walker-walk"], ["icem", "predictive_sampling"], 1, 1, 40_000, None)
+    icem, sampling = planners.cases(["walker-walk"], ["icem", "predictive_sampling"], range(1), 1, 40_000, None)
     assert "knots" not in icem.config.planner.params
     assert sampling.config.planner.params == {"knots": None}
 
 
 def test_a_descent_is_shared() -> None:
-    icem, cem = planners.cases(["acrobot-swingup"], ["icem", "cem"], 1, 1, 40_000, None)
+    icem, cem = planners.cases(["acrobot-swingup"], ["icem", "cem"], range(1), 1, 40_000, None)
     assert icem.config.planner.params["descent"] == cem.config.planner.params["descent"] > 0
 
 
@@ -101,7 +101,7 @@ def test_time_is_that_of_the_default_planner() -> None:
     assert seconds == {"pendulum-swingup": 0.05}
     with pytest.raises(TelosError, match="no step-matched rows of icem on walker-run"):
         planners.time_of(found, ["walker-run"], 40_000, 1)
-    (case,) = planners.cases(["pendulum-swingup"], ["cem"], 1, 1, 40_000, seconds)
+    (case,) = planners.cases(["pendulum-swingup"], ["cem"], range(1), 1, 40_000, seconds)
     assert (case.config.planner.budget.seconds, case.config.planner.budget.evaluations) == (0.05, None)
 
 
@@ -131,12 +131,34 @@ def test_the_mean_over_tasks_does_not_depend_on_the_order_of_rows() -> None:
     walker = "dm_control/walker-run-v0"
     found = [row(seed=seed, **{"return": value}) for seed, value in enumerate((0.0, 100.0, 50.0))]
     found += [row(task=walker, seed=seed, **{"return": value}) for seed, value in enumerate((200.0, 300.0, 400.0))]
-    whole = planner_scores.suite_mean(planner_scores.cells(found))
+    whole = planner_scores.suite_mean(by_task(found))
     assert whole is not None
-    assert whole == planner_scores.suite_mean(planner_scores.cells([found[i] for i in (2, 0, 1, 4, 5, 3)]))
+    assert whole == planner_scores.suite_mean(by_task([found[i] for i in (2, 0, 1, 4, 5, 3)]))
     assert whole[0] == statistics.mean_of_means([[0.0, 100.0, 50.0], [200.0, 300.0, 400.0]])
     assert whole[1] == pytest.approx((838.0 + 877.2) / 2)
-    assert planner_scores.suite_mean([]) is None
+    assert planner_scores.suite_mean({}) is None
+
+
+def by_task(found: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
+    return {cell.task: cell.returns for cell in planner_scores.cells(found)}
+
+
+def test_published_returns_are_of_seeds_that_no_preset_was_chosen_on() -> None:
+    found = [row(seed=seed, **{"return": 900.0}) for seed in range(3)] + [row(seed=100, **{"return": 500.0})]
+    (cell,) = planner_scores.cells(found)
+    assert (cell.fresh, cell.tuned) == ((500.0,), (900.0, 900.0, 900.0))
+    table = planner_tables.summary(found)
+    own = planner_scores.interval(planner_scores.mean_return([900.0] * 3))
+    assert f"| pendulum-swingup | icem | 500.0 | 500 | 1 | {own} |" in table
+    assert "icem, mean over 1 tasks: 500.0; TD" in table
+    assert "icem, mean over 1 tasks on the presets' own seeds: 900.0 [900, 900]; TD" in table
+
+
+def test_every_preset_of_the_suite_names_the_seeds_on_which_it_was_chosen() -> None:
+    for task in planners.SUITE:
+        tuned = tuned_seeds(preset_of(f"dm_control/{task}-v0"))
+        assert tuned == {0, 1, 2}
+        assert not tuned & set(planners.FRESH)
 
 
 def test_settings_are_never_mixed() -> None:
@@ -165,7 +187,7 @@ def test_an_interval_from_zero_is_drawn() -> None:
 
 
 def test_the_page_shows_every_cell(tmp_path: Path) -> None:
-    found = [row(seed=seed, **{"return": 900.0 + seed}) for seed in range(3)]
+    found = [row(seed=seed, **{"return": 800.0 + seed}) for seed in range(100, 103)]
     found += [row("mppi", match="time"), row("random", model_steps_per_decision=0.0, **{"return": 0.0})]
     out = tmp_path / "planners.jsonl"
     for one in found:
@@ -201,9 +223,9 @@ def test_the_matrix_ranks_planners_that_have_every_task() -> None:
 
 
 def test_tasks_that_lack_seeds_are_named() -> None:
-    found = [row(seed=0), row(seed=1), row("cem", task="dm_control/walker-run-v0")]
+    found = [row(seed=0), row(seed=100), row(seed=101), row("cem", task="dm_control/walker-run-v0")]
     said = planner_tables.missing(found, "icem", ["pendulum-swingup", "walker-run"], 3)
-    assert said == "Tasks with fewer than 3 seeds so far: pendulum-swingup (2), walker-run (0)."
+    assert said == "Tasks with fewer than 3 such seeds so far: pendulum-swingup (2), walker-run (0)."
     assert planner_tables.missing(found, "icem", ["pendulum-swingup"], 2) == ""
     assert planner_tables.missing([*found, row(budget=1)], "icem", ["pendulum-swingup"], 2) == "", "the fuller setting"
 
@@ -254,8 +276,8 @@ def test_a_budget_that_pays_for_no_candidate_is_refused(telos: Callable[..., Any
     done = telos("bench", "planners", "--tasks", "cartpole-swingup", "--budget", "10", "--out", out)
     assert (done.status, done.err.count("\n")) == (2, 1)
     assert "--budget: given 10 physics steps; allowed: >= " in done.err
-    for option in ("--seeds", "--budget"):
-        assert "allowed: a whole number >= 1" in telos("bench", "planners", option, "-1", "--out", out).err
+    for option, allowed in (("--seeds", "a number of seeds, or whole numbers"), ("--budget", "a whole number >= 1")):
+        assert f"allowed: {allowed}" in telos("bench", "planners", option, "-1", "--out", out).err
     assert not out.exists()
     directory = telos("bench", "planners", "--table", "--out", tmp_path)
     assert "given a directory; allowed: a file for rows" in directory.err

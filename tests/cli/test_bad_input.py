@@ -567,3 +567,9 @@ def test_links_that_lead_in_a_circle(telos: Callable[..., Any], tmp_path: Path) 
 def test_numbers_of_a_task_file_are_read_alike(telos: Callable[..., Any], tmp_path: Path, given: str) -> None:
     (tmp_path / "task.yaml").write_text(f"model: model.xml\nframes: {given.replace('8', '010')}\n")
     refused(telos("run", "--task", tmp_path / "task.yaml"), f"task.yaml:2: given {given.replace('8', '010')}", given)
+
+
+@pytest.mark.parametrize("given", ["3", "[a]", "[-1]", "[true]", "{}"])
+def test_seeds_on_which_a_file_was_chosen_are_a_list(telos: Callable[..., Any], tmp_path: Path, given: str) -> None:
+    (tmp_path / "c.yaml").write_text(f"extends: default\ntuned_seeds: {given}\n")
+    refused(telos("run", tmp_path / "c.yaml"), "c.yaml: tuned_seeds: given", "a list of the seeds")
