@@ -44,6 +44,8 @@ def _translated(error: ValidationError, model: type[BaseModel], where: str) -> T
         case "union_tag_not_found":
             where = f"{where}.{context['discriminator'].strip(chr(39))}"
             return TelosError(where, f"nothing{also}", "a value: it has no default")
+        case "string_too_short":
+            return TelosError(where, given + also, "text that is not empty")
         case "value_error" if not problem["loc"]:
             # About several keys at once: the message says them, the whole input would drown it.
             return TelosError(where, f"limits that do not fit{also}", str(context["error"]))

@@ -46,7 +46,7 @@ TILT = {"kind": "body_orientation", "name": "a", "body": "b", "limit": 0.5}
         ({**JOINT, "scale": math.nan}, "guardrails[1].scale", "finite"),
         ({**JOINT, "granularity": "substeps"}, "guardrails[1].granularity", "did you mean 'substep'?"),
         ({**JOINT, "unit": "degrees"}, "guardrails[1].unit", "allowed: rad, m"),
-        ({**JOINT, "name": ""}, "guardrails[1].name", "at least 1 character"),
+        ({**JOINT, "name": ""}, "guardrails[1].name", "text that is not empty"),
         ({**SPEED, "upper": 1.0}, "guardrails[1]", "not both"),
         ({**SPEED, "limit": 0.0}, "guardrails[1].limit", "greater than 0"),
         ({**TILT, "limit": 4.0}, "guardrails[1].limit", "less than 3.14"),
