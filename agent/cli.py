@@ -12,7 +12,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -242,7 +241,9 @@ def main(argv: Sequence[str] | None = None) -> Status:
     """Run one command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments == ["--version"]:
-        print(f"telos {version('telos')}")
+        from agent.provenance import telos_version
+
+        print(f"telos {telos_version()}")
         return 0
     try:
         with _terminable():

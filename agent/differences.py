@@ -18,7 +18,6 @@ MEANING = {
     "frames": "episodes of different length",
     "perception": "the agents do not see the same",
     "guardrails": "the guardrails differ: margins and violations do not mean the same",
-    "zones": "the guardrails differ: margins and violations do not mean the same",
     "back_up": "the back-ups differ: what counts as a safe stop does not mean the same",
     "planner.budget": "one searches more than the other",
     "real_time": "the world does not wait alike",

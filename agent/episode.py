@@ -145,7 +145,7 @@ def _play(
     outcome: Outcome | None = None
     limit = frames or env.interface.frame_limit
     while not (outcome and outcome.ended) and len(steps) < limit:
-        told = env.snapshot()  # the agent's own copy: what it does to it reaches nobody else
+        told = env.snapshot()  # a private copy: the agent may modify it
         privileged = agent.perception.privileged
         action = agent.act(observation, told if privileged else None, instruction(told.params))
         decision = agent.decision

@@ -90,6 +90,7 @@ class Gate:
         if not np.isfinite(prefix).all() or np.abs(prefix).max() > 1:
             return Verdict(False, "action not finite or out of range", nothing)
         if len(self.guardrails) == 0:
+            self._begun = None
             return Verdict(True, "", nothing)
         verdict = self._judge(start, prefix)
         if verdict.passed:

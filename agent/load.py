@@ -93,7 +93,7 @@ def load(
     writable(config.task)
     if needs_stop and config.back_up is None and registry.load(config.task).back_up is None:
         given = f"none with task {config.task}, where the guardrails held with that of {needs_stop}"
-        raise GuardrailWeakened("back_up", given, "a task that declares one, or back_up: {seconds, rest_speed, gain}")
+        raise GuardrailWeakened("back_up", given, "a task that declares one, or back_up: {law, seconds, rest_speed}")
     return config
 
 
@@ -130,7 +130,8 @@ def read(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise TelosError(where, "a directory", "a YAML file")
     if not path.is_file():
-        raise TelosError(where, "no such file", "a preset or a YAML file")
+        given = "what is no regular file" if os.path.exists(path) else "no such file"
+        raise TelosError(where, given, "a preset or a YAML file")
     try:
         if path.stat().st_size > MAX_BYTES:
             raise TelosError(where, f"{path.stat().st_size} bytes", f"at most {MAX_BYTES} bytes")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from itertools import count
+
 from agent import integrity
 from agent.files import write
 from agent.row import Row
@@ -41,7 +44,8 @@ def repair(rundir: RunDir, rules: Guardrails) -> tuple[str, ...]:
     if torn:
         notices.append(f"dropped a torn last line ({len(torn)} bytes) of episodes.jsonl; its episode runs again")
     if lost:
-        copy = rundir.path / f"damaged-{len(list(rundir.path.glob('damaged-*.jsonl')))}.jsonl"
+        free = (rundir.path / f"damaged-{number}.jsonl" for number in count())
+        copy = next(path for path in free if not os.path.lexists(path))
         write(copy, b"".join(line + b"\n" for line in lines) + torn)
         notices.append(
             f"set aside {len(lost)} damaged row(s) of episodes.jsonl, whose episodes run again: "

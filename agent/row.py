@@ -254,7 +254,7 @@ def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResul
         simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
         guardrails_sha256=rules.digest,
         rules_sha256=build.rules_sha256(rules.digest, agent.gate.back_up, agent.gate.variants),
-        gate="simulator",
+        gate="simulator" if len(rules) else "none",
         model_sha256="",
         goal="",
         diverged=result.diverged,

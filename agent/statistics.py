@@ -3,7 +3,7 @@
 A mean has Student's t interval, a rate has Wilson's. A percentile bootstrap of three seeds covers the mean of normal
 values in 75 % of cases, t in 95 % (docs/adr/011-t-intervals-for-returns.md). One episode tells nothing about the
 spread: its mean has low = high = null. Of values between known bounds, such as returns of rewards in [0,1], a few tell
-nothing about rare failures that they do not hold: `bounded_mean` counts on those, which t does not
+nothing about rare failures that they do not hold; `bounded_mean` allows for those, and t does not
 (docs/adr/013-intervals-of-bounded-returns.md).
 """
 

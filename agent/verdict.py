@@ -196,8 +196,8 @@ def _missing(config: Config, manifest: Manifest, rows: Sequence[Row]) -> tuple[s
         "an agent that attacks its own rules: agent and monitor share one process (that takes level L3)",
     ]
     missing.append(
-        "whether each rule was at stake: refused were only rules that no state of the model can break, as far as that "
-        "follows from its joints; not those on contacts that never happen or on forces that are never asked for"
+        "whether each rule could have been broken here: only rules that no state of the model can break are refused, "
+        "as far as that follows from its joints; a contact may never happen, a force may never be needed"
     )
     if config.variant.latency > 0:
         missing.append(

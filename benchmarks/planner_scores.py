@@ -72,14 +72,16 @@ class Cell:
     @property
     def fresh(self) -> tuple[float, ...]:
         """The returns on seeds on which the task's preset was not chosen."""
-        tuned = tuned_seeds(preset_of(f"dm_control/{self.task}-v0"))
-        return tuple(value for seed, value in zip(self.seeds, self.returns, strict=True) if seed not in tuned)
+        return self._of(chosen=False)
 
     @property
     def tuned(self) -> tuple[float, ...]:
         """The returns on the seeds on which it was."""
+        return self._of(chosen=True)
+
+    def _of(self, chosen: bool) -> tuple[float, ...]:
         tuned = tuned_seeds(preset_of(f"dm_control/{self.task}-v0"))
-        return tuple(value for seed, value in zip(self.seeds, self.returns, strict=True) if seed in tuned)
+        return tuple(value for seed, value in zip(self.seeds, self.returns, strict=True) if (seed in tuned) == chosen)
 
 
 def mean_return(returns: Sequence[float], frames: int = FRAMES) -> Estimate:

@@ -49,7 +49,7 @@ def _table(mine: Sequence[Cell], all_: Sequence[Cell]) -> str:
             *(cell.task, cell.label, *_returns(fresh), _returns(cell.tuned)[0]),
             _number(random_return(cell.task, all_), ".0f"),
             *((f"{known.values[REFERENCE]:.1f}", f"{known.best:.1f}") if known else ("", "")),
-            _number(float(np.mean(normalised(cell, all_, fresh or cell.tuned))), ".3f"),
+            _number(float(np.mean(normalised(cell, all_, fresh))) if fresh else math.nan, ".3f"),
             *(f"{cell.physics_steps:,.0f}", f"{cell.median_ms:.1f}", f"{cell.p95_ms:.1f}", f"{cell.in_simulator:.1%}"),
         )
         lines.append(f"| {' | '.join(values)} |")
@@ -63,8 +63,8 @@ def _table(mine: Sequence[Cell], all_: Sequence[Cell]) -> str:
             if whole is not None:
                 lines += [
                     "",
-                    f"{planner}, mean over {len(returns)} tasks{where}: {interval(whole[0])}; TD-MPC2's last values on "
-                    f"them: {whole[1]:.1f}.",
+                    f"{planner}, mean over {len(returns)} task{'s' * (len(returns) > 1)}{where}: {interval(whole[0])}; "
+                    f"TD-MPC2's last values there: {whole[1]:.1f}.",
                 ]
     return "\n".join(lines)
 

@@ -25,10 +25,9 @@ class BackUp:
 
     `gain` and `stiffness` are feedback in native control per rad/s and rad (or m/s and m) of what an actuator drives.
     Motors under `brake` with a gain exert exactly -gain·v. All else is computed through the mass matrix (computed
-    torque: Luh, Walker & Paul, "Resolved-Acceleration Control of Mechanical Manipulators", IEEE TAC 25, 1980). Gain and
-    stiffness then act only as far as a control that is held for a whole step slows down, and does not turn round, what
-    it drives; None is as far as that. A damper damps as much as it can unless gain is 0. Controls are clipped to their
-    ranges.
+    torque: Luh, Walker & Paul, "Resolved-Acceleration Control of Mechanical Manipulators", IEEE TAC 25, 1980). Its
+    feedback is bounded, because a control is held for a whole step: a gain never takes away more than half of the speed
+    in one. None is that bound. A damper damps as much as it can unless gain is 0. Controls are clipped to their ranges.
     """
 
     seconds: float  # time given to reach the stop set, s

@@ -1,12 +1,10 @@
-"""How files say which back-up they want."""
+"""Back-ups as files declare them."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from envs.backup import BackUp
+from envs.backup import BackUp, Law
 from envs.errors import TelosError
 from envs.numbers import NonNegative, Number, Positive
 
@@ -16,7 +14,7 @@ class BackUpConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    law: Literal["brake", "hold", "gravity_brake", "retreat"] = "brake"
+    law: Law = "brake"
     seconds: Positive = Field(description="time given to come to rest, s")
     rest_speed: Positive = Field(description="of every joint at rest, rad/s or m/s")
     gain: NonNegative | None = Field(default=None, description="native control per rad/s or m/s; null: what can stop")

@@ -43,8 +43,7 @@ class Neutral:
 class BackUpController:
     """A `BackUp` bound to a model.
 
-    It is a law of the state and of where the stop began, both of which the gate knows: so what was verified is what
-    will act.
+    The law depends on the state and on where the stop began, and the gate keeps both: what was verified will act.
     """
 
     def __init__(self, back_up: BackUp, model: mujoco.MjModel, interface: Interface) -> None:
@@ -71,7 +70,8 @@ class BackUpController:
         at_rest = [joints[name] for name in back_up.joints] or range(model.njnt)
         widths = {int(mujoco.mjtJoint.mjJNT_FREE): 6, int(mujoco.mjtJoint.mjJNT_BALL): 3}
         dofs = [int(model.jnt_dofadr[j]) + k for j in at_rest for k in range(widths.get(int(model.jnt_type[j]), 1))]
-        self._rest = 1 + model.nq + np.array(dofs)  # columns of a state
+        self._dofs = np.array(dofs)
+        self._rest = 1 + model.nq + self._dofs  # columns of a state
         self._posture = {int(model.jnt_qposadr[joints[name]]): position for name, position in back_up.posture}
         self._qvel = slice(1 + model.nq, 1 + model.nq + model.nv)
         as_declared = back_up.law == "brake" and back_up.gain is not None and _motors_alone(model)
@@ -140,13 +140,12 @@ class BackUpController:
             raise TelosError("back_up.stiffness", 0, allowed)
 
     def _check_stop_set(self, model: mujoco.MjModel) -> None:
-        """Raises TelosError for a stop set that leaves out nothing which these actuators can do."""
+        """Raises TelosError for a stop set far beyond what these actuators did in a trial."""
         speed = self.back_up.rest_speed
-        fastest = full_speed(model, self._interface, self._rest - 1 - model.nq, speed / _FULL_SPEED)
+        fastest = full_speed(model, self._interface, self._dofs, speed / _FULL_SPEED)
         if 0 < fastest < speed / _FULL_SPEED:
-            allowed = (
-                f"less than {fastest:.3g}, the largest speed of these joints when full controls are tried for a second"
-            )
+            most = f"{_FULL_SPEED * fastest:.3g}"
+            allowed = f"at most {most}, ten times what full controls reached in a trial: no state would be outside"
             raise TelosError("back_up.rest_speed", f"{speed:g}", allowed)
 
 

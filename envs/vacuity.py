@@ -194,15 +194,16 @@ def _looks(model: mujoco.MjModel, readings: Iterable[signals.Reading]) -> Mappin
     from_state, from_sensors = np.array(states), np.array(sensed)
     seen = {}
     for reading in readings:
-        value = reading.value((from_state if reading.source == "state" else from_sensors)[:, reading.columns])
         if reading.source == "power":
-            value = value * torch.from_numpy(from_sensors[:, [reading.velocity_start]])
+            value = torch.from_numpy(reading.power(from_sensors))
+        else:
+            value = reading.value((from_state if reading.source == "state" else from_sensors)[:, reading.columns])
         seen[reading.request] = value
     return seen
 
 
 def _states(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[None]:
-    """Put states into `data`, one after the other: around each pose all that can move does, and at once."""
+    """Put states into `data`, one after the other; each moves all coordinates away from a pose at once."""
     rng = np.random.default_rng(0)
     for key in range(-1, min(model.nkey, KEYFRAMES)):
         for scale in SCALES:

@@ -150,8 +150,11 @@ def test_published_returns_are_of_seeds_that_no_preset_was_chosen_on() -> None:
     table = planner_tables.summary(found)
     own = planner_scores.interval(planner_scores.mean_return([900.0] * 3))
     assert f"| pendulum-swingup | icem | 500.0 | 500 | 1 | {own} |" in table
-    assert "icem, mean over 1 tasks: 500.0; TD" in table
-    assert "icem, mean over 1 tasks on the presets' own seeds: 900.0 [900, 900]; TD" in table
+    walker = "dm_control/walker-run-v0"
+    found += [row(task=walker, seed=seed, **{"return": 700.0}) for seed in (0, 1, 2, 100)]
+    table = planner_tables.summary(found)
+    assert "icem, mean over 2 tasks: 600.0; TD" in table
+    assert "icem, mean over 2 tasks on the presets' own seeds: 800.0 [800, 800]; TD" in table
 
 
 def test_every_preset_of_the_suite_names_the_seeds_on_which_it_was_chosen() -> None:
@@ -173,7 +176,7 @@ def test_settings_are_never_mixed() -> None:
         "random",
     ]
     assert {len(cell.returns) for name, cell in by_name.items() if "icem" in name} == {3}
-    assert planner_tables.summary(found).count(", mean over 1 tasks") == 5
+    assert planner_tables.summary(found).count(", mean over 1 task on the presets' own seeds") == 5
 
 
 def test_an_interval_from_zero_is_drawn() -> None:

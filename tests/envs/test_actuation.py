@@ -193,7 +193,7 @@ def test_a_stop_shorter_than_a_control_step_is_refused() -> None:
 
 def test_a_stop_set_that_every_state_is_in_is_refused() -> None:
     here = world("motor")
-    with pytest.raises(TelosError, match=r"back_up\.rest_speed: given 1e\+09; allowed: less than \d"):
+    with pytest.raises(TelosError, match=r"back_up\.rest_speed: given 1e\+09; allowed: at most \d"):
         BackUpController(BackUp(seconds=1.0, rest_speed=1e9), here.model, here.interface)
 
 
