@@ -103,13 +103,15 @@ def test_sigkill(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any
 def test_who_has_not_the_token_does_not_get_in(
     terminal: Terminal, undisturbed: Any, tmp_path: Path, knows: bool
 ) -> None:
-    """Ray listens on every interface of the machine; it lets a stranger knock for minutes, in vain."""
+    """Another user of this machine reaches Ray on loopback, and is let in with the token alone; without, Ray keeps the
+    caller waiting for minutes."""
     (node,) = (pid for pid, kind in terminal.living().items() if kind == "node (raylet)")
     words = Path(f"/proc/{node}/cmdline").read_bytes().decode().split("\0")
     address = next(word.partition("=")[2] for word in words if word.startswith("--gcs-address="))
     its = dict(pair.split("=", 1) for pair in Path(f"/proc/{node}/environ").read_bytes().decode().split("\0") if pair)
     stranger = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    token = {name: its[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")} if knows else {}
+    network = {name: value for name, value in its.items() if name.startswith("RAY_ENABLE")}
+    token = network | ({name: its[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")} if knows else {})
     command = [sys.executable, "-c", "import ray, sys; ray.init(sys.argv[1]); print('in')", address]
     try:
         done = subprocess.run(command, env=stranger | token, capture_output=True, text=True, timeout=20, check=False)
