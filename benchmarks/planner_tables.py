@@ -24,6 +24,7 @@ from benchmarks.planner_scores import (
 )
 
 MATCHES = ("steps", "time")
+SERVOS = ("fish-swim", "fish-upright", "quadruped-run", "quadruped-walk")  # whose fallback ADR 12 changed
 
 
 def summary(found: Sequence[Row]) -> str:
@@ -93,6 +94,18 @@ def missing(found: Sequence[Row], planner: str, tasks: Sequence[str], seeds: int
             there[cell.task] = max(there.get(cell.task, 0), len(cell.fresh))
     short = [f"{task} ({there.get(task, 0)})" for task in tasks if there.get(task, 0) < seeds]
     return f"Tasks with fewer than {seeds} such seeds so far: {', '.join(short)}." if short else ""
+
+
+def stale(found: Sequence[Row]) -> str:
+    """Which servo-driven tasks have rows from before their fallback held its place (ADR 12), in words; "" for none.
+
+    Such rows are of schema 4, which has no `gate`.
+    """
+    old = {name_of(row["task"]) for row in found if row["model_steps_per_decision"] > 0 and "gate" not in row}
+    named = sorted(old & set(SERVOS))
+    if not named:
+        return ""
+    return f"Rows of {', '.join(named)} are stale: the fallback among their candidates sent servos to 0 (ADR 12)."
 
 
 def threaded(found: Sequence[Row]) -> str:

@@ -102,7 +102,9 @@ def _planners() -> list[str]:
         "quadruped-walk and reacher). Acrobot and fish give 0.7 and 0.3 of them to iLQR (`descent`, in their presets). "
         f"{_shaped()} TD-MPC2's column is what was learned in up to 4 million frames; a planner has the simulator "
         "instead, and no training. Two or three episodes ran at a time on two CPUs, one thread each: times are those "
-        "of a busy machine. " + planner_tables.missing(suite, planners.DEFAULT, planners.SUITE, seeds=5),
+        "of a busy machine. "
+        + planner_tables.missing(suite, planners.DEFAULT, planners.SUITE, seeds=5)
+        + f" {planner_tables.stale(suite)}".rstrip(),
         lambda: planner_tables.summary(suite),
     )
     add(
@@ -121,7 +123,7 @@ def _planners() -> list[str]:
         if table:
             given, count = _given(hard, match), planner_tables.seeds(hard, match)
             words = f"All sampling planners, matched by {match} (`{COMMANDS[match]}`): {given}; {count}. {OWN} "
-            words += FOUND_WITH
+            words += f"{FOUND_WITH} {planner_tables.stale(hard)}".rstrip()
             add(hard, words, lambda t=table: t)
     add(
         others,

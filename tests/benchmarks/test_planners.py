@@ -325,3 +325,10 @@ def test_a_cold_agent_forgets() -> None:
     assert previous is not None
     assert agent.actor._state.previous is None
     assert not torch.equal(sources[0], sources[1])
+
+
+def test_rows_from_before_servos_held_their_place_are_marked() -> None:
+    fish = "dm_control/fish-swim-v0"
+    assert "fish-swim are stale" in planner_tables.stale([row(task=fish), row()])
+    assert planner_tables.stale([row(task=fish, gate="simulator"), row()]) == ""
+    assert planner_tables.stale([row("random", task=fish, model_steps_per_decision=0.0)]) == ""
