@@ -182,7 +182,7 @@ class _World:
         mujoco.mj_getState(model, data, state, INTEGRATION)
         begun = controller.begin(state)
         # The whole declared time, also when it rests before: what creeps on must not creep into a zone.
-        for _ in range(max(1, round(controller.back_up.seconds / self._interface.control_period))):
+        for _ in range(controller.steps):
             actions.append(controller.action(state, begun))
             self._advance(actions[-1])
             mujoco.mj_getState(model, data, state, INTEGRATION)

@@ -77,7 +77,11 @@ class Actuation:
         single = probe.actuator_actnum[self.owner] <= 1
         self._settles = (dynamics == _Dyn.mjDYN_DCMOTOR) & (probe.actuator_actnum[self.owner] == 1)  # at a current
         self._unknown = ~single & (dynamics == _Dyn.mjDYN_DCMOTOR)  # heat and bristles: no force that lasts
-        self._integrates = (dynamics == _Dyn.mjDYN_INTEGRATOR) & (self._stiffness > 0)  # moves its own setpoint
+        # The control moves an activation, which is a setpoint of the length, or a force.
+        self._gain, self._offset = probe.actuator_gainprm[self.owner, 0], probe.actuator_biasprm[self.owner, 0]
+        fixed = (kind == _Gain.mjGAIN_FIXED) & (self._gain != 0)
+        self._integrates = (dynamics == _Dyn.mjDYN_INTEGRATOR) & fixed & ~turns
+        self._compensated = np.isin(probe.dof_jntid, np.flatnonzero(probe.jnt_actgravcomp))
         named = (probe.actuator_ctrlspec[self.owner] & _POSITION > 0) & (self._slot == 0) & ~turns
         self._setpoint = named & np.isin(kind, (_Gain.mjGAIN_FIXED, _Gain.mjGAIN_PID, _Gain.mjGAIN_DCMOTOR))
         self._setpoint |= self._finds_setpoints(probe.actuator_plugin[self.owner] >= 0)
@@ -124,6 +128,7 @@ class Actuation:
             )
             mujoco.mj_solveM(model, data, moved, moment)
         load, static = np.zeros(model.nout), data.qfrc_bias - data.qfrc_passive
+        static[self._compensated] -= data.qfrc_gravcomp[self._compensated]  # an actuator's own, and no passive force
         if able.any() and np.isfinite(static).all() and np.isfinite(moment).all():  # else it has diverged
             load[able] = np.linalg.lstsq(moment[able].T, static, rcond=None)[0]
         return Pose(base, force, slope, load, length, velocity, moment @ moved.T, able, activation)
@@ -139,7 +144,8 @@ class Actuation:
         native = pose.base + np.divide(wanted, pose.slope, out=np.zeros_like(wanted), where=pose.slope != 0)
         native = np.where(self._setpoint & (pose.slope == 0), length[output], native)
         at = self._integrates
-        target = length[output] + np.divide(force[output], self._stiffness, out=np.zeros_like(native), where=at)
+        exerted = force[output] - self._offset + self._stiffness * length[output]
+        target = np.divide(exerted, self._gain, out=np.zeros_like(native), where=at)
         native = np.where(at, (target - pose.activation) / self._period, native)
         for first in np.flatnonzero(self._turns & (self._slot == 0)):
             setpoint = self._orientation(int(first), length)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import mujoco
 import numpy as np
 
@@ -72,6 +75,7 @@ class BackUpController:
         dofs = [int(model.jnt_dofadr[j]) + k for j in at_rest for k in range(widths.get(int(model.jnt_type[j]), 1))]
         self._dofs = np.array(dofs)
         self._rest = 1 + model.nq + self._dofs  # columns of a state
+        self._check_posture(model, joints)
         self._posture = {int(model.jnt_qposadr[joints[name]]): position for name, position in back_up.posture}
         self._qvel = slice(1 + model.nq, 1 + model.nq + model.nv)
         as_declared = back_up.law == "brake" and back_up.gain is not None and _motors_alone(model)
@@ -81,6 +85,11 @@ class BackUpController:
             self._actuation = Actuation(model, interface.control_period)
         self._check_law(model)
         self._check_stop_set(model)
+
+    @property
+    def steps(self) -> int:
+        """Control steps that the declared time takes; a part of one counts as a whole."""
+        return max(1, math.ceil(self.back_up.seconds / self._interface.control_period - 1e-9))
 
     def set_params(self, params: TaskParams) -> None:
         """Write what a reset decided into the model in which the law is computed."""
@@ -138,6 +147,18 @@ class BackUpController:
         if law in ("hold", "retreat") and self.back_up.stiffness == 0 and not servo.any():
             allowed = f"> 0: under law {law!r}, actuators without a setpoint need it to return to a position"
             raise TelosError("back_up.stiffness", 0, allowed)
+
+    def _check_posture(self, model: mujoco.MjModel, joints: Mapping[str, int]) -> None:
+        """Raises TelosError for a posture out of a joint's range, or a `within` that leaves no position out."""
+        for name, position in self.back_up.posture:
+            joint, within = joints[name], self.back_up.within or 0.0
+            low, high = model.jnt_range[joint] if model.jnt_limited[joint] else (-np.inf, np.inf)
+            if not low <= position <= high:
+                raise TelosError(f"back_up.posture.{name}", position, f"{low:g} to {high:g}, the joint's range")
+            turns = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE
+            most = min(high - low, np.pi if turns else np.inf)
+            if within >= most:
+                raise TelosError("back_up.within", within, f"less than {most:g}, as {name} moves no farther")
 
     def _check_stop_set(self, model: mujoco.MjModel) -> None:
         """Raises TelosError for a stop set far beyond what these actuators did in a trial."""

@@ -23,6 +23,8 @@ ACTUATORS = {
     "muscle": '<muscle name="it" tendon="cord" force="60" ctrlrange="0 1"/>',
     "adhesion": '<adhesion name="it" body="arm" gain="3" ctrlrange="0 1"/>',
     "dcmotor": '<dcmotor name="it" joint="turn" motorconst="0.5" resistance="0.2" ctrlrange="-5 5"/>',
+    "integrator": '<general name="it" joint="turn" dyntype="integrator" actrange="-9 9" ctrlrange="-300 300"/>',
+    "compensated": '<motor name="it" joint="turn" ctrlrange="-6 6"/>',
     "orientation": '<orientation name="it" joint="ball" kp="40" kv="4"/>',
     "plugin": '<plugin name="it" joint="turn" plugin="mujoco.pid" ctrlrange="-1.5 1.5"><config key="kp" value="40"/>'
     '<config key="kd" value="4"/></plugin>',
@@ -54,4 +56,8 @@ _MODEL = """
 def model_of(kind: str, more: str = "") -> mujoco.MjModel:
     """The compiled model of one type, with further attributes of its actuator."""
     actuator = ACTUATORS[kind].replace('name="it"', f'name="it" {more}', 1)
-    return mujoco.MjModel.from_xml_string(_MODEL.format(actuator=actuator))
+    text = _MODEL.format(actuator=actuator)
+    if kind == "compensated":
+        text = text.replace('<body name="arm">', '<body name="arm" gravcomp="1">')
+        text = text.replace('axis="0 1 0"/>', 'axis="0 1 0" actuatorgravcomp="true"/>')
+    return mujoco.MjModel.from_xml_string(text)

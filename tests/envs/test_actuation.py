@@ -214,3 +214,39 @@ def test_every_actuator_of_this_version_was_tried() -> None:
     }
     transmissions = {int(kind) for model in seen for kind in model.actuator_trntype}
     assert int(mujoco.mjtTrn.mjTRN_SO3) in transmissions
+
+
+def test_a_force_that_integrates_its_control_is_let_go() -> None:
+    """The control is a rate here: at 0 the force would stay what it was."""
+    here = world("integrator")
+    data = here.moving(speed=0.0)
+    data.act[0] = 3.0
+    state = np.empty(mujoco.mj_stateSize(here.model, INTEGRATION))
+    for _ in range(5):
+        mujoco.mj_getState(here.model, data, state, INTEGRATION)
+        data.ctrl[:] = here.interface.native(Neutral(here.model, here.interface).action(state, TaskParams()))
+        mujoco.mj_step(here.model, data, nstep=5)
+    assert abs(data.act[0]) < 1e-9
+
+
+def test_gravity_that_actuators_compensate_themselves_is_not_balanced_twice() -> None:
+    here = world("compensated")
+    angle, speed = here.angle_after(controller(here, "gravity_brake"), 0.5, speed=0.0)
+    assert abs(angle - 0.4) < 1e-6
+    assert abs(speed) < 1e-6
+
+
+def test_a_part_of_a_control_step_counts_as_a_whole() -> None:
+    here = world("motor")
+    assert BackUpController(BackUp(0.029, 0.1), here.model, here.interface).steps == 2
+    assert BackUpController(BackUp(0.3, 0.1), here.model, here.interface).steps == 15
+
+
+@pytest.mark.parametrize(("within", "position", "said"), [(4.0, 0.0, "less than 3.14159"), (0.1, 9.0, "-2 to 2, the")])
+def test_a_posture_that_is_no_place_is_refused(within: float, position: float, said: str) -> None:
+    here = world("motor")
+    if position:
+        here.model.jnt_limited[0], here.model.jnt_range[0] = True, (-2.0, 2.0)
+    retreat = BackUp(seconds=1.0, rest_speed=0.1, law="retreat", posture=(("turn", position),), within=within)
+    with pytest.raises(TelosError, match=said):
+        BackUpController(retreat, here.model, here.interface)
