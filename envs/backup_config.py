@@ -29,7 +29,7 @@ class BackUpConfig(BaseModel):
             _ = self.back_up
         except TelosError as error:
             field = error.where.removeprefix("back_up").removeprefix(".")
-            raise ValueError(f"{field}: given {error.given}; allowed: {error.allowed}".removeprefix(": ")) from None
+            raise ValueError(f"{field} {error.given}: {error.allowed}".strip()) from None
         return self
 
     @property
