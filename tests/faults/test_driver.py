@@ -114,7 +114,10 @@ def test_who_has_not_the_token_does_not_get_in(
     token = network | ({name: its[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")} if knows else {})
     command = [sys.executable, "-c", "import ray, sys; ray.init(sys.argv[1]); print('in')", address]
     try:
-        done = subprocess.run(command, env=stranger | token, capture_output=True, text=True, timeout=20, check=False)
+        patience = 90 if knows else 20  # s; joining takes long on a busy machine
+        done = subprocess.run(
+            command, env=stranger | token, capture_output=True, text=True, timeout=patience, check=False
+        )
     except subprocess.TimeoutExpired:
         assert not knows
     else:
