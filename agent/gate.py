@@ -23,7 +23,7 @@ class Verdict:
 
     passed: bool
     reason: str  # why not; "" where it passed
-    back_up: np.ndarray  # (T,A), the back-up's actions after the prefix
+    back_up: np.ndarray  # (T,A), the back-up's actions after the prefix, over the stop and the rest that must follow
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Executed:
 class Gate:
     """Checks one prefix: margins over it, and a safe stop after it, in every world that is planned for.
 
-    From the state after the prefix, the back-up controller, run closed-loop for its declared time, must reach its
-    stop set with every margin held. A task that declares no back-up has only its prefix checked.
+    From the state after the prefix, the back-up controller, run closed-loop, must reach its stop set within its declared
+    time and stay there for as long again, at least one second, with every margin held all the while. A turning point is
+    no rest. A task that declares no back-up has only its prefix checked.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class _World:
     def judge(self, start: Snapshot, prefix: np.ndarray, controller: BackUpController | None) -> Verdict:
         """Whether prefix (P,A) and the controller's stop hold every margin here."""
         self._physics.set_params(start.params)
-        back_up, stopped = self._stop(start, prefix, controller)
+        back_up, unrest = self._stop(start, prefix, controller)
         controls = self._interface.native(np.concatenate([prefix, back_up]))
         recording = self._physics.rollout(start.state, controls[None])
         self.steps += len(controls) * self._physics.substeps
@@ -164,30 +165,29 @@ class _World:
             name, margin = rules.names[which], float(margins[step, which])
             where = f"step {step + 1}" if step < len(prefix) else f"step {step + 1 - len(prefix)} of the safe stop"
             return Verdict(False, f"{name} at {where}: margin {margin:.4g} {rules.units[which]}", back_up)
-        if not stopped:
-            return Verdict(False, "the safe stop does not come to rest in time", back_up)
-        return Verdict(True, "", back_up)
+        return Verdict(not unrest, unrest, back_up)
 
-    def _stop(
-        self, start: Snapshot, prefix: np.ndarray, controller: BackUpController | None
-    ) -> tuple[np.ndarray, bool]:
-        """The back-up's actions (T,A) from the state after the prefix, and whether it came to rest."""
+    def _stop(self, start: Snapshot, prefix: np.ndarray, controller: BackUpController | None) -> tuple[np.ndarray, str]:
+        """The back-up's actions (T,A) from the state after the prefix, and why this is no rest; "" where it is."""
         model, data = self._physics.model, self._data
         if controller is None:
-            return prefix[:0], True
+            return prefix[:0], ""
         mujoco.mj_setState(model, data, start.state, INTEGRATION)
         for action in prefix:
             self._advance(action)
         state, actions = np.empty(len(start.state)), []
         mujoco.mj_getState(model, data, state, INTEGRATION)
         begun = controller.begin(state)
-        # The whole declared time, also when it rests before: what creeps on must not creep into a zone.
-        for _ in range(controller.steps):
+        # All of it, also when it rests before: what creeps on must not creep into a zone.
+        for step in range(controller.steps + controller.rest_steps):
             actions.append(controller.action(state, begun))
             self._advance(actions[-1])
             mujoco.mj_getState(model, data, state, INTEGRATION)
-        stop = np.array(actions)
-        return stop, controller.at_rest(state)
+            rested = step - (controller.steps - 1)
+            if rested >= 0 and not controller.at_rest(state):
+                late, short = "does not come to rest in time", f"rests for {rested} of {controller.rest_steps} steps"
+                return np.array(actions), f"the safe stop {short if rested else late}"
+        return np.array(actions), ""
 
     def _advance(self, action: np.ndarray) -> None:
         self._data.ctrl[:] = self._interface.native(action)

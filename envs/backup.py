@@ -14,7 +14,7 @@ _REFERENCED = ("hold", "retreat")  # laws that pull towards a position
 
 @dataclass(frozen=True)
 class BackUp:
-    """A control law, the time it is given, and the stop set that it must reach.
+    """A control law, the time it is given, and the stop set that it must reach and not leave again.
 
         brake          slows down every length that an actuator drives; servos do so around their present length,
                        what has no setpoint around no force

@@ -20,6 +20,7 @@ _PLAIN = (int(mujoco.mjtDyn.mjDYN_NONE), int(mujoco.mjtDyn.mjDYN_FILTER), int(mu
 _BRAKE = 0.5  # of what takes away all speed in one control step
 _PULL = 0.1  # of what goes back all the way in one
 _TRIAL, _MAX_KEYS = 1.0, 4  # s under full controls, from so many keyframes
+_LEAST_REST = 1.0  # s: a shorter look could mistake a slow turning point for rest
 _FULL_SPEED = 10.0  # times what full controls reach in a trial: a larger stop set leaves no state out
 
 
@@ -90,6 +91,11 @@ class BackUpController:
     def steps(self) -> int:
         """Control steps that the declared time takes; a part of one counts as a whole."""
         return max(1, math.ceil(self.back_up.seconds / self._interface.control_period - 1e-9))
+
+    @property
+    def rest_steps(self) -> int:
+        """Control steps for which a stop must last: the declared time again, at least one second."""
+        return max(self.steps, math.ceil(_LEAST_REST / self._interface.control_period - 1e-9))
 
     def set_params(self, params: TaskParams) -> None:
         """Write what a reset decided into the model in which the law is computed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,34 @@ def test_a_start_from_which_the_stop_fails_is_told_at_once(tmp_path: Path) -> No
     assert told[0] == "episode 0: the back-up (brake) cannot stop safely from this start: " + (
         "the safe stop does not come to rest in time"
     )
+
+
+SLIDE = """
+<mujoco>
+  <option timestep="0.01"/>
+  <worldbody><body name="load" pos="0 0 1"><joint name="slide" type="slide" axis="0 0 1"/>
+    <geom type="sphere" size=".05" mass="1"/></body></worldbody>
+  <actuator><motor name="motor" joint="slide" ctrlrange="-1 1"/></actuator>
+</mujoco>
+"""
+
+
+@pytest.mark.parametrize(("speed", "seconds"), [(2.9, 0.3), (0.9, 0.1), (0.1, 0.01)])
+def test_a_turning_point_is_no_rest(tmp_path: Path, speed: float, seconds: float) -> None:
+    """Thrown upwards, a load that its motor cannot carry is slow where it turns, and falls on."""
+    (tmp_path / "slide.xml").write_text(SLIDE)
+    back_up = {"law": "gravity_brake", "seconds": seconds, "rest_speed": 0.5}
+    floor = {"kind": "body_height", "name": "floor", "body": "load", "lower": -20.0, "scale": 0.1}
+    file = tmp_path / "slide.yaml"
+    file.write_text(yaml.safe_dump({"model": "slide.xml", "substeps": 1, "guardrails": [floor], "back_up": back_up}))
+    agent, env = of(str(file))
+    env.reset(seed=0)
+    start = env.snapshot()
+    state = start.state.copy()
+    state[2] = speed
+    verdict = agent.gate.try_stop(replace(start, state=state))
+    assert not verdict.passed
+    assert verdict.reason.startswith("the safe stop rests for ")
 
 
 def test_the_law_is_part_of_the_rules_digest(tmp_path: Path) -> None:
