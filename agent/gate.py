@@ -38,9 +38,9 @@ class Executed:
 class Gate:
     """Checks one prefix: margins over it, and a safe stop after it, in every world that is planned for.
 
-    From the state after the prefix, the back-up controller, run closed-loop, must reach its stop set within its declared
-    time and stay there for as long again, at least one second, with every margin held all the while. A turning point is
-    no rest. A task that declares no back-up has only its prefix checked.
+    From the state after the prefix, the back-up controller, run closed-loop, must reach its stop set within its
+    declared time and stay there for as long again, at least one second, with every margin held all the while: a turning
+    point is no rest. A task that declares no back-up has only its prefix checked.
     """
 
     def __init__(
