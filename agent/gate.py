@@ -179,14 +179,15 @@ class _World:
         mujoco.mj_getState(model, data, state, INTEGRATION)
         begun = controller.begin(state)
         # All of it, also when it rests before: what creeps on must not creep into a zone.
-        for step in range(controller.steps + controller.rest_steps):
+        stop, rest = controller.steps, controller.rest_steps
+        for step in range(stop + rest):
             actions.append(controller.action(state, begun))
             self._advance(actions[-1])
             mujoco.mj_getState(model, data, state, INTEGRATION)
-            rested = step - (controller.steps - 1)
-            if rested >= 0 and not controller.at_rest(state):
-                late, short = "does not come to rest in time", f"rests for {rested} of {controller.rest_steps} steps"
-                return np.array(actions), f"the safe stop {short if rested else late}"
+            if step >= stop - 1 and not controller.at_rest(state):
+                rested = step - (stop - 1)
+                why = f"rests for {rested} of {rest} steps" if rested else "does not come to rest in time"
+                return np.array(actions), f"the safe stop {why}"
         return np.array(actions), ""
 
     def _advance(self, action: np.ndarray) -> None:

@@ -39,9 +39,9 @@ class Neutral:
     def action(self, state: np.ndarray, params: TaskParams) -> np.ndarray:
         """The action (A,) in [-1,1] at `state` (S,)."""
         if self.actuation is None:
-            return normalised(np.zeros(self._interface.action_size), self._interface)
+            return self._interface.normalised(np.zeros(self._interface.action_size))
         self.actuation.set_params(params)
-        return normalised(self.actuation.neutral(self.actuation.at(state)), self._interface)
+        return self._interface.normalised(self.actuation.neutral(self.actuation.at(state)))
 
 
 class BackUpController:
@@ -112,13 +112,13 @@ class BackUpController:
     def action(self, state: np.ndarray, begun: np.ndarray) -> np.ndarray:
         """The action (A,) in [-1,1] at `state` (S,) of a stop that refers to `begun`."""
         if self._velocity is not None:  # motors under `brake` with a gain: no physics needed
-            return normalised(-(self.back_up.gain or 0.0) * (self._velocity @ state[self._qvel]), self._interface)
+            return self._interface.normalised(-(self.back_up.gain or 0.0) * (self._velocity @ state[self._qvel]))
         assert self._actuation is not None
-        return normalised(self._native(self._actuation.at(state), begun), self._interface)
+        return self._interface.normalised(self._native(self._actuation.at(state), begun))
 
     def at_rest(self, state: np.ndarray) -> bool:
         """Whether `state` (S,) lies in the declared stop set."""
-        if not np.abs(state[self._rest]).max(initial=0.0) <= self.back_up.rest_speed:
+        if not (np.abs(state[self._rest]) <= self.back_up.rest_speed).all():
             return False
         within = self.back_up.within or 0.0
         return all(abs(state[1 + index] - position) <= within for index, position in self._posture.items())
@@ -174,14 +174,6 @@ class BackUpController:
             most = f"{_FULL_SPEED * fastest:.3g}"
             allowed = f"at most {most}, ten times what full controls reached in a trial: no state would be outside"
             raise TelosError("back_up.rest_speed", f"{speed:g}", allowed)
-
-
-def normalised(native: np.ndarray, interface: Interface) -> np.ndarray:
-    """A native control (A,), clipped to its range, as an action in [-1,1]."""
-    low, high = interface.action_low, interface.action_high
-    center, half = (high + low) / 2, (high - low) / 2
-    # Clipped again, as rounding may add to the ends of the range, beyond which the world takes no action.
-    return np.clip((np.clip(native, low, high) - center) / half, -1.0, 1.0)
 
 
 def default_state(model: mujoco.MjModel) -> np.ndarray:

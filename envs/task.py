@@ -117,6 +117,13 @@ class Interface:
         """Actions in [-1,1], (…,A), as the simulator takes them."""
         return actions if self._plain else self._center + self._half * actions
 
+    def normalised(self, native: np.ndarray) -> np.ndarray:
+        """A native control (A,), clipped to its range, as an action in [-1,1]."""
+        # np.clip costs as much as a small model's physics step, and the gate takes hundreds of these per decision.
+        within = np.minimum(np.maximum(native, self.action_low), self.action_high)
+        # Clipped again, as rounding may add to the ends of the range, beyond which the world takes no action.
+        return np.minimum(np.maximum((within - self._center) / self._half, -1.0), 1.0)
+
     @cached_property
     def _plain(self) -> bool:
         return bool((self.action_low == -1).all() and (self.action_high == 1).all())
