@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from envs import signals
-from envs.compiler import compiled
+from envs.compiler import compiled, shrink_textures
 from envs.contact_wrench import ContactWrench
 from envs.errors import Diverged, TelosError
 from envs.flags import check_flags
@@ -82,6 +82,7 @@ def columns(model: mujoco.MjModel, part: mujoco.mjtState) -> slice:
 def _compiled(spec: Callable[[], mujoco.MjSpec], requests: tuple[Request, ...]) -> mujoco.MjModel:
     """The model with the sensors of the requests, and without those that nobody reads where it compiles so."""
     blueprint = spec()
+    shrink_textures(blueprint)
     read = signals.add_sensors(blueprint, requests).values()
     if any(signals.KINDS[signals.parse(request.name)[0]].source == "raw" for request in requests):
         return compiled(blueprint)
@@ -90,6 +91,7 @@ def _compiled(spec: Callable[[], mujoco.MjSpec], requests: tuple[Request, ...]) 
         return compiled(blueprint)
     except (ValueError, mujoco.FatalError):  # something names one of them, such as a tuple
         blueprint = spec()
+        shrink_textures(blueprint)
         signals.add_sensors(blueprint, requests)
         return compiled(blueprint)
 

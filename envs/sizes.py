@@ -13,7 +13,7 @@ from typing import Any
 import mujoco
 
 from envs import signals
-from envs.compiler import compiled
+from envs.compiler import compiled, shrink_textures
 from envs.errors import TelosError, nearest
 from envs.guardrails.guardrail import Guardrail
 from envs.guardrails.kinds import resolve
@@ -178,6 +178,7 @@ def _compiled(spec: mujoco.MjSpec, requests: Iterable[Request]) -> mujoco.MjMode
     """The model with the sensors that the requests need; `spec` stays as it is."""
     probe = spec.copy()
     signals.add_sensors(probe, requests)
+    shrink_textures(probe)
     return compiled(probe)
 
 

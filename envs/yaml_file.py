@@ -65,7 +65,7 @@ def content(text: str, where: str, allowed: str) -> Any:
 
 
 def dump(content: Any) -> str:
-    """YAML text that `parse` reads as the same content."""
+    """YAML text that `parse` reads as the same content, unless it holds text that is refused there (NUL)."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

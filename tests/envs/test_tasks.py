@@ -21,6 +21,7 @@ from dm_control import suite
 from gymnasium.utils.env_checker import check_env
 
 from envs import registry
+from envs.compiler import shrink_textures
 from envs.environment import Environment
 from envs.physics import INTEGRATION, BatchPhysics, Recording
 from envs.task import Snapshot
@@ -255,7 +256,7 @@ def _check_agreement(env: Environment, each: int, record_property: Any) -> None:
 
 
 def test_imagination_agrees_with_the_environment(env: Environment, record_property: Any):
-    _check_agreement(env, 500, record_property)
+    _check_agreement(env, 150, record_property)
 
 
 @pytest.mark.slow
@@ -290,6 +291,13 @@ def test_the_spec_is_the_model_of_the_environment(env: Environment):
         assert not _different(compiled, backend.model)
     finally:
         backend.close()
+
+
+def test_textures_are_all_that_a_simulated_model_lacks(env: Environment):
+    shrunk = env.task.spec()
+    shrink_textures(shrunk)
+    different = _different(shrunk.compile(), env.task.spec().compile())
+    assert different <= {"nbuffer", "ntexdata", "npaths"} | {name for name in different if name.startswith("tex_")}
 
 
 def test_resets_and_steps_write_the_declared_params_alone(env: Environment):
