@@ -44,8 +44,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start a Ray of their own come before those that share one, so that there is one at a time."""
-    items.sort(key=lambda item: "cluster" in getattr(item, "fixturenames", ()))
+    """Tests that need Ray come first, as they mostly wait and one process runs all of them; the other runs the rest.
+
+    Those that start a Ray of their own come before those that share one, so that there is one at a time.
+    """
+    items.sort(key=lambda item: (not item.get_closest_marker("xdist_group"), "cluster" in item.fixturenames))
 
 
 @dataclass(frozen=True)

@@ -378,7 +378,7 @@ def test_damaged_run_directory(telos: Callable[..., Any], copy: Path, name: str,
 
 @pytest.mark.parametrize("name", WORN)
 def test_resume_runs_again_what_cannot_be_read(
-    telos: Callable[..., Any], finished: Path, copy: Path, name: str
+    telos: Callable[..., Any], finished: Path, copy: Path, fast: None, name: str
 ) -> None:
     damage(copy, name)
     before = (copy / "episodes.jsonl").read_bytes()
@@ -424,7 +424,9 @@ def test_edited_rules_are_refused(telos: Callable[..., Any], finished: Path, cop
     ("old", "new", "what"),
     [("horizon: 8", "horizon: 9", "configuration"), ("seed: 0", "seed: 0\nback_up: {b}", "back-up")],
 )
-def test_resume_refuses_an_edited_config(telos: Callable[..., Any], copy: Path, old: str, new: str, what: str) -> None:
+def test_resume_refuses_an_edited_config(
+    telos: Callable[..., Any], copy: Path, fast: None, old: str, new: str, what: str
+) -> None:
     file, rows = copy / "config.yaml", copy / "episodes.jsonl"
     rows.write_bytes(b"")
     text = file.read_text()

@@ -239,7 +239,7 @@ def test_ctrl_c_before_there_is_anything_to_say(telos, config_file: Path, monkey
     assert (done.status, done.err) == (130, "telos: interrupted\n")
 
 
-LONGER = ("--frames", "40", "--episodes", "5", "--video", "false")
+LONGER = ("--frames", "20", "--episodes", "5", "--video", "false")
 
 
 @pytest.fixture(scope="module")

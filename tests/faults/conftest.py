@@ -15,7 +15,7 @@ from agent.config import Config
 from agent.row import TIMES, Steps
 from agent.rundir import RunDir
 
-EPISODES = 10
+EPISODES = 8
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,6 @@ def _untimed(row: Any) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def undisturbed(small: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
-    config = small(episodes=EPISODES, frames=60, threads=1)
+    config = small(episodes=EPISODES, frames=40, threads=1)
     rundir = run.run(config, folder / "run")
     return Undisturbed(rundir.path / "config.yaml", rundir)

@@ -44,14 +44,14 @@ def test_a_node_that_runs_out_of_memory(cluster: Any, small: Callable[..., Confi
     node = cluster.add_node(num_cpus=1, env_vars=crowded)
     cluster.wait_for_nodes()
     rollouts = RayRollouts(3, 1, cluster.address, attempts=100)
-    jobs = [Job(sealed(small(frames=200, episodes=6)), episode) for episode in range(6)]
+    jobs = [Job(sealed(small(frames=100, episodes=4)), episode) for episode in range(4)]
     events: list[Any] = []
     try:
         found = list(rollouts.run(jobs, events.append, NEVER))
     finally:
         rollouts.close()
         cluster.remove_node(node)
-    assert sorted(outcome.job.episode for outcome in found) == list(range(6))
+    assert sorted(outcome.job.episode for outcome in found) == list(range(4))
     assert any("ran out of memory" in event for event in events if isinstance(event, str)), events[-3:]
-    (last,) = Serial().run(jobs[5:], [].append, NEVER)
-    assert next(o for o in found if o.job.episode == 5).played.row.return_ == last.played.row.return_
+    (last,) = Serial().run(jobs[3:], [].append, NEVER)
+    assert next(o for o in found if o.job.episode == 3).played.row.return_ == last.played.row.return_

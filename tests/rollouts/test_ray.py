@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,31 +11,12 @@ from agent import provenance
 from agent.config import Config
 from agent.parcel import sealed
 from agent.ray_rollouts import RayRollouts
-from agent.rollouts import Job
+from agent.rollouts import Job, Serial
+from agent.row import TIMES
 from envs.errors import TelosError
 
 pytestmark = pytest.mark.xdist_group("ray")
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731
-
-
-def test_a_worker_keeps_to_its_cpus(cluster: Any, small: Callable[..., Config]) -> None:
-    rollouts = RayRollouts(1, 1, cluster.address)
-    try:
-        (outcome,) = rollouts.run([Job(sealed(small(threads=None)), 0, "probes:threads")], [].append, NEVER)
-        assert outcome.played.row.min_margin == {"mujoco": 1.0, "torch": 1.0, "omp": 1.0}
-    finally:
-        rollouts.close()
-
-
-def test_the_code_of_the_driver_travels_along(cluster: Any, small: Callable[..., Config]) -> None:
-    """On a machine of its own, a worker finds it before what is installed there."""
-    rollouts = RayRollouts(1, 1, cluster.address)
-    try:
-        (outcome,) = rollouts.run([Job(sealed(small()), 0, "probes:whereabouts")], [].append, NEVER)
-        place = outcome.played.row.min_margin
-        assert place["came along"] < place["installed"]
-    finally:
-        rollouts.close()
 
 
 def test_workers_with_other_versions_are_refused(
@@ -60,3 +41,34 @@ def test_workers_that_cannot_be_are_refused(cluster: Any, workers: int) -> None:
 def test_no_cluster_there() -> None:
     with pytest.raises(TelosError, match="--ray"):
         RayRollouts(1, 1, "127.0.0.1:1")
+
+
+@pytest.fixture(scope="module")
+def one(cluster: Any) -> Iterator[RayRollouts]:
+    """A single worker, for the tests below; a process is connected once, so those above come first."""
+    rollouts = RayRollouts(1, 1, cluster.address)
+    yield rollouts
+    rollouts.close()
+
+
+def test_a_worker_keeps_to_its_cpus(one: RayRollouts, small: Callable[..., Config]) -> None:
+    (outcome,) = one.run([Job(sealed(small(threads=None)), 0, "probes:threads")], [].append, NEVER)
+    assert outcome.played.row.min_margin == {"mujoco": 1.0, "torch": 1.0, "omp": 1.0}
+
+
+def test_the_code_of_the_driver_travels_along(one: RayRollouts, small: Callable[..., Config]) -> None:
+    """On a machine of its own, a worker finds it before what is installed there."""
+    (outcome,) = one.run([Job(sealed(small()), 0, "probes:whereabouts")], [].append, NEVER)
+    place = outcome.played.row.min_margin
+    assert place["came along"] < place["installed"]
+
+
+def test_one_worker_plays_all_jobs_in_their_order(one: RayRollouts, small: Callable[..., Config]) -> None:
+    jobs = [Job(sealed(small()), episode) for episode in range(3)]
+    found = [outcome.played.row.values() for outcome in one.run(jobs, [].append, NEVER)]
+    alone = [outcome.played.row.values() for outcome in Serial().run(jobs, [].append, NEVER)]
+    assert [row["episode"] for row in found] == [0, 1, 2]
+    for ours, theirs in zip(found, alone, strict=True):
+        assert {name: ours[name] for name in ours if name not in TIMES} == {
+            name: theirs[name] for name in theirs if name not in TIMES
+        }

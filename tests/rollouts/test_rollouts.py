@@ -26,7 +26,7 @@ CLOCKED = ("plan_ms", "decision_ms")  # fields of the steps that the clock decid
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731
 
 
-@pytest.fixture(scope="module", params=["serial", "ray with 1 worker", "ray with 2 workers on 2 nodes"])
+@pytest.fixture(scope="module", params=["serial", "ray with 2 workers on 2 nodes"])
 def rollouts(request: pytest.FixtureRequest) -> Iterator[Rollouts]:
     if request.param == "serial":
         yield Serial()
@@ -34,7 +34,7 @@ def rollouts(request: pytest.FixtureRequest) -> Iterator[Rollouts]:
     from agent.ray_rollouts import RayRollouts
 
     cluster = request.getfixturevalue("cluster")
-    ray = RayRollouts(1 if "1 worker" in request.param else 2, 1, cluster.address)
+    ray = RayRollouts(2, 1, cluster.address)
     yield ray
     ray.close()
 
