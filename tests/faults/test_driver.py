@@ -1,4 +1,7 @@
-"""A driver, or Ray itself, that is killed or interrupted, with a local Ray of its own: as on a user's terminal."""
+"""A driver, or Ray itself, that is killed or interrupted, with a local Ray of its own: as on a user's terminal.
+
+Such a Ray serves this machine and this user alone, and leaves no files behind.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,18 +22,21 @@ from benchmarks import faults
 
 pytestmark = pytest.mark.xdist_group("ray")
 PATIENCE = 120.0  # s
+LISTENING = "0A"  # a state in /proc/net/tcp
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}  # v4, mapped, v6
 
 
 class Terminal:
     """`telos run` in a process group of its own, as a terminal has it, until it has finished one episode."""
 
-    def __init__(self, undisturbed: Any, folder: Path) -> None:
-        self.out = folder / "run"
+    def __init__(self, undisturbed: Any, folder: Path, temporary: Path) -> None:
+        self.out, self.temporary = folder / "run", temporary
         self.token = f"{folder}"
         command = [sys.executable, "-m", "agent.cli", "run", str(undisturbed.file), "--workers", "1"]
+        env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self.process = subprocess.Popen(
             [*command, "--out", str(self.out)],
-            env={**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, faults.TOKEN: self.token},
+            env={**env, faults.TOKEN: self.token, "TMPDIR": str(temporary)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -45,6 +52,10 @@ class Terminal:
     def living(self) -> dict[int, str]:
         """Its processes."""
         return faults.living(self.token)
+
+    def files(self) -> list[str]:
+        """Folders of Ray."""
+        return [path.name for path in self.temporary.glob("*ray*")]
 
     def ended(self) -> tuple[int, str]:
         """Exit status and all that it said."""
@@ -70,10 +81,11 @@ def terminals() -> Iterator[list[Terminal]]:
 
 @pytest.fixture
 def terminal(undisturbed: Any, tmp_path: Path, terminals: list[Terminal]) -> Iterator[Terminal]:
-    terminals.append(Terminal(undisturbed, tmp_path))
-    yield terminals[-1]
-    with suppress(ProcessLookupError):
-        os.killpg(terminals[-1].process.pid, signal.SIGKILL)
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:  # sockets have short paths
+        terminals.append(Terminal(undisturbed, tmp_path, Path(folder)))
+        yield terminals[-1]
+        with suppress(ProcessLookupError):
+            os.killpg(terminals[-1].process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("victim", ["supervisor", "driver", "head (GCS)", "node (raylet)"])
@@ -93,20 +105,31 @@ def test_sigkill(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any
         assert "telos resume" in said
         assert "Traceback" not in said
         assert not terminal.living(), "the supervisor has cleared up"
+        assert terminal.files() == []
     finished = terminal.rows()
     assert finished > 0
     assert telos("resume", terminal.out).status == 0
     assert undisturbed.equals(terminal.out)
 
 
-def test_who_has_not_the_token_does_not_get_in(terminal: Terminal) -> None:
-    """Another user of this machine reaches Ray on loopback, and is let in with the token alone; without, Ray keeps the
-    caller waiting for minutes: at least for as long as who has it takes."""
-    (node,) = (pid for pid, kind in terminal.living().items() if kind == "node (raylet)")
+def listening(processes: Iterable[int]) -> list[str]:
+    """Addresses, in hexadecimal, on which these processes accept connections."""
+    sockets: set[str] = set()
+    for process in processes:
+        with suppress(OSError):
+            sockets |= {os.readlink(descriptor) for descriptor in Path(f"/proc/{process}/fd").iterdir()}
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in (Path("/proc/net") / name).read_text().splitlines()[1:]
+    ]
+    return [line[1].split(":")[0] for line in lines if line[3] == LISTENING and f"socket:[{line[9]}]" in sockets]
+
+
+def check_the_token(node: int) -> None:
+    """Who has the token joins the cluster of this node; who has not is kept waiting, for minutes if need be."""
     words = Path(f"/proc/{node}/cmdline").read_bytes().decode().split("\0")
     address = next(word.partition("=")[2] for word in words if word.startswith("--gcs-address="))
     its = dict(pair.split("=", 1) for pair in Path(f"/proc/{node}/environ").read_bytes().decode().split("\0") if pair)
-    stranger = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    stranger = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     stranger |= {name: value for name, value in its.items() if name.startswith("RAY_ENABLE")}
     token = {name: its[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     command = [sys.executable, "-c", "import ray, sys; ray.init(sys.argv[1]); print('in')", address]
@@ -124,33 +147,56 @@ def test_who_has_not_the_token_does_not_get_in(terminal: Terminal) -> None:
 
 
 TWICE = """
+import pathlib, tempfile
 from agent.ray_rollouts import RayRollouts
 for _ in range(2):
     rollouts = RayRollouts(1, 1)
     print(rollouts.workers)
     rollouts.close()
+print([path.name for path in pathlib.Path(tempfile.gettempdir()).glob("*ray*")])
 """
 
 
 def test_one_process_may_start_one_cluster_after_the_other() -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run([sys.executable, "-c", TWICE], env=env, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["1", "1"], done.stderr
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", TWICE], env={**env, "TMPDIR": folder}, capture_output=True, text=True, check=False
+        )
+    assert done.stdout.split() == ["1", "1", "[]"], done.stderr
 
 
-@pytest.mark.parametrize("presses", [1, 2])
-def test_ctrl_c(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any, presses: int) -> None:
-    """It reaches all processes of the group, Ray's too."""
+def test_ctrl_c(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any) -> None:
+    """It reaches all processes of the group, Ray's too. Until then, nobody else gets in; afterwards no file is left."""
+    living = terminal.living()
+    pids = {kind: pid for pid, kind in living.items()}
+    os.kill(pids["worker"], signal.SIGSTOP)  # so that the run does not end meanwhile
+    addresses = listening(living)
+    assert len(addresses) >= 3, "its head, its node, its worker"
+    assert set(addresses) <= LOOPBACK
+    assert len(terminal.files()) == 1
+    check_the_token(pids["node (raylet)"])
+    os.kill(pids["worker"], signal.SIGCONT)
     running = terminal.rows()
-    for _ in range(presses):
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    check_the_end(terminal, telos, undisturbed)
+    assert terminal.rows() > running, "what was running was finished"
+
+
+def test_ctrl_c_twice(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any) -> None:
+    for _ in range(2):
         os.killpg(terminal.process.pid, signal.SIGINT)
         time.sleep(0.2)
+    check_the_end(terminal, telos, undisturbed)
+
+
+def check_the_end(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any) -> None:
+    """It says how to go on, has cleared up, and can be resumed."""
     status, said = terminal.ended()
     assert status == 130, said
     assert "Ctrl-C again" in said
     assert f"telos resume {terminal.out}" in said
     assert "Traceback" not in said
-    if presses == 1:
-        assert terminal.rows() > running, "what was running was finished"
+    assert terminal.files() == []
     assert telos("resume", terminal.out).status == 0
     assert undisturbed.equals(terminal.out)

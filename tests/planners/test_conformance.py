@@ -560,7 +560,7 @@ def test_broken_predictions_are_never_published(name, bad):
         Toy(cost, valid=lambda u: ~broken(u)),
         Toy(bowl(), valid=lambda u: ~broken(u)),
     ):
-        plan = settle(name, problem, plans=2)
+        plan = settle(name, problem, plans=2, evaluations=100)
         assert np.isfinite(plan.cost)
         assert plan.feasible
         assert not broken(plan.actions[None]).item()
