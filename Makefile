@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Planning has C threads of its own, so numerical libraries get one each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run setup dev test test-all lint lock clean
+.PHONY: run setup dev test test-all soak lint lock clean
 
 run: setup
 	@$(BIN)/telos run quickstart
@@ -38,6 +38,10 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow or not slow"
+
+# Of the slow tests, those of faults, commands and agents: minutes, where all of them take most of an hour.
+soak: dev
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow tests/agent tests/cli tests/faults
 
 # Resolve the ranges of pyproject.toml anew, in clean environments.
 lock:

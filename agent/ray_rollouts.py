@@ -364,6 +364,7 @@ def _connected(address: str | None, workers: int | None, threads: int, folder: P
     if address is None:
         # A cluster of ours is for this machine alone: without this, Linux nodes listen on every network interface.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # ours are actors: those would never be used
         if "RAY_AUTH_MODE" not in os.environ:  # other users of this machine are not served: one token for all
             os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray

@@ -260,7 +260,9 @@ def begun(config_file: Path, out: Path, enough: Callable[[], bool]) -> subproces
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_real_signal_at_a_random_moment(
     telos, config_file: Path, straight: Path, tmp_path: Path, fast, number: int
 ) -> None:

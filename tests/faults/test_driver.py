@@ -88,7 +88,10 @@ def terminal(undisturbed: Any, tmp_path: Path, terminals: list[Terminal]) -> Ite
             os.killpg(terminals[-1].process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("victim", ["supervisor", "driver", "head (GCS)", "node (raylet)"])
+SLOW = [pytest.param(victim, marks=pytest.mark.slow) for victim in ("supervisor", "head (GCS)")]
+
+
+@pytest.mark.parametrize("victim", ["driver", "node (raylet)", *SLOW])
 def test_sigkill(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any, victim: str) -> None:
     living = terminal.living()
     ours = living.pop(terminal.process.pid)
@@ -183,6 +186,7 @@ def test_ctrl_c(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any)
     assert terminal.rows() > running, "what was running was finished"
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any) -> None:
     for _ in range(2):
         os.killpg(terminal.process.pid, signal.SIGINT)

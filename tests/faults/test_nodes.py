@@ -38,6 +38,7 @@ def test_a_node_that_is_lost(cluster: Any, small: Callable[..., Config]) -> None
     assert all("takes its place" in text or "begins again" in text for text in notices), notices
 
 
+@pytest.mark.slow
 def test_a_node_that_runs_out_of_memory(cluster: Any, small: Callable[..., Config]) -> None:
     """Ray's own watch over memory kills its workers again and again; the other nodes play on."""
     crowded = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}

@@ -121,7 +121,7 @@ def test_abandoned_it_can_run_others(rollouts: Rollouts, jobs: list[Job], expect
 
 def test_progress_is_told(rollouts: Rollouts, small: Callable[..., Config]) -> None:
     events: list[Any] = []
-    frames = 100 if isinstance(rollouts, Serial) else 600
+    frames = 100 if isinstance(rollouts, Serial) else 300
     parcel = sealed(small(frames=frames, episodes=1))
     played(rollouts, [Job(parcel, 0)], events)
     ticks = [event for event in events if isinstance(event, Tick)]
