@@ -57,6 +57,7 @@ def test_a_disk_that_refuses(
     check_refusal(telos, undisturbed, tmp_path / "run", monkeypatch, errno.EROFS)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_a_disk_that_refuses_while_workers_play(
     cluster: Any,

@@ -88,10 +88,10 @@ def terminal(undisturbed: Any, tmp_path: Path, terminals: list[Terminal]) -> Ite
             os.killpg(terminals[-1].process.pid, signal.SIGKILL)
 
 
-SLOW = [pytest.param(victim, marks=pytest.mark.slow) for victim in ("supervisor", "head (GCS)")]
+SLOW = [pytest.param(victim, marks=pytest.mark.slow) for victim in ("supervisor", "head (GCS)", "node (raylet)")]
 
 
-@pytest.mark.parametrize("victim", ["driver", "node (raylet)", *SLOW])
+@pytest.mark.parametrize("victim", ["driver", *SLOW])
 def test_sigkill(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any, victim: str) -> None:
     living = terminal.living()
     ours = living.pop(terminal.process.pid)
