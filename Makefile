@@ -33,9 +33,8 @@ lint: dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-# Three processes for two CPUs: one of them runs the tests that mostly wait for Ray.
 test: lint
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-all: lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow or not slow"
