@@ -23,7 +23,7 @@ from agent.config import Config
 from agent.load import load, preset_of
 from agent.rollouts import PLAYER
 from benchmarks import experiment, planner_page, planner_tables, rows, scripted, steps
-from benchmarks.planner_scores import name_of
+from benchmarks.planner_scores import FRESH, name_of
 from envs import registry
 from envs.errors import TelosError
 from planners import registry as planners
@@ -45,7 +45,6 @@ DEFAULT = "icem"
 SHARED = ("knots", "interpolation", "descent")  # parameters of the preset that all planners take
 BASELINES = {"random": scripted.RANDOM, "do_nothing": scripted.DO_NOTHING}
 OUT = rows.RESULTS / "planners" / "suite.jsonl"
-FRESH = range(100, 105)  # seeds on which no preset was chosen
 BUDGET = 39_000  # physics steps per decision; the gate adds its own, and together they stay below 40,000
 
 

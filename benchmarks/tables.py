@@ -101,8 +101,8 @@ def _planners() -> list[str]:
         "per decision (`telos bench planners`; with `--budget 20000` for ball in cup, cart-pole, pendulum, "
         "quadruped-walk and reacher). Acrobot and fish give 0.7 and 0.3 of them to iLQR (`descent`, in their presets). "
         f"{_shaped()} TD-MPC2's column is what was learned in up to 4 million frames; a planner has the simulator "
-        "instead, and no training. Two or three episodes ran at a time on two CPUs, one thread each: times are those "
-        "of a busy machine. "
+        "instead, and no training. Times are of the preset's own seeds: two or three episodes at a time "
+        "on two CPUs, one thread each. "
         + planner_tables.missing(suite, planners.DEFAULT, planners.SUITE, seeds=5)
         + f" {planner_tables.stale(suite)}".rstrip(),
         lambda: planner_tables.summary(suite),

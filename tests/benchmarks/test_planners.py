@@ -161,7 +161,7 @@ def test_every_preset_of_the_suite_names_the_seeds_on_which_it_was_chosen() -> N
     for task in planners.SUITE:
         tuned = tuned_seeds(preset_of(f"dm_control/{task}-v0"))
         assert tuned == {0, 1, 2}
-        assert not tuned & set(planners.FRESH)
+        assert not tuned & set(planner_scores.FRESH)
 
 
 def test_settings_are_never_mixed() -> None:
