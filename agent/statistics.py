@@ -100,17 +100,13 @@ def mean_of_means(groups: Sequence[Sequence[float]]) -> Estimate:
 
 
 def rate(hits: int, n: int) -> Estimate:
-    """The rate `hits / n` with its interval (Wilson, "Probable Inference, the Law of Succession, and Statistical
-    Inference", JASA 22, 1927)."""
+    """The rate `hits / n` with its Wilson interval."""
     if n == 0:
         return Estimate(math.nan, None, None, 0)
-    from scipy.special import ndtri  # scipy.stats takes a second to import, at the end of every run
+    from scipy.stats import binomtest
 
-    z = float(ndtri((1 + LEVEL) / 2))
-    centre = (hits + z**2 / 2) / (n + z**2)
-    half = z / (n + z**2) * math.sqrt(hits * (n - hits) / n + z**2 / 4)
-    low, high = centre - half if hits else 0.0, centre + half if hits < n else 1.0
-    return Estimate(hits / n, low, high, n)
+    interval = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
+    return Estimate(hits / n, float(interval.low), float(interval.high), n)
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Estimate]:
