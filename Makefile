@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Planning has C threads of its own, so numerical libraries get one each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run setup dev test test-all soak lint lock clean
+.PHONY: run setup dev test pytest test-all soak lint lock clean
 
 run: setup
 	@$(BIN)/telos run quickstart
@@ -33,7 +33,11 @@ lint: dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-test: lint
+# The linters run beside the first tests, which wait for Ray and leave the CPU to others.
+test: dev
+	@$(MAKE) --no-print-directory -j 2 lint pytest
+
+pytest: dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-all: lint

@@ -121,6 +121,8 @@ class Interface:
         """A native control (A,), clipped to its range, as an action in [-1,1]."""
         # np.clip costs as much as a small model's physics step, and the gate takes hundreds of these per decision.
         within = np.minimum(np.maximum(native, self.action_low), self.action_high)
+        if self._plain:
+            return within
         # Clipped again, as rounding may add to the ends of the range, beyond which the world takes no action.
         return np.minimum(np.maximum((within - self._center) / self._half, -1.0), 1.0)
 

@@ -23,6 +23,7 @@ from agent.config import Config
 
 settings.register_profile("telos", deadline=None)  # a busy machine is no fault of the code
 RAIL = {"kind": "joint_position", "name": "short_rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "unit": "m"}
+HEAD = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False}
 FAST = {
     "episodes": 4,
     "frames": 25,
@@ -76,14 +77,23 @@ def telos() -> Callable[..., Called]:
     return call
 
 
-@pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No report and no video, for tests that run often."""
+@contextlib.contextmanager
+def unreported() -> Iterator[None]:
+    """Runs write no report and no video."""
     from agent import report
     from envs import render
 
-    monkeypatch.setattr(report, "write_report", lambda rundir: rundir.path)
-    monkeypatch.setattr(render, "ffmpeg", lambda: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "write_report", lambda rundir: rundir.path)
+        patch.setattr(render, "ffmpeg", lambda: None)
+        yield
+
+
+@pytest.fixture
+def fast() -> Iterator[None]:
+    """No report and no video, for tests that run often."""
+    with unreported():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +114,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     os.environ.update(PYTHONPATH=str(Path(__file__).parent / "players"), TELOS_TEST_MARKS=str(marks))
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes = Cluster(initialize_head=True, head_node_args=HEAD)
     nodes.add_node(num_cpus=1)
     nodes.wait_for_nodes()
     yield nodes

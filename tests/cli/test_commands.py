@@ -28,17 +28,19 @@ from agent.rundir import RunDir
 from envs import render
 from envs.errors import TelosError
 from tests.cli.conftest import forged
+from tests.conftest import unreported
 
 
 @pytest.fixture(scope="module")
 def other(telos, config_file: Path) -> Path:
     """The same run with another planner and one more guardrail, two episodes."""
     path = config_file.parent / "other"
-    done = telos(
-        "run", config_file, "--planner.kind=random_shooting", "--planner.params={}", "--planner.horizon=8",
-        "--planner.budget={evaluations: 12}", "--episodes=2", "--video=false", "--out", path,
-        "--guardrails=[{kind: joint_position, name: tight, joint: slider, lower: -1.5, upper: 1.5, unit: m}]",
-    )  # fmt: skip
+    with unreported():
+        done = telos(
+            "run", config_file, "--planner.kind=random_shooting", "--planner.params={}", "--planner.horizon=8",
+            "--planner.budget={evaluations: 12}", "--episodes=2", "--video=false", "--out", path,
+            "--guardrails=[{kind: joint_position, name: tight, joint: slider, lower: -1.5, upper: 1.5, unit: m}]",
+        )  # fmt: skip
     assert done.status == 0, done.err
     return path
 

@@ -24,6 +24,7 @@ from agent.row import TIMES, Row, Steps
 from agent.rundir import RunDir
 from envs.errors import TelosError
 from tests.cli.conftest import following, forged
+from tests.conftest import unreported
 
 OLD = Path(__file__).parent / "data" / "schema4"
 
@@ -39,7 +40,8 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def twin(telos: Callable[..., Any], finished: Path, config_file: Path) -> Path:
     """Another run of the same configuration."""
     path = finished.parent / "twin"
-    assert telos("run", config_file, "--out", path).status == 0
+    with unreported():
+        assert telos("run", config_file, "--out", path).status == 0
     return path
 
 
@@ -242,7 +244,8 @@ def arm(telos: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> 
     for name in ("arm.yaml", "arm.xml"):
         shutil.copy(provenance.ROOT / "docs" / "arm" / name, folder / name)
     small = ("--frames=2", "--planner.horizon=4", "--planner.budget={evaluations: 6}", "--planner.params={}")
-    assert telos("run", "--task", folder / "arm.yaml", *small, "--video=false", "--out", folder / "run").status == 0
+    with unreported():
+        assert telos("run", "--task", folder / "arm.yaml", *small, "--video=false", "--out", folder / "run").status == 0
     return folder
 
 

@@ -78,8 +78,8 @@ class Imagination:
         return np.where(recording.valid.numpy(), np.nan_to_num(rewards.numpy(), nan=-np.inf), -np.inf)
 
     def plan(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
-        """The best of 16 random futures of two held actions, (10,A)."""
-        held = rng.uniform(-1, 1, (16, 2, self.env.interface.action_size))
+        """The best of 8 random futures of two held actions, (10,A)."""
+        held = rng.uniform(-1, 1, (8, 2, self.env.interface.action_size))
         actions = np.repeat(held, 5, axis=1)
         return actions[np.argmax(self.returns(snapshot.state, snapshot, actions))]
 

@@ -14,6 +14,7 @@ from agent import run
 from agent.config import Config
 from agent.row import TIMES, Steps
 from agent.rundir import RunDir
+from tests.conftest import unreported
 
 EPISODES = 8
 
@@ -46,5 +47,6 @@ def _untimed(row: Any) -> dict[str, Any]:
 def undisturbed(small: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
     config = small(episodes=EPISODES, frames=40, threads=1)
-    rundir = run.run(config, folder / "run")
+    with unreported():
+        rundir = run.run(config, folder / "run")
     return Undisturbed(rundir.path / "config.yaml", rundir)
