@@ -7,6 +7,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from agent.config import BudgetConfig, Config, EstimatedConfig
 from agent.load import load
 from envs.errors import TelosError
 
+FEW, MANY = 60, 500  # configs of each kind
 BASE: dict[str, Any] = {
     "task": "dm_control/cartpole-swingup-v0",
     "seed": 1,
@@ -149,9 +151,21 @@ def test_the_base_is_valid(tmp_path: Path) -> None:
         assert len(episode.run(agent, env, monitor, loaded.seed, 0, frames=1).steps) == 1
 
 
-@settings(max_examples=250, suppress_health_check=list(HealthCheck), derandomize=True)
+def hunted(examples: int) -> Any:
+    """Settings: a few of them, the same ones each time; or many, which are others each time."""
+    return settings(max_examples=examples, suppress_health_check=list(HealthCheck), derandomize=examples <= FEW)
+
+
+@hunted(FEW)
 @given(config=mutated())
 def test_mutated_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
+    _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "mutated.yaml")
+
+
+@pytest.mark.slow
+@hunted(MANY)
+@given(config=mutated())
+def test_many_mutated_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
     _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "mutated.yaml")
 
 
@@ -246,9 +260,16 @@ plausible = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck), derandomize=True)
+@hunted(FEW)
 @given(config=plausible)
 def test_plausible_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
+    _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "plausible.yaml")
+
+
+@pytest.mark.slow
+@hunted(MANY)
+@given(config=plausible)
+def test_many_plausible_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
     _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "plausible.yaml")
 
 
@@ -307,9 +328,16 @@ def garbled(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=100, suppress_health_check=list(HealthCheck), derandomize=True)
+@hunted(FEW)
 @given(text=garbled())
 def test_garbled_text_takes_a_step_or_is_refused(text: str, tmp_path_factory: Any) -> None:
+    _one_step(text, tmp_path_factory.getbasetemp() / "garbled.yaml")
+
+
+@pytest.mark.slow
+@hunted(MANY)
+@given(text=garbled())
+def test_much_garbled_text_takes_a_step_or_is_refused(text: str, tmp_path_factory: Any) -> None:
     _one_step(text, tmp_path_factory.getbasetemp() / "garbled.yaml")
 
 

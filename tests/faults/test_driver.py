@@ -88,10 +88,8 @@ def terminal(undisturbed: Any, tmp_path: Path, terminals: list[Terminal]) -> Ite
             os.killpg(terminals[-1].process.pid, signal.SIGKILL)
 
 
-SLOW = [pytest.param(victim, marks=pytest.mark.slow) for victim in ("supervisor", "head (GCS)", "node (raylet)")]
-
-
-@pytest.mark.parametrize("victim", ["driver", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["driver", "supervisor", "head (GCS)", "node (raylet)"])
 def test_sigkill(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any, victim: str) -> None:
     living = terminal.living()
     ours = living.pop(terminal.process.pid)
@@ -160,6 +158,7 @@ print([path.name for path in pathlib.Path(tempfile.gettempdir()).glob("*ray*")])
 """
 
 
+@pytest.mark.slow
 def test_one_process_may_start_one_cluster_after_the_other() -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:

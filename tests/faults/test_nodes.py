@@ -16,6 +16,7 @@ pytestmark = pytest.mark.xdist_group("ray")
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731
 
 
+@pytest.mark.slow
 def test_a_node_that_is_lost(cluster: Any, small: Callable[..., Config]) -> None:
     node = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()

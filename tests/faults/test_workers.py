@@ -33,7 +33,10 @@ def rows(outcomes: list[Outcome]) -> list[str]:
     return sorted(outcome.played.row.line() for outcome in outcomes)
 
 
-@pytest.mark.parametrize(("player", "told"), [("probes:dies", "died"), ("probes:stands_still", "stands still")])
+@pytest.mark.parametrize(
+    ("player", "told"),
+    [("probes:dies", "died"), pytest.param("probes:stands_still", "stands still", marks=pytest.mark.slow)],
+)
 def test_a_worker_that_is_killed_or_stopped(
     ray: RayRollouts, small: Callable[..., Config], player: str, told: str
 ) -> None:
