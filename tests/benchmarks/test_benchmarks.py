@@ -41,7 +41,7 @@ def played(config: Config, episode: int, player: str) -> Outcome:
 
 
 def test_the_unguarded_twin_violates_where_the_product_does_not() -> None:
-    config = load("quickstart", overrides={"planner.budget.evaluations": 96, "frames": 150, "video": False})
+    config = load("quickstart", overrides={"planner.budget.evaluations": 48, "frames": 150, "video": False})
     twins = {twin: played(config, VIOLATED, player).played for twin, player in quickstart_twins.TWINS.items()}
     assert twins["product"].row.violation_steps == 0
     assert twins["unguarded"].row.violation_steps > 0

@@ -256,7 +256,7 @@ def _check_agreement(env: Environment, each: int, record_property: Any) -> None:
 
 
 def test_imagination_agrees_with_the_environment(env: Environment, record_property: Any):
-    _check_agreement(env, 250 if env.model.nv < 60 else 60, record_property)  # a dog's steps take 50 times as long
+    _check_agreement(env, 250 if env.model.nv < 60 else 32, record_property)  # a dog's steps take 50 times as long
 
 
 @pytest.mark.slow

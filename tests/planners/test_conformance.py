@@ -313,7 +313,7 @@ def test_no_global_random_numbers(name):
 
 
 @every
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(budget=st.integers(1, 150), more=st.integers(0, 3), plans=st.integers(1, 2))
 def test_budget_is_never_exceeded_and_nearly_used(name, budget, more, plans):
     planner = registry.make(name)
@@ -437,7 +437,7 @@ def test_a_pause_is_made_up_for(name, monkeypatch):
 
 
 @every
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), budget=st.integers(3, 80), spike=st.booleans())
 def test_never_worse_than_previous_and_fallback(name, seed, budget, spike):
     """The problem changes between plans, so that both references may be hard to beat."""

@@ -168,7 +168,7 @@ def mazes(draw: st.DrawFn) -> GuidedMaze:
 # --- Dijkstra and A* -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(maze=mazes(), batch=st.sampled_from([1, 7, 64]))
 def test_mazes_are_solved_exactly(maze: GuidedMaze, batch: int) -> None:
     optimum = maze.optimum()
@@ -189,7 +189,7 @@ def test_mazes_are_solved_exactly(maze: GuidedMaze, batch: int) -> None:
         assert plan.feasible, "there is room to stand still"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(maze=mazes())
 def test_simulating_ahead_changes_nothing(maze: GuidedMaze) -> None:
     for planner in (Dijkstra, AStar):
