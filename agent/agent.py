@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from agent.actor import Actor
-from agent.compose import composer
+from agent.actor.actor import Actor
+from agent.composition.compose import composer
+from agent.composition.problem import ImaginedProblem, insist_every_step
+from agent.composition.robust import Risk
 from agent.configurator import Configurator
-from agent.costs import Objective
-from agent.gate import Executed, Gate, Verdict
-from agent.memory import Memory
-from agent.perception import Belief, Percept, Perception
-from agent.problem import ImaginedProblem, insist_every_step
-from agent.robust import Risk
+from agent.cost.objective import Objective
+from agent.memory.memory import Memory
+from agent.perception.perception import Belief, Percept, Perception
 from envs.errors import TelosError
+from envs.guard.gate import Executed, Gate, Verdict
 from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.task import Snapshot, TaskParams
 from envs.trajectory import Trajectory
@@ -112,7 +112,7 @@ class Agent:
         Args:
             observation: the environment's own.
             snapshot: `Environment.snapshot()`, for an agent whose perception is privileged.
-            params: the task's instruction (`agent.perception.instruction`), for one whose is not.
+            params: the task's instruction (`agent.perception.perception.instruction`), for one whose is not.
 
         Raises:
             GuardrailTampered: the guardrails are not those the agent was built with.

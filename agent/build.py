@@ -10,28 +10,29 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from agent.actor import Actor, Policy
+from agent.actor.actor import Actor, Policy
 from agent.agent import Agent
-from agent.compose import problem_over
-from agent.config import Config, CostConfig, RobustConfig, RuleConfig
+from agent.composition.compose import problem_over
+from agent.composition.robust import MEAN, WORST, Risk
+from agent.config.config import Config, CostConfig, RobustConfig, RuleConfig
+from agent.config.plugins import known_planners
 from agent.configurator import Configurator, Rule, Settings
-from agent.costs import Cost, Critic, Objective, TaskCost
-from agent.estimator import StateEstimator
-from agent.gate import Gate
-from agent.intrinsic import registry as intrinsic
-from agent.memory import Memory
-from agent.perception import ObservationStack, Perception, PrivilegedState
-from agent.plugins import known_planners
+from agent.cost.intrinsic import registry as intrinsic
+from agent.cost.objective import Cost, Critic, Objective, TaskCost
+from agent.memory.memory import Memory
+from agent.perception.estimator import StateEstimator
+from agent.perception.perception import ObservationStack, Perception, PrivilegedState
 from agent.realtime import RealTimeAgent
-from agent.robust import MEAN, WORST, Risk
-from envs import registry, signals
+from envs import registry
 from envs.backup import BackUp, strengthened
 from envs.environment import Environment
 from envs.errors import TelosError
+from envs.guard.gate import Gate
+from envs.guard.monitor import Monitor
 from envs.guardrails.registry import build as build_guardrails
 from envs.guardrails.ruleset import Guardrails
-from envs.monitor import Monitor
-from envs.physics import PhysicsOptions
+from envs.physics import signals
+from envs.physics.batch import PhysicsOptions
 from envs.picture import View
 from envs.requests import Request
 from envs.sizes import check_guardrails, check_residuals
@@ -56,7 +57,7 @@ def guardrails(config: Config) -> Guardrails:
     rules = build_guardrails(config.guardrails)
     if not registry.is_file(config.task):
         return rules
-    from envs import mjcf
+    from envs.mjcf import task as mjcf
 
     return build_guardrails(mjcf.parse(config.task).guardrails).strengthened(rules)
 

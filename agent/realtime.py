@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from agent.actor import Actor
+from agent.actor.actor import Actor
 from agent.agent import Agent, Pace
-from agent.problem import ImaginedProblem
+from agent.composition.problem import ImaginedProblem
 from envs.errors import TelosError
 from envs.task import Snapshot, TaskParams
 from envs.trajectory import Trajectory

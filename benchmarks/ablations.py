@@ -22,11 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import Config
-from agent.load import load, preset_of
-from agent.rollouts import PLAYER
-from benchmarks import cold, experiment, planners, rows, steps
-from benchmarks.planner_scores import interval, mean_return, name_of
+from agent.config.config import Config
+from agent.config.load import load, preset_of
+from agent.rollouts.rollouts import PLAYER
+from benchmarks.harness import experiment, rows, steps
+from benchmarks.planners import planners
+from benchmarks.planners.scores import interval, mean_return, name_of
+from benchmarks.players import cold
 from envs.errors import TelosError
 
 OUT = rows.RESULTS / "planners" / "ablations.jsonl"

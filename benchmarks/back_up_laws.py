@@ -15,9 +15,9 @@ import mujoco
 import numpy as np
 
 from envs.backup import BackUp, Law
-from envs.backup_controller import BackUpController, Neutral
 from envs.errors import TelosError
-from envs.physics import INTEGRATION
+from envs.guard.controller import BackUpController, Neutral
+from envs.physics.batch import INTEGRATION
 from envs.task import Interface, TaskParams
 
 PERIOD, SECONDS = 0.02, 1.0  # s

@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from agent import player
-from agent.config import Config
-from agent.episode import Step
-from agent.rollouts import Played
-from benchmarks import experiment, planners, rows
-from benchmarks.planner_scores import name_of
+from agent.config.config import Config
+from agent.rollouts import player
+from agent.rollouts.episode import Step
+from agent.rollouts.rollouts import Played
+from benchmarks.harness import experiment, rows
+from benchmarks.planners import planners
+from benchmarks.planners.scores import name_of
 from envs.errors import TelosError
 from planners.icem import IcemParams
 from planners.problem import Batch
@@ -71,7 +72,7 @@ def _costs(batches: Sequence[Batch]) -> list[np.ndarray]:
 
 
 def play(config: Config, index: int) -> Generator[Step, None, Played]:
-    """One episode of which every plan is looked at; see `agent.rollouts.Player`."""
+    """One episode of which every plan is looked at; see `agent.rollouts.rollouts.Player`."""
     agent, env, monitor = player.made(config)
     kept = int(config.planner.params.get("elites", IcemParams().elites))
     some = whole = 0

@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from agent.load import load
-from agent.rollouts import PLAYER, Played
-from benchmarks import experiment, rows, scripted
-from benchmarks.planner_scores import interval, mean_return
+from agent.config.load import load
+from agent.rollouts.rollouts import PLAYER, Played
+from benchmarks.harness import experiment, rows
+from benchmarks.planners.scores import interval, mean_return
+from benchmarks.players import scripted
 
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk", "reacher-easy", "ball_in_cup-catch", "finger-spin")
 AGENTS = {"telos": PLAYER, "random": scripted.RANDOM, "do_nothing": scripted.DO_NOTHING}

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import Config
-from agent.load import load
-from agent.rollouts import PLAYER
-from benchmarks import experiment, rows, steps
-from benchmarks.planner_scores import interval, mean_return, name_of
+from agent.config.config import Config
+from agent.config.load import load
+from agent.rollouts.rollouts import PLAYER
+from benchmarks.harness import experiment, rows, steps
+from benchmarks.planners.scores import interval, mean_return, name_of
 from envs.errors import TelosError
 from envs.guardrails import registry as guardrails
 

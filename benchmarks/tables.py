@@ -12,24 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from agent.load import load, preset_of
-from benchmarks import (
-    ablations,
-    faults,
-    hopeless,
-    parallel,
-    peers,
-    planner_scores,
-    planner_tables,
-    planners,
-    quickstart_twins,
-    returns,
-    robust,
-    rows,
-    sac,
-    scaling,
-    throughput,
-)
+from agent.config.load import load, preset_of
+from benchmarks import ablations, hopeless, returns, robust
+from benchmarks.harness import rows
+from benchmarks.peers import peers
+from benchmarks.planners import planners
+from benchmarks.planners import scores as planner_scores
+from benchmarks.planners import tables as planner_tables
+from benchmarks.quickstart import twins as quickstart_twins
+from benchmarks.sac import sac
+from benchmarks.systems import faults, parallel, scaling, throughput
 
 ROOT = Path(__file__).parent.parent
 FOUND_WITH = (

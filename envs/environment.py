@@ -12,11 +12,11 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
-from envs.compiler import quiet
 from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails
 from envs.overlay import draw_paths, draw_zones
-from envs.physics import INTEGRATION
+from envs.physics.batch import INTEGRATION
+from envs.physics.compiler import quiet
 from envs.picture import Picture, View, prepare
 from envs.task import Snapshot, Task, TaskParams, interface
 from envs.variants import Variant

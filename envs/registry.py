@@ -70,18 +70,18 @@ def table() -> dict[str, str]:
 
 
 def is_file(task_id: str) -> bool:
-    """Whether the id names a user's own task file (`envs.mjcf`)."""
+    """Whether the id names a user's own task file (`envs.mjcf.task`)."""
     return task_id.endswith((".yaml", ".yml"))
 
 
 def load(task_id: str) -> Task:
-    """The task of this id, or of this YAML file with a model of the user's own (`envs.mjcf`).
+    """The task of this id, or of this YAML file with a model of the user's own (`envs.mjcf.task`).
 
     Raises:
         TelosError: unknown id, or a wrong file.
     """
     if is_file(task_id):
-        from envs import mjcf
+        from envs.mjcf import task as mjcf
 
         return _made_from(str(Path(task_id).absolute()), mjcf.load(task_id))
     tasks = table()

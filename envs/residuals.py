@@ -10,8 +10,8 @@ from torch import Tensor
 
 from envs import rewards
 from envs.numbers import LARGEST, SMALLEST, NonNegative, Number, Scale, Whole
+from envs.physics.signals import KINDS, parse, request
 from envs.requests import Request
-from envs.signals import KINDS, parse, request
 from envs.trajectory import Trajectory
 
 TO_ZERO = ("linear", "quadratic", "cosine")  # sigmoids that may reach 0 at the margin; the others never do

@@ -1,7 +1,7 @@
 """Whether what someone wrote about signals fits the model: do they exist, in which size, in which unit.
 
 A name alone does not tell: sizes come from the compiled model, as `BatchPhysics.readings` has them. So the
-checks are made here, once, before anything is simulated, for files (`envs.mjcf`) and configs alike.
+checks are made here, once, before anything is simulated, for files (`envs.mjcf.task`) and configs alike.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 
 import mujoco
 
-from envs import signals
-from envs.compiler import compiled, shrink_textures
 from envs.errors import TelosError, nearest
 from envs.guardrails.guardrail import Guardrail
 from envs.guardrails.kinds import resolve
 from envs.guardrails.ruleset import Guardrails
+from envs.guardrails.vacuity import insist_breakable
+from envs.physics import signals
+from envs.physics.compiler import compiled, shrink_textures
+from envs.physics.signals import KINDS
 from envs.requests import POINTS, Request
 from envs.residuals import Residual
-from envs.signals import KINDS
 from envs.task import Task
-from envs.vacuity import insist_breakable
 
 # What an environment reads by accident: views for its own reward (ADR 1), which lag behind the state.
 LAGGING = ("raw", "post_constraint")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 
 import mujoco
 
-from envs import actuator_gain
 from envs.errors import TelosError
+from envs.physics import actuator_gain
 
 # MjModel fields that a factor multiplies. Which ones `gain` does differs by actuator: see `actuator_gain`.
 SCALED = {

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from planners.best_first import GraphParams, Route, improve
 from planners.capabilities import Discretisable, Guided
+from planners.cells.best_first import GraphParams, Route, improve
 from planners.dijkstra import unguided
-from planners.search import Search
-from planners.warm import WarmPlanner
+from planners.search.search import Search
+from planners.search.warm import WarmPlanner
 
 
 class AStar(WarmPlanner[GraphParams, Route]):

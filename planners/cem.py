@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, elites, moments, split
-from planners.sampling import SamplingParams, SamplingPlanner
-from planners.select import Scores
+from planners.sampling.base import SamplingParams, SamplingPlanner
+from planners.sampling.distribution import Distribution, elites, moments, split
+from planners.search.select import Scores
 
 
 @dataclass(frozen=True)

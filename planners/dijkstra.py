@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planners.best_first import GraphParams, Route, improve
 from planners.capabilities import Discretisable
-from planners.search import Search
-from planners.warm import WarmPlanner
+from planners.cells.best_first import GraphParams, Route, improve
+from planners.search.search import Search
+from planners.search.warm import WarmPlanner
 
 
 class Dijkstra(WarmPlanner[GraphParams, Route]):

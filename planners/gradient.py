@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from planners.capabilities import Differentiable, DifferentiableProblem
-from planners.knots import INTERPOLATIONS, Interpolation, Spline, bounded, spline
-from planners.noise import coloured
 from planners.params import Params
 from planners.problem import Evaluation
-from planners.search import Search
-from planners.warm import WarmPlanner
+from planners.search.knots import INTERPOLATIONS, Interpolation, Spline, bounded, spline
+from planners.search.noise import coloured
+from planners.search.search import Search
+from planners.search.warm import WarmPlanner
 
 TINY = 1e-12  # where a gradient is zero, Adam's step is too
 STIFFEST = 1e8  # the largest penalty: beyond, the cost drowns in rounding

@@ -11,10 +11,10 @@ from math import ceil
 
 import numpy as np
 
-from planners.distribution import Distribution, around, elites, moments, pool, split
-from planners.noise import Stock, coloured
-from planners.sampling import SamplingParams, SamplingPlanner
-from planners.select import Scores
+from planners.sampling.base import SamplingParams, SamplingPlanner
+from planners.sampling.distribution import Distribution, around, elites, moments, pool, split
+from planners.search.noise import Stock, coloured
+from planners.search.select import Scores
 
 
 @dataclass(frozen=True)

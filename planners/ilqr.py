@@ -14,15 +14,15 @@ import numpy as np
 import torch
 
 from planners.capabilities import Linearisable, LinearisableProblem, Linearisation
-from planners.knots import bounded
-from planners.lagrangian import Lagrangian
-from planners.noise import coloured
+from planners.descent.lagrangian import Lagrangian
+from planners.descent.riccati import Feedback, backward
 from planners.params import Params
 from planners.problem import Batch
-from planners.riccati import Feedback, backward
-from planners.search import Search
-from planners.select import first
-from planners.warm import WarmPlanner
+from planners.search.knots import bounded
+from planners.search.noise import coloured
+from planners.search.search import Search
+from planners.search.select import first
+from planners.search.warm import WarmPlanner
 
 IDLE = 3  # rounds without a step after which a descent ends, however its multipliers grow
 

@@ -20,14 +20,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from planners.actions import DiscreteActions
 from planners.capabilities import Steppable
-from planners.knots import bounded
-from planners.noise import coloured
 from planners.params import Params
-from planners.search import Search
-from planners.tree import Growth
-from planners.warm import WarmPlanner
+from planners.search.knots import bounded
+from planners.search.noise import coloured
+from planners.search.search import Search
+from planners.search.warm import WarmPlanner
+from planners.trees.actions import DiscreteActions
+from planners.trees.tree import Growth
 
 Rollout = Literal["plan", "hold", "zero"]
 ROLLOUTS: tuple[str, ...] = get_args(Rollout)

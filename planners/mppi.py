@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, softmin, weighted_mean
-from planners.noise import coloured
-from planners.sampling import SamplingParams, SamplingPlanner
-from planners.select import Scores
+from planners.sampling.base import SamplingParams, SamplingPlanner
+from planners.sampling.distribution import Distribution, softmin, weighted_mean
+from planners.search.noise import coloured
+from planners.search.select import Scores
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planners.distribution import Distribution, elites, pool
-from planners.knots import Interpolation
-from planners.sampling import SamplingParams, SamplingPlanner
-from planners.select import Scores
+from planners.sampling.base import SamplingParams, SamplingPlanner
+from planners.sampling.distribution import Distribution, elites, pool
+from planners.search.knots import Interpolation
+from planners.search.select import Scores
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planners.distribution import Distribution
-from planners.noise import Stock
-from planners.sampling import SamplingParams, SamplingPlanner
-from planners.select import Scores
+from planners.sampling.base import SamplingParams, SamplingPlanner
+from planners.sampling.distribution import Distribution
+from planners.search.noise import Stock
+from planners.search.select import Scores
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ however many edges are simulated, and the cheapest known way to each. Nothing ha
 simulator can do: that is why these landmarks grow a tree, and are not drawn first and then joined, by edges that would
 have to meet. Here many edges grow in one call, and the tree begins with the references.
 
-Edge costs are counted above the least that a control step can cost, as in `planners.least`, so that of two ways
+Edge costs are counted above the least that a control step can cost, as in `planners.cells.least`, so that of two ways
 to a place the cheaper is the better one, also where it is shorter. An edge that breaks a guardrail leads nowhere.
 B edges at once, E actions, H control steps, A action size, D size of an embedding.
 """
@@ -23,14 +23,14 @@ import numpy as np
 import torch
 
 from planners.capabilities import Measurable
-from planners.knots import bounded
-from planners.landmarks import Landmarks
-from planners.least import above_least
-from planners.lookahead import lookahead
+from planners.cells.least import above_least
+from planners.cells.lookahead import lookahead
 from planners.params import Params
-from planners.search import Search
-from planners.tree import Growth
-from planners.warm import WarmPlanner
+from planners.search.knots import bounded
+from planners.search.search import Search
+from planners.search.warm import WarmPlanner
+from planners.trees.landmarks import Landmarks
+from planners.trees.tree import Growth
 
 GROWTH = 0.9  # share of a budget in seconds for the tree
 

@@ -14,11 +14,11 @@ import numpy as np
 from torch import Tensor
 
 from planners.capabilities import Discretisable, DiscretisableProblem
-from planners.grid import GridParams
-from planners.lookahead import lookahead
-from planners.search import Search
-from planners.transitions import Transitions, blank, grown, trusted
-from planners.warm import WarmPlanner
+from planners.cells.grid import GridParams
+from planners.cells.lookahead import lookahead
+from planners.cells.transitions import Transitions, blank, grown, trusted
+from planners.search.search import Search
+from planners.search.warm import WarmPlanner
 
 SWEEPS = 0.9  # share of a budget in seconds after which sweeps end
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from agent.arguments import quiet_gl
-from agent.cli import main
-from agent.config import Config
+from agent.command.arguments import quiet_gl
+from agent.command.cli import main
+from agent.config.config import Config
 
 settings.register_profile("telos", deadline=None)  # a busy machine is no fault of the code
 RAIL = {"kind": "joint_position", "name": "short_rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "unit": "m"}
@@ -80,7 +80,7 @@ def telos() -> Callable[..., Called]:
 @contextlib.contextmanager
 def unreported() -> Iterator[None]:
     """Runs write no report and no video."""
-    from agent import report
+    from agent.reports import report
     from envs import render
 
     with pytest.MonkeyPatch.context() as patch:
@@ -99,7 +99,7 @@ def fast() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def small() -> Callable[..., Config]:
     """Makes a configuration whose episodes take a fraction of a second."""
-    from agent.load import load
+    from agent.config.load import load
 
     def made(**overrides: Any) -> Config:
         return load(task="dm_control/cartpole-swingup-v0", overrides={**FAST, **overrides})

@@ -66,7 +66,7 @@ def test_it_runs_from_another_directory(python: Path, tmp_path: Path) -> None:
     arguments = ["quickstart", "--frames", "5", "--episodes", "1", "--planner.budget.evaluations", "16"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        [str(python), "-m", "agent.cli", "run", *arguments, "--video", "false", "--out", "here"],
+        [str(python), "-m", "agent.command.cli", "run", *arguments, "--video", "false", "--out", "here"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

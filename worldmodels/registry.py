@@ -32,7 +32,7 @@ class Entry:
 
 BUILT_IN: Mapping[str, Entry] = {
     "simulator": Entry(
-        "worldmodels.simulator:Simulator", "MuJoCo itself, batched on C threads; no doubt, needs the state"
+        "worldmodels.simulator.simulator:Simulator", "MuJoCo itself, batched on C threads; no doubt, needs the state"
     ),
 }
 

@@ -12,7 +12,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 
 from envs.backup import BackUp
 from envs.errors import TelosError, nearest
-from envs.physics import diverged_world, divergence_after
+from envs.physics.batch import diverged_world, divergence_after
 from envs.requests import Request
 from envs.task import RewardFunction, Task, TerminationFunction
 

@@ -13,7 +13,7 @@ from shimmy.dm_control_compatibility import DmControlCompatibilityV0
 
 from envs.backup import BackUp
 from envs.errors import Diverged
-from envs.physics import diverged_world
+from envs.physics.batch import diverged_world
 from envs.requests import Request
 from envs.task import ForgoneFunction, RewardFunction, Task, TerminationFunction
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from agent import build
-from agent.branching import PhysicalProblem
-from agent.load import load
+from agent.composition.branching import PhysicalProblem
+from agent.config.load import load
 from envs.task import Snapshot, TaskParams
 from planners import registry as planners
-from planners.best_first import Route
+from planners.cells.best_first import Route
 from planners.problem import Budget, Plan
 
 Routed = Callable[..., tuple[Plan[Any], Route, PhysicalProblem]]

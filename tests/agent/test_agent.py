@@ -9,10 +9,11 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from agent import build, episode
+from agent import build
 from agent.agent import Agent
-from agent.config import Config
-from agent.perception import Belief, instruction
+from agent.config.config import Config
+from agent.perception.perception import Belief, instruction
+from agent.rollouts import episode
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.requests import Request

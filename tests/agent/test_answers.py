@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.compose import composer
-from agent.costs import Objective, TaskCost
-from agent.robust import WORST, Risk
+from agent.composition.compose import composer
+from agent.composition.robust import WORST, Risk
+from agent.cost.objective import Objective, TaskCost
 from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
@@ -19,7 +19,7 @@ from envs.guardrails.registry import build as guardrails
 from envs.task import Snapshot
 from envs.trajectory import Signals, Trajectory
 from worldmodels.ensemble import Ensemble
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 SPEED = {"kind": "joint_velocity", "name": "calm", "joint": "hinge", "limit": 6.0, "unit": "rad/s"}
 N, H = 4, 3

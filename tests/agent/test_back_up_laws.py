@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import yaml
 
-from agent import build, episode
+from agent import build
 from agent.agent import Agent
-from agent.gate import Gate
-from agent.load import load
-from agent.parcel import sealed
-from agent.player import made
-from agent.rollouts import Job, Serial
+from agent.config.load import load
+from agent.rollouts import episode
+from agent.rollouts.parcel import sealed
+from agent.rollouts.player import made
+from agent.rollouts.rollouts import Job, Serial
 from envs.environment import Environment
 from envs.errors import TelosError
+from envs.guard.gate import Gate
 from envs.guardrails import Guardrails
 
 ARM = Path(__file__).parents[2] / "docs" / "arm"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from agent import statistics
-from agent.statistics import Estimate, bounded_mean
+from agent.runs import statistics
+from agent.runs.statistics import Estimate, bounded_mean
 
 SUITE = Path(__file__).parents[2] / "benchmarks" / "results" / "planners" / "suite.jsonl"
 FRAMES = 1_000

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from agent import build
-from agent.branching import BranchingProblem, PhysicalProblem
-from agent.compose import problem_over
-from agent.config import CostConfig
+from agent.composition.branching import BranchingProblem, PhysicalProblem
+from agent.composition.compose import problem_over
+from agent.config.config import CostConfig
 from envs import registry
 from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.1, "upper": 0.1, "unit": "m"}
 LAGGING = ("Ant-v5", "Humanoid-v5", "HumanoidStandup-v5", "InvertedDoublePendulum-v5", "Pusher-v5", "Reacher-v5")

@@ -12,7 +12,7 @@ import torch
 
 from agent import build
 from agent.agent import Agent
-from agent.config import Config, RuleConfig
+from agent.config.config import Config, RuleConfig
 from agent.configurator import Configurator, Rule, Settings, modulated
 from envs.environment import Environment
 from envs.errors import TelosError

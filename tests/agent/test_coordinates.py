@@ -13,20 +13,20 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from agent import build
-from agent.branching import PhysicalProblem
-from agent.compose import problem_over
-from agent.config import Config, CostConfig
-from agent.load import load
+from agent.composition.branching import PhysicalProblem
+from agent.composition.compose import problem_over
+from agent.config.config import Config, CostConfig
+from agent.config.load import load
 from envs import registry
 from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
-from envs.physics import PhysicsOptions
+from envs.physics.batch import PhysicsOptions
 from envs.residuals import Residual
 from envs.task import Snapshot, TaskParams
 from planners.capabilities import Discretisable
-from planners.grid import GridParams, grid
+from planners.cells.grid import GridParams, grid
 from tests.agent.conftest import Routed
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 PENDULUM, POINT, REACHER = (
     "dm_control/pendulum-swingup-v0",

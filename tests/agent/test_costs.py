@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agent.costs import Objective, TaskCost
-from agent.intrinsic.action_rate import ActionRate
-from agent.intrinsic.doubt import Doubt
-from agent.intrinsic.effort import Effort
+from agent.cost.intrinsic.action_rate import ActionRate
+from agent.cost.intrinsic.doubt import Doubt
+from agent.cost.intrinsic.effort import Effort
+from agent.cost.objective import Objective, TaskCost
 from envs import registry
 from envs.errors import TelosError
 from envs.requests import Request
@@ -115,7 +115,7 @@ def test_nothing_is_to_come_after_the_end(ends: Tensor | None) -> None:
 def test_a_real_task_ends_earning_where_its_environment_ends() -> None:
     """InvertedPendulum-v5: a hard push ends the episode; imagination must then stop paying."""
     from agent import build
-    from agent.config import Config
+    from agent.config.config import Config
 
     config = Config.model_validate({"task": "InvertedPendulum-v5", "threads": 1})
     env = build.environment(config)
@@ -297,7 +297,7 @@ def test_a_residual_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("task", ["dm_control/walker-walk-v0", "Hopper-v5"])
 def test_shapes_on_real_tasks(task: str) -> None:
-    from worldmodels.simulator import Simulator
+    from worldmodels.simulator.simulator import Simulator
 
     env = registry.make(task)
     residuals = (Residual(signal="qvel", norm="cosh", width=10.0), Residual(signal="ctrl", weight=0.1))

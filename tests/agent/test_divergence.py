@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent import build, episode
-from agent.config import Config
-from agent.episode import EpisodeResult
-from agent.parcel import sealed
-from agent.player import play
-from agent.rollouts import Job, Played, Serial
-from agent.rundir import RunDir
+from agent import build
+from agent.config.config import Config
+from agent.rollouts import episode
+from agent.rollouts.episode import EpisodeResult
+from agent.rollouts.parcel import sealed
+from agent.rollouts.player import play
+from agent.rollouts.rollouts import Job, Played, Serial
+from agent.runs.rundir import RunDir
 from envs import registry
 from envs.environment import Environment
 from envs.errors import Diverged
-from envs.physics import BatchPhysics
+from envs.physics.batch import BatchPhysics
 
 SERVO = """
 <mujoco>
@@ -147,7 +148,7 @@ def test_an_episode_of_one_step(config: Callable[..., Config], more: dict[str, A
     assert "ended at step 1: a diverged simulation" in done.notice
 
 
-@pytest.mark.parametrize("player", ["benchmarks.scripted:random", "benchmarks.scripted:do_nothing"])
+@pytest.mark.parametrize("player", ["benchmarks.players.scripted:random", "benchmarks.players.scripted:do_nothing"])
 def test_players_that_do_not_think_meet_it_too(config: Callable[..., Config], player: str) -> None:
     found = scripted(config(guardrails=[WIDE]), player)
     assert 1 < found.row.decisions < 12
@@ -165,7 +166,7 @@ def test_players_that_do_not_think_meet_it_too(config: Callable[..., Config], pl
 )
 def test_worlds_of_others_end_alike(config: Callable[..., Config], task: str, variant: dict[str, float]) -> None:
     """Naive: let the error end the run, with all of its other episodes."""
-    found = scripted(config(task=task, variant=variant), "benchmarks.scripted:random")
+    found = scripted(config(task=task, variant=variant), "benchmarks.players.scripted:random")
     assert found.notice.startswith(f"episode 0 ended at step {found.row.decisions}: a diverged simulation")
     assert found.row.terminated is False
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from agent import build, episode
-from agent.config import Config
-from agent.estimator import StateEstimator
-from agent.perception import Belief, Percept, instruction
+from agent import build
+from agent.config.config import Config
+from agent.perception.estimator import StateEstimator
+from agent.perception.perception import Belief, Percept, instruction
+from agent.rollouts import episode
 from envs import registry
 from envs.environment import Environment
 from envs.task import Snapshot, Task

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.branching import PhysicalProblem
-from agent.expansion import STEP
+from agent.composition.branching import PhysicalProblem
+from agent.composition.expansion import STEP
 from envs.errors import TelosError
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Trajectory
 from planners.capabilities import Linearisation
 from tests.agent.test_branching import LAGGING, RAIL, problem
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 CARTPOLE, WALKER, CHEETAH = "dm_control/cartpole-swingup-v0", "dm_control/walker-walk-v0", "dm_control/cheetah-run-v0"
 FISH, QUADRUPED = "dm_control/fish-swim-v0", "dm_control/quadruped-walk-v0"
@@ -316,7 +316,7 @@ def test_many_edges_are_simulated_in_parts(monkeypatch: pytest.MonkeyPatch) -> N
     made = problem(CARTPOLE, rules=(RAIL,))
     actions = actions_of(made)
     whole = made.linearise(actions)
-    monkeypatch.setattr("agent.expansion.CHUNK", 13)
+    monkeypatch.setattr("agent.composition.expansion.CHUNK", 13)
     parts = made.linearise(actions)
     for name in ("state", "action", "cost_x", "cost_uu", "margin_x"):
         assert torch.equal(getattr(whole, name), getattr(parts, name))

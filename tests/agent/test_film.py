@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from agent import build, film, player
+from agent import build
 from agent.agent import Agent
-from agent.config import Config, VideoConfig
-from agent.film import Film
-from agent.load import load
-from agent.parcel import sealed
-from agent.trace import Tracer
+from agent.config.config import Config, VideoConfig
+from agent.config.load import load
+from agent.rollouts import film, player
+from agent.rollouts.film import Film
+from agent.rollouts.parcel import sealed
+from agent.rollouts.trace import Tracer
 from envs import render
 from envs.environment import Environment
 from envs.task import Snapshot, TaskParams

@@ -13,18 +13,18 @@ import torch
 
 from agent import build
 from agent.agent import Agent
-from agent.config import Config
-from agent.gate import Gate
-from agent.load import load
+from agent.config.config import Config
+from agent.config.load import load
 from envs import registry
 from envs.backup import BackUp
 from envs.environment import Environment
 from envs.errors import GuardrailTampered
+from envs.guard.gate import Gate
 from envs.guardrails import Guardrails
 from envs.guardrails.registry import build as rules_of
 from envs.task import Snapshot
 from envs.variants import Variant
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
 RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9, "unit": "m"}

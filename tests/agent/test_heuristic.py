@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from agent import build
-from agent.branching import PhysicalProblem
-from agent.config import CostConfig
+from agent.composition.branching import PhysicalProblem
+from agent.config.config import CostConfig
 from envs import registry
 from envs.guardrails.registry import build as guardrails
 from planners.capabilities import Guided
 from tests.agent.conftest import Routed
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 POINT = "dm_control/point_mass-easy-v0"
 

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from agent import build
-from agent.config import Config, CostConfig
-from agent.costs import Cost, Objective
-from agent.intrinsic import registry
+from agent.config.config import Config, CostConfig
+from agent.cost.intrinsic import registry
+from agent.cost.objective import Cost, Objective
 from envs.task import Snapshot
 from envs.trajectory import Signals, Trajectory
 from worldmodels import registry as models

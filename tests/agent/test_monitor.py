@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from agent import build, episode
+from agent import build
 from agent.agent import Agent
-from agent.config import Config
-from agent.gate import Gate
+from agent.config.config import Config
+from agent.rollouts import episode
 from envs import registry
 from envs.environment import Environment
 from envs.errors import GuardrailTampered, TelosError
+from envs.guard.gate import Gate
+from envs.guard.monitor import Monitor
 from envs.guardrails.registry import build as rules_of
-from envs.monitor import Monitor
 from envs.task import Snapshot
 from envs.variants import Variant
 

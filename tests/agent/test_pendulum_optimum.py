@@ -18,17 +18,17 @@ import torch
 from dm_control import suite
 
 from agent import build
-from agent.branching import PhysicalProblem
-from agent.config import CostConfig
+from agent.composition.branching import PhysicalProblem
+from agent.config.config import CostConfig
 from envs import registry
 from envs.guardrails.registry import build as guardrails
 from envs.task import Snapshot
 from planners.a_star import AStar
-from planners.best_first import GraphParams
+from planners.cells.best_first import GraphParams
 from planners.dijkstra import Dijkstra
 from planners.problem import Budget
 from planners.value_iteration import ValueIteration, ValueIterationParams
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 TASK = "dm_control/pendulum-swingup-v0"
 HOLD, HORIZON, UPRIGHT = 5, 400, math.cos(math.radians(8))

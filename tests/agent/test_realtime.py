@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from agent import build, episode
-from agent.actor import Actor
+from agent import build
+from agent.actor.actor import Actor
 from agent.agent import Agent
-from agent.config import Config
-from agent.episode import EpisodeResult
-from agent.perception import instruction
+from agent.config.config import Config
+from agent.perception.perception import instruction
 from agent.realtime import Answer, BackgroundActor, Mind, PlannerThread, Question, RealTimeAgent, Thinker, Ticks
-from agent.row import Row
+from agent.rollouts import episode
+from agent.rollouts.episode import EpisodeResult
+from agent.rollouts.row import Row
 from envs.environment import Environment
 from envs.errors import TelosError
 from planners.icem import Icem

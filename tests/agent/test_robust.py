@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from torch import Tensor
 
-from agent import build, episode
+from agent import build
 from agent.agent import Agent
-from agent.compose import problem_over
-from agent.config import Config, CostConfig
-from agent.costs import Objective
-from agent.problem import ImaginedProblem
-from agent.robust import MEAN, WORST, Risk, RobustProblem
+from agent.composition.compose import problem_over
+from agent.composition.problem import ImaginedProblem
+from agent.composition.robust import MEAN, WORST, Risk, RobustProblem
+from agent.config.config import Config, CostConfig
+from agent.cost.objective import Objective
+from agent.rollouts import episode
 from envs import registry as tasks
 from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
@@ -33,7 +34,7 @@ from planners.capabilities import Differentiable, Linearisable, Steppable
 from planners.problem import Budget
 from worldmodels.ensemble import Ensemble
 from worldmodels.model import Spent
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
 RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -1.5, "upper": 0.9, "unit": "m"}

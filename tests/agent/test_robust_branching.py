@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from agent import build
-from agent.branching import PhysicalProblem
-from agent.compose import composer, problem_over
-from agent.config import CostConfig
-from agent.problem import ImaginedProblem
-from agent.robust import MEAN, WORST, Risk
-from agent.robust_branching import RobustPhysicalProblem
+from agent.composition.branching import PhysicalProblem
+from agent.composition.compose import composer, problem_over
+from agent.composition.problem import ImaginedProblem
+from agent.composition.robust import MEAN, WORST, Risk
+from agent.composition.robust_branching import RobustPhysicalProblem
+from agent.config.config import CostConfig
 from envs import registry
 from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
@@ -28,7 +28,7 @@ from planners.problem import Budget
 from tests.agent.test_branching import RAIL
 from tests.agent.test_expansion import actions_of, adjoint, slope_of_the_whole
 from worldmodels.ensemble import Ensemble
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 CARTPOLE, WALKER, HOPPER = "dm_control/cartpole-swingup-v0", "dm_control/walker-walk-v0", "Hopper-v5"
 CHEETAH, FISH = "dm_control/cheetah-run-v0", "dm_control/fish-swim-v0"

@@ -13,16 +13,17 @@ import pytest
 import torch
 import yaml
 
-from agent import build, episode
+from agent import build
 from agent.agent import Agent
-from agent.arguments import split
-from agent.config import Config
+from agent.command.arguments import split
+from agent.config.config import Config
+from agent.config.load import load
 from agent.configurator import Rule, Settings
-from agent.load import load
+from agent.rollouts import episode
 from envs.environment import Environment
 from envs.errors import GuardrailTampered, GuardrailWeakened, TelosError
+from envs.guard.monitor import Monitor
 from envs.guardrails.registry import build as build_guardrails
-from envs.monitor import Monitor
 
 POST = {
     "kind": "keep_out",

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from agent import tree_plot
-from planners.tree import Tree
+from agent.reports import tree_plot
+from planners.trees.tree import Tree
 
 
 def tree_of_four() -> Tree:

@@ -10,25 +10,18 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from agent.cli import Bench
-from agent.config import Config
-from agent.load import load
-from agent.parcel import sealed
-from agent.rollouts import Job, Outcome, Serial
-from agent.row import Row
-from agent.rundir import RunDir
-from benchmarks import (
-    experiment,
-    faults,
-    parallel,
-    quickstart_twins,
-    returns,
-    rows,
-    scaling,
-    scripted,
-    tables,
-    throughput,
-)
+from agent.command.cli import Bench
+from agent.config.config import Config
+from agent.config.load import load
+from agent.rollouts.parcel import sealed
+from agent.rollouts.rollouts import Job, Outcome, Serial
+from agent.rollouts.row import Row
+from agent.runs.rundir import RunDir
+from benchmarks import returns, tables
+from benchmarks.harness import experiment, rows
+from benchmarks.players import scripted
+from benchmarks.quickstart import twins as quickstart_twins
+from benchmarks.systems import faults, parallel, scaling, throughput
 from envs.errors import TelosError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -168,7 +161,7 @@ def test_a_benchmark_that_is_not_there(telos: Callable[..., Any]) -> None:
 
 
 def test_a_comparison_finds_what_was_lost_doubled_or_changed(small: Callable[..., Config], tmp_path: Path) -> None:
-    from agent import run
+    from agent.command import run
 
     good = run.run(small(episodes=3, frames=3), tmp_path / "good")
     bad = RunDir.open(shutil.copytree(good.path, tmp_path / "bad"))

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import foreign_models, rows
-from benchmarks.foreign_table import MODELS
-from envs.mjcf_backend import Mjcf
+from benchmarks.foreign import models as foreign_models
+from benchmarks.foreign.table import MODELS
+from benchmarks.harness import rows
+from envs.mjcf.backend import Mjcf
 
 MODEL = """
 <mujoco>

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.rollouts import Serial
-from benchmarks import experiment, hopeless, rows
+from agent.rollouts.rollouts import Serial
+from benchmarks import hopeless
+from benchmarks.harness import experiment, rows
 from envs.errors import TelosError
 
 

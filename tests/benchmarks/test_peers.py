@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import peer_telos, peers, rows, throughput
-from benchmarks.peer_process import CHILD, Peer, Process, environment
+from benchmarks.harness import rows
+from benchmarks.peers import peers
+from benchmarks.peers import telos as peer_telos
+from benchmarks.peers.process import CHILD, Peer, Process, environment
+from benchmarks.systems import throughput
 from envs import registry
 from envs.errors import TelosError
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 SMALL = peer_telos.Setting(candidates=6, horizon=8, knots=4)
 ECHO = """
@@ -46,7 +49,7 @@ def by_path(name: str) -> ModuleType:
 
 @pytest.mark.parametrize("task", peers.TASKS)
 def test_judo_is_given_the_reward_of_the_task(task: str) -> None:
-    judo = by_path("peer_judo")
+    judo = by_path("judo_side")
     reward, names = judo.REWARDS[task]
     env = registry.make(f"dm_control/{task}-v0")
     env.reset(seed=3)
@@ -76,7 +79,7 @@ def test_judo_reads_the_state_after_each_control_step(task: str, substeps: int, 
     controls = np.repeat(np.asarray(given["controls"]), substeps, axis=1)
     start = np.tile([0.0, *given["state"]], (len(controls), 1))
     _, sensors = rollout(model, [mujoco.MjData(model)], start, controls)
-    read = by_path("peer_judo").Reader(model, task, substeps)
+    read = by_path("judo_side").Reader(model, task, substeps)
     theirs_ = -np.asarray(read(sensors, controls))[:, :-1].sum(1)
     ours = peer_telos.side(given).totals()
     assert peers.disagreement(ours, theirs_.tolist()) < 1e-6
@@ -84,7 +87,7 @@ def test_judo_reads_the_state_after_each_control_step(task: str, substeps: int, 
 
 def test_the_peers_modules_need_nothing_of_telos() -> None:
     """Imported alone: judo itself is imported when its side is made."""
-    for name in ("peer_judo", "peer_child"):
+    for name in ("judo_side", "child"):
         code = f"import sys; sys.path.insert(0, {str(CHILD.parent)!r}); import {name}; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
         loaded = set(done.stdout.split())
@@ -209,8 +212,8 @@ def settings(tmp_path: Path, **more: Any) -> Path:
 
 def test_a_process_answers_questions(tmp_path: Path) -> None:
     file = settings(tmp_path)
-    (tmp_path / "peer_child.py").write_text(CHILD.read_text(encoding="utf-8"), encoding="utf-8")
-    command = [sys.executable, str(tmp_path / "peer_child.py"), "echo"]
+    (tmp_path / "child.py").write_text(CHILD.read_text(encoding="utf-8"), encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "child.py"), "echo"]
     with Process("echo", command, file) as process:
         assert process.about["threads"] == 1
         assert process.ask(ask="totals") == [1.0, 2.0]

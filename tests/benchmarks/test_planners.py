@@ -11,9 +11,16 @@ import pytest
 import torch
 from matplotlib import figure
 
-from agent import episode, player, statistics
-from agent.load import load, preset_of, tuned_seeds
-from benchmarks import ablations, cold, planner_page, planner_scores, planner_tables, planners, rows, steps
+from agent.config.load import load, preset_of, tuned_seeds
+from agent.rollouts import episode, player
+from agent.runs import statistics
+from benchmarks import ablations
+from benchmarks.harness import rows, steps
+from benchmarks.planners import page as planner_page
+from benchmarks.planners import planners
+from benchmarks.planners import scores as planner_scores
+from benchmarks.planners import tables as planner_tables
+from benchmarks.players import cold
 from envs.errors import TelosError
 from planners import registry as names
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from agent import player
-from benchmarks import robust, steps
-from benchmarks.planner_scores import interval, mean_return
+from agent.rollouts import player
+from benchmarks import robust
+from benchmarks.harness import steps
+from benchmarks.planners.scores import interval, mean_return
 from envs.errors import TelosError
 
 

@@ -17,10 +17,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from agent import episode
-from benchmarks import planners, rows, sac
-from benchmarks.planner_scores import interval, mean_return
-from benchmarks.sac_training import (
+from agent.rollouts import episode
+from benchmarks.harness import rows
+from benchmarks.planners import planners
+from benchmarks.planners.scores import interval, mean_return
+from benchmarks.sac import sac
+from benchmarks.sac.training import (
     CHUNK,
     REQUIREMENT,
     ActionRepeat,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent import integrity
-from benchmarks import tampering
-from benchmarks.mutations import KINDS
-from benchmarks.tampering import BAD, COMMANDS, GOOD, Bench
+from agent.runs import integrity
+from benchmarks.tampering import tampering
+from benchmarks.tampering.mutations import KINDS
+from benchmarks.tampering.tampering import BAD, COMMANDS, GOOD, Bench
 
 CHANGES = [kind * (len(KINDS) + 1) for kind in range(len(KINDS))]  # each kind once, the runs in turns
 

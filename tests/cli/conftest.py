@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from agent.row import Row, Steps, follows
-from agent.rundir import RunDir
+from agent.rollouts.row import Row, Steps, follows
+from agent.runs.rundir import RunDir
 from envs import render
 
 render.prepare(video=True)  # before any test imports mujoco

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent import provenance, rundir
-from agent.load import load
-from agent.row import TIMES, Row
-from agent.rundir import RunDir
+from agent import provenance
+from agent.config.load import load
+from agent.rollouts.row import TIMES, Row
+from agent.runs import rundir
+from agent.runs.rundir import RunDir
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
 TWICE = re.compile(r"\b([^\W\d]+):? \1\b", re.IGNORECASE)  # a word that stands twice in a row
@@ -544,7 +545,7 @@ def test_full_disk(
 def test_a_limit_on_file_sizes(config_file: Path, tmp_path: Path) -> None:
     """A real refusal by the system: files of at most 1,500 bytes."""
     done = subprocess.run(
-        [sys.executable, "-m", "agent.cli", "run", str(config_file), "--video=false", f"--out={tmp_path}/run"],
+        [sys.executable, "-m", "agent.command.cli", "run", str(config_file), "--video=false", f"--out={tmp_path}/run"],
         cwd=provenance.ROOT, capture_output=True, text=True, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)),
     )  # fmt: skip

@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agent import build, doctor, provenance
-from agent.arguments import split
-from agent.episode import seeds_of
-from agent.manifest import manifest_of
-from agent.progress import RunProgress
-from agent.rollouts import Tick
-from agent.row import Row, Steps
-from agent.rundir import RunDir
+from agent import build, provenance
+from agent.command import doctor
+from agent.command.arguments import split
+from agent.rollouts.episode import seeds_of
+from agent.rollouts.progress import RunProgress
+from agent.rollouts.rollouts import Tick
+from agent.rollouts.row import Row, Steps
+from agent.runs.manifest import manifest_of
+from agent.runs.rundir import RunDir
 from envs import render
 from envs.errors import TelosError
 from tests.cli.conftest import forged
@@ -165,7 +166,7 @@ def test_a_package_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "planners").mkdir()
     (tmp_path / "planners" / "__init__.py").write_text("")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.path.insert(1, {str(provenance.ROOT)!r})\n"
-    code += "from agent.cli import main; sys.exit(main(['list', 'tasks']))"
+    code += "from agent.command.cli import main; sys.exit(main(['list', 'tasks']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert "package 'planners'" in done.stderr
@@ -193,7 +194,7 @@ def test_an_overwritten_package_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 def test_help_is_light() -> None:
     code = (
-        "import sys\nfrom agent.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom agent.command.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'mujoco', 'ray', 'dm_control', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)\n"
         "print('heavy:', sorted(heavy))"
     )
@@ -226,7 +227,7 @@ def test_names_are_text_and_no_markup(
 
 
 def test_streams_may_be_closed() -> None:
-    command = f"{sys.executable} -m agent.cli list planners"
+    command = f"{sys.executable} -m agent.command.cli list planners"
     for closed in (">&-", "2>&-", ">&- 2>&-"):
         done = subprocess.run(
             ["sh", "-c", f"{command} {closed}"], capture_output=True, text=True, cwd=provenance.ROOT, check=False
@@ -291,7 +292,7 @@ def test_a_task_that_is_none_is_refused(telos, monkeypatch: pytest.MonkeyPatch) 
 FORKED = """
 import os, sys
 import matplotlib.figure, torch  # once for all commands
-from agent.cli import entry
+from agent.command.cli import entry
 words = []
 for word in sys.argv[1:]:
     if word != "THEN":
@@ -326,7 +327,7 @@ def test_nothing_is_said_but_what_is_meant(config_file: Path, tmp_path: Path) ->
     """No warnings of imported libraries on a real command's stderr; stdout has the report's path alone."""
     args = ["run", config_file, "--episodes", 1, "--frames", 2, "--out", tmp_path / "run"]
     done = subprocess.run(
-        [sys.executable, "-m", "agent.cli", *map(str, args)],
+        [sys.executable, "-m", "agent.command.cli", *map(str, args)],
         capture_output=True, text=True, cwd=provenance.ROOT, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from agent.config import Config
-from agent.differences import Differing, between
-from agent.load import load
-from agent.manifest import Manifest, manifest_of
-from agent.rundir import RunDir
+from agent.config.config import Config
+from agent.config.load import load
+from agent.reports.differences import Differing, between
+from agent.runs.manifest import Manifest, manifest_of
+from agent.runs.rundir import RunDir
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
 

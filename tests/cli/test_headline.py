@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from agent import build
-from agent.acted import beginning, main_reason, often, share
-from agent.progress import RunProgress, told
-from agent.rollouts import Tick
-from agent.row import Row, Steps
-from agent.rundir import RunDir
-from agent.verdict import Verdict, judge, records
+from agent.reports.verdict import Verdict, judge, records
+from agent.rollouts.acted import beginning, main_reason, often, share
+from agent.rollouts.progress import RunProgress, told
+from agent.rollouts.rollouts import Tick
+from agent.rollouts.row import Row, Steps
+from agent.runs.rundir import RunDir
 from tests.cli.conftest import following, forged
 
 Change = Callable[[Steps], None]

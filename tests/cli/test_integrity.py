@@ -15,13 +15,14 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from agent import explain, provenance, report
-from agent.files import contents, write
-from agent.integrity import fingerprint
-from agent.load import load
-from agent.manifest import digest, manifest_of
-from agent.row import TIMES, Row, Steps
-from agent.rundir import RunDir
+from agent import provenance
+from agent.config.load import load
+from agent.reports import explain, report
+from agent.rollouts.row import TIMES, Row, Steps
+from agent.runs.files import contents, write
+from agent.runs.integrity import fingerprint
+from agent.runs.manifest import digest, manifest_of
+from agent.runs.rundir import RunDir
 from envs.errors import TelosError
 from tests.cli.conftest import following, forged
 from tests.conftest import unreported

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent import provenance
-from agent.described import Described, fields_of
+from agent.command.described import Described, fields_of
 from envs.guardrails.kinds import KINDS, resolve
 from planners import registry as planners
 
@@ -81,7 +81,9 @@ def test_version(telos: Callable[..., Any]) -> None:
 
 
 def test_listing_tasks_makes_no_environment() -> None:
-    program = "import sys; from agent.cli import main; main(['list', 'tasks']); print('dm_control' in sys.modules)"
+    program = (
+        "import sys; from agent.command.cli import main; main(['list', 'tasks']); print('dm_control' in sys.modules)"
+    )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=provenance.ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"

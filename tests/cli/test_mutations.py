@@ -12,9 +12,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import episode, player
-from agent.config import BudgetConfig, Config, EstimatedConfig
-from agent.load import load
+from agent.config.config import BudgetConfig, Config, EstimatedConfig
+from agent.config.load import load
+from agent.rollouts import episode, player
 from envs.errors import TelosError
 
 FEW, MANY = 60, 500  # configs of each kind

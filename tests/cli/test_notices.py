@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.load import load
-from agent.rundir import RunDir
+from agent.config.load import load
+from agent.runs.rundir import RunDir
 
 PRESET = {"knots": 30, "iterations": 5, "std": 0.8, "beta": 1.0}  # of cartpole, whose planner is icem
 

@@ -18,11 +18,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
 
-from agent import build, explain_plot, plots, statistics
-from agent.config import RobustConfig, VariantConfig
-from agent.row import Row, Steps
-from agent.rundir import RunDir
-from agent.verdict import judge, records
+from agent import build
+from agent.config.config import RobustConfig, VariantConfig
+from agent.reports import explain_plot, plots
+from agent.reports.verdict import judge, records
+from agent.rollouts.row import Row, Steps
+from agent.runs import statistics
+from agent.runs.rundir import RunDir
 from tests.cli.conftest import following, forged
 
 

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 
 from agent import build
-from agent.load import load
-from agent.manifest import config_sha256
-from agent.memory import Memory
-from agent.row import TIMES, Row, to_json
-from agent.rundir import RunDir
+from agent.config.load import load
+from agent.memory.memory import Memory
+from agent.rollouts.row import TIMES, Row, to_json
+from agent.runs.manifest import config_sha256
+from agent.runs.rundir import RunDir
 from envs.backup import BackUp
 from tests.conftest import unreported
 
@@ -224,7 +224,7 @@ def test_ctrl_c_while_the_rollouts_are_closed_still_says_how_to_go_on(
             if moment == "clearing up":
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr("agent.rollouts.rollouts_for", rollouts_for)
+    monkeypatch.setattr("agent.rollouts.rollouts.rollouts_for", rollouts_for)
     out = tmp_path / "run"
     done = telos("run", config_file, "--workers", 2, "--out", out)
     assert done.status == 130
@@ -235,7 +235,7 @@ def test_ctrl_c_before_there_is_anything_to_say(telos, config_file: Path, monkey
     def rollouts_for(*given: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agent.rollouts.rollouts_for", rollouts_for)
+    monkeypatch.setattr("agent.rollouts.rollouts.rollouts_for", rollouts_for)
     done = telos("run", config_file)
     assert (done.status, done.err) == (130, "telos: interrupted\n")
 
@@ -254,7 +254,7 @@ def straight(telos, config_file: Path) -> Path:
 
 def begun(config_file: Path, out: Path, enough: Callable[[], bool]) -> subprocess.Popen[str]:
     """`telos run` in a process of its own that has come so far, or has ended."""
-    command = [sys.executable, "-m", "agent.cli", "run", str(config_file), *LONGER, "--out", str(out)]
+    command = [sys.executable, "-m", "agent.command.cli", "run", str(config_file), *LONGER, "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not enough() and process.poll() is None and time.monotonic() < deadline:
@@ -319,7 +319,7 @@ def test_two_processes_do_not_write_one_directory(telos, copy: Path) -> None:
 def test_with_ray_the_rows_are_the_same(finished: Path, config_file: Path, tmp_path: Path) -> None:
     """As a user would: a cluster of its own, whatever else Ray finds on the machine."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "agent.cli", "run", str(config_file), "--workers", "2", "--out", str(out)]
+    command = [sys.executable, "-m", "agent.command.cli", "run", str(config_file), "--workers", "2", "--out", str(out)]
     elsewhere = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}
     done = subprocess.run(command, env=elsewhere, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

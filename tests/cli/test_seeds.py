@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from agent import run
-from agent.compare import compare
-from agent.config import Config
-from agent.load import load
-from agent.rollouts import Job, Outcome, Serial, Watch
-from agent.row import TIMES
-from agent.rundir import RunDir
+from agent.command import run
+from agent.config.config import Config
+from agent.config.load import load
+from agent.reports.compare import compare
+from agent.rollouts.rollouts import Job, Outcome, Serial, Watch
+from agent.rollouts.row import TIMES
+from agent.runs.rundir import RunDir
 from envs.errors import TelosError
 
 TASK = "dm_control/cartpole-swingup-v0"

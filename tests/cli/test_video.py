@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent import report
+from agent.reports import report
 from envs import render
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from envs.backup import BackUp, Law
-from envs.backup_controller import BackUpController, Neutral
 from envs.errors import TelosError
-from envs.physics import INTEGRATION
+from envs.guard.controller import BackUpController, Neutral
+from envs.physics.batch import INTEGRATION
 from envs.task import Interface, TaskParams
 from tests.envs.actuators import ACTUATORS, SERVOS, model_of
 

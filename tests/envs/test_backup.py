@@ -11,8 +11,8 @@ import pytest
 
 from envs import registry
 from envs.backup import BackUp, strengthened
-from envs.backup_controller import BackUpController
 from envs.errors import GuardrailWeakened, TelosError
+from envs.guard.controller import BackUpController
 
 DECLARED = [name for name in registry.table() if registry.load(name).back_up is not None]
 

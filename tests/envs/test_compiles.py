@@ -13,10 +13,11 @@ import mujoco
 import numpy as np
 import pytest
 
-from agent.parcel import files_of
-from envs import mjcf, registry
+from agent.rollouts.parcel import files_of
+from envs import registry
 from envs.errors import TelosError
-from envs.physics import INTEGRATION, BatchPhysics
+from envs.mjcf import task as mjcf
+from envs.physics.batch import INTEGRATION, BatchPhysics
 from envs.requests import Request
 
 BODY = (

@@ -6,11 +6,11 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.contact_wrench import FIELD, integrate_positions
 from envs.errors import TelosError
-from envs.physics import INTEGRATION, BatchPhysics
+from envs.physics.batch import INTEGRATION, BatchPhysics
+from envs.physics.contact_wrench import FIELD, integrate_positions
+from envs.physics.signals import check
 from envs.requests import Request
-from envs.signals import check
 from envs.task import TaskParams
 
 XML = """

@@ -7,8 +7,8 @@ from typing import Any
 import mujoco
 import pytest
 
-from envs.doubtful import doubts
 from envs.guardrails import Guardrails, build
+from envs.guardrails.doubtful import doubts
 
 MODEL = """
 <mujoco>

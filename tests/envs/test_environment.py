@@ -10,9 +10,9 @@ import pytest
 
 from envs import registry
 from envs.errors import TelosError
+from envs.guard.monitor import Monitor
 from envs.guardrails import Guardrail, Guardrails, build
-from envs.monitor import Monitor
-from envs.physics import columns
+from envs.physics.batch import columns
 from envs.task import Snapshot, at_states
 from envs.variants import Variant
 

@@ -6,8 +6,9 @@ import pickle
 
 import pytest
 
-from envs import registry, signals
+from envs import registry
 from envs.errors import TelosError
+from envs.physics import signals
 from envs.requests import Request
 
 

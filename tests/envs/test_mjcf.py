@@ -13,11 +13,13 @@ import torch
 import yaml
 from gymnasium.utils.env_checker import check_env
 
-from envs import mjcf, mjcf_file, registry
+from envs import registry
 from envs.backup import BackUp
 from envs.environment import Environment
 from envs.errors import TelosError
-from envs.physics import INTEGRATION, BatchPhysics
+from envs.mjcf import file as mjcf_file
+from envs.mjcf import task as mjcf
+from envs.physics.batch import INTEGRATION, BatchPhysics
 from envs.trajectory import Trajectory, no_doubt
 
 DATA = Path(__file__).parent / "data"

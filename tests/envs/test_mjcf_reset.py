@@ -14,14 +14,15 @@ import pytest
 import torch
 import yaml
 
-from agent import build, episode
-from agent.load import load
+from agent import build
+from agent.config.load import load
+from agent.rollouts import episode
 from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
+from envs.guard.monitor import Monitor
 from envs.guardrails import build as rules_of
-from envs.monitor import Monitor
-from envs.physics import BatchPhysics
+from envs.physics.batch import BatchPhysics
 from envs.trajectory import Trajectory, no_doubt
 
 MODEL = """

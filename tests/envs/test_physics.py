@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
-from envs.physics import INTEGRATION, BatchPhysics, PhysicsOptions, columns
+from envs.physics.batch import INTEGRATION, BatchPhysics, PhysicsOptions, columns
 from envs.requests import Request
 from envs.task import at_states, in_steps
 from envs.variants import Variant

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from agent import build
-from agent.load import load
+from agent.config.load import load
 from envs import registry, render
 from envs.environment import Environment
 from envs.errors import TelosError

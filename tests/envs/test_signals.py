@@ -8,10 +8,11 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from envs import registry, signals
+from envs import registry
 from envs.errors import TelosError
 from envs.guardrails import build, distances
-from envs.physics import INTEGRATION, BatchPhysics
+from envs.physics import signals
+from envs.physics.batch import INTEGRATION, BatchPhysics
 from envs.requests import Request
 from envs.task import TaskParams, at_states, in_steps
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent import build
-from agent.config import Config
+from agent.config.config import Config
 from envs import registry
 from envs.errors import TelosError
 from envs.guardrails.registry import build as rules_of

@@ -21,9 +21,9 @@ from dm_control import suite
 from gymnasium.utils.env_checker import check_env
 
 from envs import registry
-from envs.compiler import shrink_textures
 from envs.environment import Environment
-from envs.physics import INTEGRATION, BatchPhysics, Recording
+from envs.physics.batch import INTEGRATION, BatchPhysics, Recording
+from envs.physics.compiler import shrink_textures
 from envs.task import Snapshot
 from envs.trajectory import Trajectory, no_doubt
 

@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from envs import registry, signals
+from envs import registry
 from envs.errors import TelosError
 from envs.guardrails import Guardrails, build
 from envs.guardrails.config import Params
 from envs.guardrails.limits import JointVelocity
 from envs.guardrails.registry import kinds, resolve
-from envs.physics import BatchPhysics
+from envs.guardrails.vacuity import insist_breakable
+from envs.physics import signals
+from envs.physics.batch import BatchPhysics
 from envs.requests import POINTS
 from envs.sizes import check_guardrails
 from envs.task import Backend, Task, in_steps
-from envs.vacuity import insist_breakable
 
 REACHER = "dm_control/reacher-easy-v0"
 

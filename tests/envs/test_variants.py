@@ -24,10 +24,11 @@ from benchmarks.variant_forces import (
     other_table,
     ratios,
 )
-from envs import actuator_gain, registry
+from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
-from envs.physics import BatchPhysics
+from envs.physics import actuator_gain
+from envs.physics.batch import BatchPhysics
 from envs.task import TaskParams
 from envs.variants import DERIVED, SCALED, Variant
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from agent import build
-from agent.load import load
-from envs import registry, signals
+from agent.config.load import load
+from envs import registry
 from envs.errors import TelosError
 from envs.guardrails import build as build_guardrails
-from envs.physics import BatchPhysics
+from envs.physics import signals
+from envs.physics.batch import BatchPhysics
 from envs.requests import Request
 from envs.task import at_states, in_steps
 from envs.zones import Zone, declared, signed_distance

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent import run
-from agent.config import Config
-from agent.row import TIMES, Steps
-from agent.rundir import RunDir
+from agent.command import run
+from agent.config.config import Config
+from agent.rollouts.row import TIMES, Steps
+from agent.runs.rundir import RunDir
 from tests.conftest import unreported
 
 EPISODES = 8

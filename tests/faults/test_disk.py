@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent import rundir
-from agent.memory import Memory
-from agent.row import TIMES
-from agent.rundir import RunDir
+from agent.memory.memory import Memory
+from agent.rollouts.row import TIMES
+from agent.runs import rundir
+from agent.runs.rundir import RunDir
 
 REAL_FSYNC = os.fsync
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import faults
+from benchmarks.systems import faults
 
 pytestmark = pytest.mark.xdist_group("ray")
 PATIENCE = 120.0  # s
@@ -32,7 +32,7 @@ class Terminal:
     def __init__(self, undisturbed: Any, folder: Path, temporary: Path) -> None:
         self.out, self.temporary = folder / "run", temporary
         self.token = f"{folder}"
-        command = [sys.executable, "-m", "agent.cli", "run", str(undisturbed.file), "--workers", "1"]
+        command = [sys.executable, "-m", "agent.command.cli", "run", str(undisturbed.file), "--workers", "1"]
         env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self.process = subprocess.Popen(
             [*command, "--out", str(self.out)],

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from agent.config import Config
-from agent.parcel import sealed
-from agent.ray_rollouts import RayRollouts
-from agent.rollouts import Job, Outcome, Serial
+from agent.config.config import Config
+from agent.rollouts.parcel import sealed
+from agent.rollouts.ray import RayRollouts
+from agent.rollouts.rollouts import Job, Outcome, Serial
 
 pytestmark = pytest.mark.xdist_group("ray")
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import faults
+from benchmarks.systems import faults
 
 HALF_DEAD = """
 import ctypes, os, signal, subprocess, sys, threading, time

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import Config
-from agent.parcel import sealed
-from agent.ray_rollouts import RayRollouts
-from agent.rollouts import Job, Outcome, Serial
-from benchmarks.trivial import PLAYER
+from agent.config.config import Config
+from agent.rollouts.parcel import sealed
+from agent.rollouts.ray import RayRollouts
+from agent.rollouts.rollouts import Job, Outcome, Serial
+from benchmarks.players.trivial import PLAYER
 from envs.errors import TelosError
 
 pytestmark = pytest.mark.xdist_group("ray")

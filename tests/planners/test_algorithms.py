@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from planners import registry
-from planners.distribution import elites, softmin, split
 from planners.icem import Icem
 from planners.problem import Budget, Evaluation, Limits
-from planners.select import Scores
+from planners.sampling.distribution import elites, softmin, split
+from planners.search.select import Scores
 
 
 class Bowl:

@@ -21,8 +21,8 @@ from planners.capabilities import (
     Stepped,
 )
 from planners.problem import Budget, Evaluation, Limits
-from planners.sampling import SamplingPlanner
-from planners.select import first, scores
+from planners.sampling.base import SamplingPlanner
+from planners.search.select import first, scores
 
 NAMES = sorted(registry.table())
 NEEDS = {name: registry.load(name).needs for name in NAMES}
@@ -381,7 +381,7 @@ def test_a_budget_in_seconds_is_what_plans_take(name, monkeypatch):
     """After the first plan, which cannot know how long a candidate takes, they search as those do that are given as
     many evaluations: with as many iterations, and not one round of `samples` however long it takes."""
     clock = Clock()
-    monkeypatch.setattr("planners.search.perf_counter", clock)
+    monkeypatch.setattr("planners.search.search.perf_counter", clock)
 
     def timed(u):
         clock.now += 0.001 * len(u)
@@ -404,7 +404,7 @@ def test_a_budget_in_seconds_is_what_plans_take(name, monkeypatch):
 def test_what_is_found_in_seconds_goes_out(name, monkeypatch):
     """However a search divides its time, enough is left to judge what it found, better than the fallback or not."""
     clock = Clock()
-    monkeypatch.setattr("planners.search.perf_counter", clock)
+    monkeypatch.setattr("planners.search.search.perf_counter", clock)
 
     def timed(u):
         clock.now += 0.001 * len(u)
@@ -418,7 +418,7 @@ def test_what_is_found_in_seconds_goes_out(name, monkeypatch):
 def test_a_pause_is_made_up_for(name, monkeypatch):
     """The machine was busy elsewhere for one plan: the next ones do not fall apart into many small iterations."""
     clock = Clock()
-    monkeypatch.setattr("planners.search.perf_counter", clock)
+    monkeypatch.setattr("planners.search.search.perf_counter", clock)
     pause = [0.0]
 
     def timed(u):

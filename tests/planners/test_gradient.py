@@ -14,9 +14,9 @@ from torch import Tensor
 
 from planners import registry
 from planners.capabilities import Linearisation
+from planners.descent.riccati import box
 from planners.ilqr import Ilqr, IlqrParams
 from planners.problem import Budget, Evaluation, Limits, Plan
-from planners.riccati import box
 
 STEP = torch.tensor([[1.0, 0.1], [0.0, 1.0]], dtype=torch.float64)
 STATE_COST = torch.tensor([1.0, 0.1], dtype=torch.float64)
@@ -323,7 +323,7 @@ def test_the_budget_holds_and_is_used(name: str, evaluations: int) -> None:
 def test_ilqr_ends_as_near_to_its_seconds_as_whole_steps_can(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step of a descent takes 24 ms here, of which the expansion takes 7."""
     problem = TimedGlider(start=(0.16, 0.1), ceiling=0.165)  # multipliers keep it busy
-    monkeypatch.setattr("planners.search.perf_counter", lambda: problem.now)
+    monkeypatch.setattr("planners.search.search.perf_counter", lambda: problem.now)
     plan, _ = Ilqr(IlqrParams(samples=0, descents=2)).plan(Ilqr().start(0), problem, Budget(seconds=seconds))
     assert abs(plan.statistics.seconds - seconds) <= 0.024 / 2 + 1e-9
 

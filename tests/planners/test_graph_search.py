@@ -20,12 +20,12 @@ from scipy.sparse.csgraph import shortest_path
 from torch import Tensor
 
 from planners.a_star import AStar
-from planners.actions import action_set
-from planners.best_first import GraphParams, Route
 from planners.capabilities import Discretisable, Guided, Space, Stepped
+from planners.cells.best_first import GraphParams, Route
+from planners.cells.transitions import Transitions
 from planners.dijkstra import Dijkstra
 from planners.problem import Budget, Evaluation, Limits, Plan, Unsuited
-from planners.transitions import Transitions
+from planners.trees.actions import action_set
 from planners.value_iteration import ValueIteration, ValueIterationParams, Values, solved
 
 ONE = Limits(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))

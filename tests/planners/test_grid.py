@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from planners.capabilities import Space
-from planners.grid import Grid, GridParams, grid
+from planners.cells.grid import Grid, GridParams, grid
 
 SPACE = Space(
     ("angle", "slide", "speed"),

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planners.knots import INTERPOLATIONS, shift, spline
+from planners.search.knots import INTERPOLATIONS, shift, spline
 
 kinds = pytest.mark.parametrize("kind", INTERPOLATIONS)
 sizes = st.integers(1, 40).flatmap(lambda h: st.tuples(st.integers(1, h), st.just(h)))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from planners.noise import Stock, coloured
+from planners.search.noise import Stock, coloured
 
 
 def draw(beta, count=2000, steps=64, size=2, seed=0):

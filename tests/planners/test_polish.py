@@ -9,14 +9,14 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from agent import episode, player
-from agent.load import load
+from agent.config.load import load
+from agent.rollouts import episode, player
 from planners import registry
 from planners.cem import Cem, CemParams
 from planners.icem import Icem, IcemParams
-from planners.knots import spline
 from planners.problem import Budget, Problem
-from planners.sampling import SamplingPlanner
+from planners.sampling.base import SamplingPlanner
+from planners.search.knots import spline
 from tests.planners.test_gradient import Glider, TimedGlider, planned
 
 SAMPLING = [name for name in registry.table() if issubclass(registry.load(name), SamplingPlanner)]
@@ -48,7 +48,7 @@ def test_where_it_cannot_descend_it_searches(problem: Problem[Any], evaluations:
 
 def test_seconds_too_few_for_a_step_of_a_descent_are_searched_too(monkeypatch: pytest.MonkeyPatch) -> None:
     problem, planner = TimedGlider(), Icem(IcemParams(descent=0.5))
-    monkeypatch.setattr("planners.search.perf_counter", lambda: problem.now)
+    monkeypatch.setattr("planners.search.search.perf_counter", lambda: problem.now)
     state = planner.start(3)
     _, state = planner.plan(state, problem, Budget(seconds=0.04))  # the first does not know how long a step takes
     monkeypatch.setattr(problem, "linearise", None)
@@ -106,7 +106,7 @@ def test_the_next_search_begins_around_the_plan() -> None:
 
 def test_seconds_are_shared_too(monkeypatch: pytest.MonkeyPatch) -> None:
     problem, half = TimedGlider(), 0.1
-    monkeypatch.setattr("planners.search.perf_counter", lambda: problem.now)
+    monkeypatch.setattr("planners.search.search.perf_counter", lambda: problem.now)
     planner = Icem(IcemParams(descent=0.5))
     plan, state = planner.plan(planner.start(0), problem, Budget(seconds=2 * half))
     plan, _ = planner.plan(planner.advance(state, 1), problem, Budget(seconds=2 * half))

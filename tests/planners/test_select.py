@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planners.problem import Evaluation, Limits
-from planners.select import first, order, scores
+from planners.search.select import first, order, scores
 
 number = st.one_of(st.integers(-3, 3).map(float), st.sampled_from([math.nan, math.inf, -math.inf]))
 row = st.tuples(number, st.lists(number, min_size=2, max_size=2), st.booleans())

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.config import Config
-from agent.episode import Step
-from agent.rollouts import Played
-from benchmarks import trivial
+from agent.config.config import Config
+from agent.rollouts.episode import Step
+from agent.rollouts.rollouts import Played
+from benchmarks.players import trivial
 
 MARKS = "TELOS_TEST_MARKS"  # a folder in which a player leaves marks, so that it fails only so often
 
@@ -25,7 +25,7 @@ def threads(config: Config, episode: int) -> Generator[Step, None, Played]:
     """The margins of its row are the threads of this process."""
     import torch
 
-    from agent import player
+    from agent.rollouts import player
 
     agent, env, _ = player.made(config)
     env.close()

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from agent import provenance
-from agent.config import Config
-from agent.parcel import sealed
-from agent.ray_rollouts import RayRollouts
-from agent.rollouts import Job, Serial
-from agent.row import TIMES
+from agent.config.config import Config
+from agent.rollouts.parcel import sealed
+from agent.rollouts.ray import RayRollouts
+from agent.rollouts.rollouts import Job, Serial
+from agent.rollouts.row import TIMES
 from envs.errors import TelosError
 
 pytestmark = pytest.mark.xdist_group("ray")

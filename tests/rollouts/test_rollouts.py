@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import Config
-from agent.parcel import Parcel, opened, sealed
-from agent.rollouts import Job, Outcome, Rollouts, Serial, Tick
-from agent.row import TIMES, Row, Steps
+from agent.config.config import Config
+from agent.rollouts.parcel import Parcel, opened, sealed
+from agent.rollouts.rollouts import Job, Outcome, Rollouts, Serial, Tick
+from agent.rollouts.row import TIMES, Row, Steps
 from envs.errors import GuardrailTampered, TelosError, Unplayable
 from envs.guardrails import build as build_guardrails
 
@@ -31,7 +31,7 @@ def rollouts(request: pytest.FixtureRequest) -> Iterator[Rollouts]:
     if request.param == "serial":
         yield Serial()
         return
-    from agent.ray_rollouts import RayRollouts
+    from agent.rollouts.ray import RayRollouts
 
     cluster = request.getfixturevalue("cluster")
     ray = RayRollouts(2, 1, cluster.address)
@@ -164,7 +164,7 @@ def test_a_parcel_brings_its_files(tmp_path: Path) -> None:
     away.mkdir()
     for name in ("arm.yaml", "arm.xml"):
         shutil.copy(ARM.with_name(name), away)
-    from agent.load import load
+    from agent.config.load import load
 
     config = load(task=str(away / "arm.yaml"), overrides={"frames": 3, "planner.horizon": 5, "video": False})
     parcel = pickle.loads(pickle.dumps(sealed(config)))
@@ -183,7 +183,7 @@ def test_a_parcel_is_opened_in_a_folder_of_this_user_alone(tmp_path: Path, monke
     import shutil
     import tempfile
 
-    from agent.load import load
+    from agent.config.load import load
 
     away = shutil.copytree(ARM.parent, tmp_path / "away")
     parcel = sealed(load(task=str(away / "arm.yaml"), overrides={"video": False}))

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from agent import build
-from agent.config import Config
-from agent.problem import ImaginedProblem
+from agent.composition.problem import ImaginedProblem
+from agent.config.config import Config
 from envs import registry as tasks
 from envs.environment import Environment
 from envs.errors import TelosError
@@ -21,7 +21,7 @@ from envs.task import Interface, Snapshot, Task
 from envs.trajectory import Trajectory
 from worldmodels import registry
 from worldmodels.model import Spent, WorldModel
-from worldmodels.simulator import Simulator
+from worldmodels.simulator.simulator import Simulator
 
 TASKS = ("dm_control/cartpole-swingup-v0", "Hopper-v5")
 N, H, MORE = 5, 6, 4  # candidates, control steps, steps that a longer imagination goes on

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from envs.physics import INTEGRATION
-from worldmodels.embedding import Embedding
-from worldmodels.tangent import Tangent
+from envs.physics.batch import INTEGRATION
+from worldmodels.simulator.embedding import Embedding
+from worldmodels.simulator.tangent import Tangent
 
 XML = """
 <mujoco>

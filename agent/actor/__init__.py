@@ -1,0 +1,1 @@
+"""The actor: a planner with its state, its fallback and its proposals."""

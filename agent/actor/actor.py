@@ -1,0 +1,84 @@
+"""The actor module: Mode-2 planning, a fallback, and a hook for the Mode-1 policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agent.composition.problem import ImaginedProblem
+from agent.perception.perception import Belief
+from envs.errors import TelosError
+from envs.trajectory import Trajectory
+from planners import registry
+from planners.problem import Budget, Plan, Planner, Unsuited
+
+
+class Policy(Protocol):
+    """Mode-1: the amortised policy; it proposes, the planner decides."""
+
+    def propose(self, belief: Belief, horizon: int) -> np.ndarray:
+        """An action sequence (H,A) in [-1,1]."""
+        ...
+
+
+class Actor:
+    """Holds a planner with its state between decisions."""
+
+    def __init__(self, planner: str, params: Mapping[str, Any], policy: Policy | None = None) -> None:
+        """
+        Raises:
+            ValueError: unknown planner or parameter.
+        """
+        self.planner_name, self.planner_params = self._base = planner, params
+        self.policy = policy
+        self._planner: Planner[Any] = registry.make(planner, **params)
+        self._state: Any = None
+        self._seed = self._switches = 0
+
+    def reset(self, seed: int) -> None:
+        """Forget the last episode's plan, and which planner it ended with."""
+        if (self.planner_name, self.planner_params) != self._base:
+            self._take(*self._base)
+        self._seed, self._switches = seed, 0
+        self._state = self._planner.start(seed)
+
+    def switch(self, planner: str, params: Mapping[str, Any]) -> None:
+        """Go on with another planner, from a cold start and with random numbers of its own."""
+        self._take(planner, params)
+        self._switches += 1
+        (seed,) = np.random.SeedSequence([self._seed, self._switches]).generate_state(1)
+        self._state = self._planner.start(int(seed))
+
+    def proposals(self, belief: Belief, known: Mapping[str, np.ndarray], horizon: int) -> Mapping[str, Tensor]:
+        """What every planner must consider: sequences (T,A) by name, held or cut to the horizon, and the policy's."""
+        rows = {name: actions[np.minimum(np.arange(horizon), len(actions) - 1)] for name, actions in known.items()}
+        named = {name: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for name, part in rows.items()}
+        if self.policy is not None:
+            named["policy"] = torch.from_numpy(np.array(self.policy.propose(belief, horizon), dtype=np.float64))
+        return MappingProxyType(named)
+
+    def plan(self, problem: ImaginedProblem, budget: Budget) -> Plan[Trajectory]:
+        """Search; the warm start is kept for the next call.
+
+        Raises:
+            TelosError: a problem that the planner, with its parameters, cannot plan for.
+        """
+        try:
+            plan, self._state = self._planner.plan(self._state, problem, budget)
+        except Unsuited as error:
+            said, allowed = str(error), "other parameters, or another planner"
+            raise TelosError(f"planner {self.planner_name}", said, allowed) from None
+        return plan
+
+    def advance(self, steps: int) -> None:
+        """Tell the planner that `steps` actions were executed."""
+        self._state = self._planner.advance(self._state, steps)
+
+    def _take(self, planner: str, params: Mapping[str, Any]) -> None:
+        self.planner_name, self.planner_params = planner, params
+        self._planner = registry.make(planner, **params)

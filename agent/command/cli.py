@@ -1,0 +1,371 @@
+"""The `telos` command. Everything heavy is imported when it is used, so `telos --help` is quick.
+
+What a user can mend is one line on stderr and exit status 2; Ctrl-C is 130.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import tyro
+
+from agent.command.arguments import Misuse, parse, quiet_gl, split
+from envs.errors import TelosError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Status = int
+FAILED, INTERRUPTED = 2, 130
+MAX_MESSAGE = 1_500  # characters of one message
+
+Arg = tyro.conf.arg
+Positional = tyro.conf.Positional
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run episodes of a configuration into a run directory.
+
+    Any field of the configuration can be given as --FIELD.FIELD VALUE (the value is YAML), over preset and
+    file: --planner.horizon 60, --planner.budget.evaluations 256, --cost.effort 0.1, --variant.mass 1.2,
+    --video false (or all), --camera NAME, --trace true (the imagined path in every frame). Guardrails can be
+    added or tightened this way, never relaxed. `telos list presets` shows where to begin; DIR/config.yaml of any
+    run shows every field.
+    """
+
+    preset: Annotated[Positional[str | None], Arg(metavar="[PRESET|FILE]", help_behavior_hint="")] = None
+    """A preset's name, or a YAML file; the task's default preset where not given."""
+    task: Annotated[str | None, Arg(metavar="ID", help_behavior_hint="")] = None
+    """Task id (see `telos list tasks`), or a YAML file with a model of your own."""
+    planner: Annotated[str | None, Arg(metavar="NAME", help_behavior_hint="")] = None
+    """Planner (see `telos list planners`); short for --planner.kind."""
+    seed: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
+    """All randomness derives from it."""
+    seeds: Annotated[str | None, Arg(metavar="N..M|N,M", help_behavior_hint="")] = None
+    """Several seeds in place of one; the table at the end has a line for each."""
+    episodes: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
+    """How many, of each seed."""
+    out: Annotated[Path | None, Arg(metavar="DIR", help_behavior_hint="")] = None
+    """A new or empty run directory; runs/TASK-PLANNER-seedN where not given."""
+    workers: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
+    """Run episodes in N processes (Ray); in this one where not given. The rows are the same."""
+    ray: Annotated[str | None, Arg(metavar="ADDRESS", help_behavior_hint="")] = None
+    """Run them on a Ray cluster that runs: HOST:PORT, or auto."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=overrides.get("video.which") not in (False, "none"))
+        from agent.command import run
+        from agent.config.load import load
+        from agent.rollouts.rollouts import rollouts_for
+
+        notices: list[str] = []
+        config = load(self.preset, self.task, overrides, notices.append)
+        with rollouts_for(self.workers, self.ray, config.threads) as rollouts:
+            return _told(run.run(config, self.out, _console(), rollouts, notices).path)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Finish an interrupted run; no finished episode is lost or repeated."""
+
+    dir: Annotated[Positional[Path], Arg(metavar="DIR")]
+    """A run directory."""
+    workers: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
+    """As for `telos run`."""
+    ray: Annotated[str | None, Arg(metavar="ADDRESS", help_behavior_hint="")] = None
+    """As for `telos run`."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=True)
+        from agent.command import run
+        from agent.rollouts.rollouts import rollouts_for
+        from agent.runs.rundir import RunDir
+
+        with rollouts_for(self.workers, self.ray, RunDir.open(self.dir).config.threads) as rollouts:
+            return _told(run.resume(self.dir, _console(), rollouts).path)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write report.html again from what the run directory holds, and print its path."""
+
+    dir: Annotated[Positional[Path], Arg(metavar="DIR")]
+    """A run directory."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=False)
+        from agent.reports import report
+        from agent.runs.rundir import RunDir
+
+        rundir = RunDir.open(self.dir)
+        print(report.write_report(rundir))
+        if rundir.torn:
+            text = f"without a torn last line ({rundir.torn} bytes) of episodes.jsonl; telos resume {self.dir} mends it"
+            print(text, file=sys.stderr)
+        return 0
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare two runs of one task: B minus A, paired by seed and episode, with 95 % intervals."""
+
+    a: Annotated[Positional[Path], Arg(metavar="A")]
+    """A run directory."""
+    b: Annotated[Positional[Path], Arg(metavar="B")]
+    """Another one."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print it as JSON: means, differences with their intervals, what the runs differ in, warnings."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=False)
+        from agent.reports import compare
+        from agent.runs.rundir import RunDir
+
+        found = compare.compare(RunDir.open(self.a), RunDir.open(self.b))
+        if self.json:
+            print(found.json())
+        else:
+            compare.show(found, _console(stderr=False))
+        return 0
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show the candidates, costs and margins behind one decision, as text and as a picture.
+
+    The episode is run again up to that step, and its actions are compared with the recorded ones.
+    """
+
+    dir: Annotated[Positional[Path], Arg(metavar="DIR")]
+    """A run directory."""
+    episode: int = 0
+    """Which episode, from 0."""
+    step: int = 0
+    """Which decision of it, from 0."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=False)
+        from agent.reports import explain
+        from agent.runs.rundir import RunDir
+
+        return explain.show(RunDir.open(self.dir), self.episode, self.step, _console(stderr=False))
+
+
+@dataclass(frozen=True)
+class List:
+    """List what there is to choose from, or the parameters of one planner or guardrail."""
+
+    what: Positional[Literal["tasks", "planners", "models", "costs", "guardrails", "presets", "signals"]]
+    """Which table."""
+    name: Annotated[Positional[str | None], Arg(metavar="[NAME]", help_behavior_hint="")] = None
+    """A planner or guardrail, whose parameters are shown with their defaults and meaning."""
+    task: str | None = None
+    """The task whose signals are listed."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=False)
+        from agent.command import listing
+
+        listing.show(self.what, self.name, self.task, _console(stderr=False))
+        return 0
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check versions, packages, CPUs, and whether videos can be made here."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        from agent.command import doctor
+
+        return doctor.show(doctor.examine(), _console(stderr=False))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure on this machine what the README shows of another.
+
+    Rows go to runs/bench/NAME.jsonl. A benchmark of episodes that is called again goes on where it stopped. What
+    else one takes is told by `telos bench NAME --help`.
+    """
+
+    name: Positional[
+        Literal[
+            "returns",
+            "quickstart_twins",
+            "planners",
+            "sac",
+            "ablations",
+            "hopeless",
+            "robust",
+            "throughput",
+            "peers",
+            "parallel",
+            "faults",
+            "scaling",
+            "tampering",
+        ]
+    ]
+    """Which one."""
+    arguments: Annotated[Positional[tuple[str, ...]], Arg(metavar="…", help_behavior_hint="")] = ()
+    """Its own arguments."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=False)
+        from importlib import import_module  # by name, as benchmarks stand above agents
+
+        return import_module("benchmarks.harness.registry").load(self.name)(self.arguments)
+
+
+COMMANDS: dict[str, type[Any]] = {
+    "run": Run,
+    "resume": Resume,
+    "report": Report,
+    "compare": Compare,
+    "explain": Explain,
+    "list": List,
+    "bench": Bench,
+    "doctor": Doctor,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> Status:
+    """Run one command; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        from agent.provenance import telos_version
+
+        print(f"telos {telos_version()}")
+        return 0
+    try:
+        with _terminable():
+            arguments, overrides = split(arguments)
+            command = parse(arguments, COMMANDS)
+            if arguments[0] != "doctor":
+                from agent.provenance import check_packages
+
+                check_packages()
+            return command.execute(overrides)
+    except (Misuse, TelosError) as error:
+        return _fail(str(error))
+    except KeyboardInterrupt as stop:
+        with _undisturbed():
+            print(f"telos: {_words(stop)}", file=sys.stderr, flush=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not complain
+        return 1
+    except MemoryError as error:
+        return _fail(f"memory: {str(error) or 'given more than there is'}; allowed: a smaller horizon or budget")
+    except OSError as error:
+        return _fail(f"{error.filename or 'system'}: given {(error.strerror or str(error)).lower()}")
+
+
+def _words(stop: BaseException | None) -> str:
+    """What a stop says. One that comes while another one is cleared up has no words of its own."""
+    while stop is not None:
+        if isinstance(stop, KeyboardInterrupt) and stop.args:
+            return str(stop)
+        stop = stop.__context__
+    return "interrupted"
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A further Ctrl-C waits until it is over."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextlib.contextmanager
+def _terminable() -> Any:
+    """SIGTERM is as good as Ctrl-C."""
+
+    def stop(number: int, frame: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before: Callable[..., Any] | int | None = None
+    with contextlib.suppress(ValueError):  # not in the main thread
+        before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _console(stderr: bool = True) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 200)  # a file has no edge
+
+
+def _told(path: Path) -> Status:
+    """Say where the report is, on stdout."""
+    print(path / "report.html")
+    return 0
+
+
+def _fail(message: str) -> Status:
+    line = " ".join(message.split())
+    if len(line) > MAX_MESSAGE:
+        line = line[:MAX_MESSAGE] + " …"
+    print(f"telos: {line}", file=sys.stderr)
+    return FAILED
+
+
+def entry() -> NoReturn:
+    """The command as a process; one that drives Ray, as any benchmark may, has a supervisor."""
+    words = [word.partition("=")[0] for word in sys.argv[1:]]
+    if words[:1] == ["bench"] or "--workers" in words or "--ray" in words:
+        from agent.rollouts.supervisor import supervised
+
+        supervised(_work, frozenset({0, FAILED, INTERRUPTED}), FAILED)
+    _work()
+
+
+def _work() -> NoReturn:
+    """Run the command and end the process: once it has said its last word, nothing may add to it.
+
+    Neither a traceback after an impatient Ctrl-C, nor the farewells of libraries: Ray's would wait for a cluster
+    that has died, and then crash.
+    """
+    status = INTERRUPTED
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # a character that it lacks is no reason to fail
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            status = main()
+        except SystemExit as stop:  # --help
+            status = stop.code if isinstance(stop.code, int) else 0
+        except Exception:  # a defect of ours
+            traceback.print_exc()
+            status = FAILED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            pass
+        except (OSError, ValueError) as error:
+            os.write(2, f"telos: output: given {error}\n".encode())
+            status = status or FAILED
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,259 @@
+"""A run: episodes of one configuration into one run directory; it can be interrupted and resumed.
+
+An episode's randomness derives from its seed and its index under that seed alone, and agent and world are
+made afresh for each, so a resumed run writes the rows that an uninterrupted one would have written. (Except
+in real time, or under a planning budget in seconds: then the clock decides.)
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from agent import build, provenance
+from agent.config.config import Config
+from agent.config.load import writable
+from agent.memory.memory import Episode, Memory
+from agent.reports import report
+from agent.rollouts import episode
+from agent.rollouts.interrupts import interrupts
+from agent.rollouts.parcel import sealed
+from agent.rollouts.player import frame_limit, made
+from agent.rollouts.progress import RunProgress
+from agent.rollouts.rollouts import Job, Rollouts, Serial
+from agent.rollouts.row import Row, to_json
+from agent.runs import integrity, seeds, statistics
+from agent.runs.files import refusal, write, writing
+from agent.runs.manifest import manifest_of
+from agent.runs.repair import repair
+from agent.runs.rundir import RunDir, is_run
+from envs import registry
+from envs.errors import TelosError, Unplayable
+from envs.guardrails.doubtful import doubts
+from envs.mjcf import task as mjcf
+
+RUNS = Path("runs")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Stopped by the user; the message says how to go on."""
+
+    def __init__(self, path: Path, finished: int) -> None:
+        super().__init__(f"interrupted after {finished} finished episodes; finish with: telos resume {path}")
+
+
+def default_out(config: Config) -> Path:
+    """runs/TASK-PLANNER-seedK, or -seedsJ..K, with -2, -3, … where it is taken."""
+    task = Path(config.task).stem if registry.is_file(config.task) else config.task
+    name = task.removeprefix("dm_control/").removesuffix("-v0").replace("/", "-")
+    base = f"{name}-{config.planner.kind}-{seeds.name(config)}"
+    path, n = RUNS / base, 1
+    while path.exists():
+        n += 1
+        path = RUNS / f"{base}-{n}"
+    return path
+
+
+def run(
+    config: Config,
+    out: Path | None = None,
+    console: Console | None = None,
+    rollouts: Rollouts | None = None,
+    notices: Sequence[str] = (),
+) -> RunDir:
+    """Run all episodes of a configuration.
+
+    Args:
+        config: what to run.
+        rollouts: who runs them; this process where None.
+        out: a new or empty directory, or one of this very configuration, which is then resumed;
+            `default_out` where None.
+        notices: about the configuration, told once it is known to fit the task.
+
+    Raises:
+        TelosError: the configuration does not fit the task, or `out` cannot be used. Nothing is left behind.
+        Interrupted: by Ctrl-C.
+    """
+    console = console or Console(stderr=True)
+    if registry.is_file(config.task):  # a run directory must mean the same from anywhere
+        config = config.model_copy(update={"task": writable(str(mjcf.located(config.task)))})
+    config, shorter = _fitted(config)
+    path = default_out(config) if out is None else out
+    with writing(path):
+        there = path.exists()
+        taken = there and (not path.is_dir() or any(path.iterdir()))
+    if taken:
+        return _continued(path, config, console, rollouts)
+    _, env, monitor = made(config)  # refuses what does not fit, before anything is on disk
+    with closing(env):
+        episode.start(env, monitor, episode.seeds_of(*config.place(0)))
+        warnings = [f"warning: {doubt}" for doubt in doubts(env.model, monitor.guardrails)]
+    for notice in (*notices, *shorter, *warnings):
+        console.print(notice, highlight=False, markup=False, soft_wrap=True)
+    rundir = RunDir.create(path, config, manifest_of(config))
+    with rundir.locked():
+        try:
+            return _finish(rundir, rollouts or Serial(), console)
+        except Unplayable:
+            if not rundir.rows():
+                shutil.rmtree(rundir.path, ignore_errors=True)
+                if there:
+                    path.mkdir(exist_ok=True)
+            raise
+
+
+def _fitted(config: Config) -> tuple[Config, tuple[str, ...]]:
+    """The configuration with as many frames as an episode of the task can have, and what to tell where that is less."""
+    if config.frames is None:
+        return config, ()
+    limit = registry.load(config.task).interface().frame_limit
+    if config.frames <= limit:
+        return config, ()
+    notice = f"frames: given {config.frames}, and an episode of {config.task} has at most {limit}: {limit} are run"
+    return config.model_copy(update={"frames": limit}), (notice,)
+
+
+def resume(path: Path, console: Console | None = None, rollouts: Rollouts | None = None) -> RunDir:
+    """Finish an interrupted run; one that is finished gets its report again.
+
+    Raises:
+        TelosError: not a run directory, a damaged one, one of an older schema, or one whose configuration, rules,
+            manifest or task file are no longer those it began with. Rows and steps that do not fit are set aside and
+            run again; other versions are only told.
+        Interrupted: by Ctrl-C.
+    """
+    console = console or Console(stderr=True)
+    rundir = RunDir.open(path)
+    integrity.insist_verifiable(rundir, "resumed")
+    with rundir.locked():
+        rules = integrity.rules_of(rundir)
+        _sweep(rundir.path)
+        for notice in repair(rundir, rules):
+            console.print(notice, highlight=False, markup=False, soft_wrap=True)
+        _tell_of_other_versions(rundir, console)
+        return _finish(rundir, rollouts or Serial(), console)
+
+
+def _tell_of_other_versions(rundir: RunDir, console: Console) -> None:
+    """All episodes of a run should mean the same: warn where other code would add some."""
+    then, versions, commit = rundir.manifest, provenance.versions(), provenance.commit()
+    others = [
+        f"{name} {then.versions.get(name)} (now {versions.get(name)})"
+        for name in sorted(then.versions.keys() | versions.keys())
+        if then.versions.get(name) != versions.get(name)
+    ]
+    if then.commit != commit:
+        others.append(f"commit {then.commit} (now {commit})")
+    if others and len(rundir.rows()) < rundir.config.total:
+        text = f"warning: the run began with {', '.join(others)}: its last episodes may differ from its first"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _continued(path: Path, config: Config, console: Console, rollouts: Rollouts | None) -> RunDir:
+    """`out` exists: go on if it is this very run, else refuse."""
+    if not path.is_dir():
+        raise TelosError(f"--out {path}", "a file", "a new or an empty directory")
+    if not is_run(path):
+        raise TelosError(f"--out {path}", "a directory with other things in it", "a new or an empty directory")
+    there = RunDir.open(path)
+    if there.config != config:
+        ours, theirs = config.model_dump(), there.config.model_dump()
+        differs = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+        raise TelosError(
+            f"--out {path}",
+            f"the run of another configuration (other {', '.join(differs)})",
+            f"another directory, or `telos resume {path}` to finish that run",
+        )
+    console.print(f"{path} holds this run: going on with it", highlight=False, markup=False, soft_wrap=True)
+    return resume(path, console, rollouts)
+
+
+def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
+    torch.set_num_threads(1)  # planning has its own C threads
+    config, path = rundir.config, rundir.path
+    rows = list(rundir.rows())
+    try:
+        with interrupts() as stop:
+            _episodes(rundir, rows, rollouts, stop, console)
+        if len(rows) < config.total:
+            raise KeyboardInterrupt
+        _close(rundir)
+        if config.seeds:
+            seeds.show(seeds.by_seed(rows), console)
+    except KeyboardInterrupt:
+        raise Interrupted(path, len(rows)) from None
+    return rundir
+
+
+def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callable[[], bool], console: Console) -> None:
+    """Run what is missing, appending to `rows`: steps and video of an episode, then the row that makes it count."""
+    config = rundir.config
+    if len(rows) == config.total:
+        return
+    finished = {row.episode for row in rows}
+    parcel = sealed(config)
+    jobs = (Job(parcel, index) for index in range(config.total) if index not in finished)
+    limit = frame_limit(config, registry.load(config.task).interface())
+    with RunProgress(console, build.guardrails(config), config.total, limit, len(rows)) as progress:
+        outcomes = rollouts.run(jobs, progress.watch, stop)
+        with closing(outcomes):
+            for outcome in outcomes:
+                played = outcome.played
+                if played.notice:
+                    progress.watch(played.notice)
+                if played.video is not None:
+                    _save_video(rundir.video_file(outcome.job.episode), played.video, progress.watch)
+                assert played.steps is not None
+                rows.append(rundir.record(played.row, played.steps))
+                progress.end(played.row, seeds.title(config, played.row.episode))
+
+
+def _close(rundir: RunDir) -> None:
+    """What a finished run has besides its episodes; all of it follows from them."""
+    rows = rundir.rows()
+    kept = Memory(rundir.config.memory.capacity)
+    kept.episodes = recalled(rundir)
+    file = rundir.path / "memory.safetensors"
+    with writing(file):
+        try:
+            kept.save(file)
+        finally:
+            file.with_name(file.name + ".part").unlink(missing_ok=True)
+    estimates = {name: vars(estimate) for name, estimate in statistics.summarise(rows).items()}
+    write(rundir.path / "summary.json", (to_json(estimates, 2) + "\n").encode())
+    report.write_report(rundir)
+
+
+def recalled(rundir: RunDir) -> list[Episode]:
+    """What short-term memory keeps of a run: its last episodes, from the steps on disk."""
+    episodes = []
+    for row in rundir.rows()[-rundir.config.memory.capacity :]:
+        steps = rundir.steps(row.episode)
+        episodes.append(Episode(steps.believed, steps.action, -steps.reward, steps.margin))
+    return episodes
+
+
+def _save_video(file: Path, video: bytes, tell: Callable[[str], None]) -> None:
+    """Write a video; where that fails, a run goes on without."""
+    try:
+        file.parent.mkdir(exist_ok=True)
+        write(file, video)
+    except (OSError, TelosError) as error:
+        tell(f"no video: {error}")
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed write left aside."""
+    try:
+        for file in (*path.glob(".*.part*"), *path.glob("*/.*.part*"), *path.glob("*.part")):
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            else:
+                file.unlink(missing_ok=True)
+    except OSError as error:
+        raise refusal(path, error) from None

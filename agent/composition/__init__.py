@@ -1,0 +1,1 @@
+"""A world model, an objective and rules, composed into a problem that planners minimise."""

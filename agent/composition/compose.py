@@ -1,0 +1,35 @@
+"""Which problem a world model makes possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from agent.composition.branching import BranchingProblem, DifferentiableProblem, PhysicalProblem
+from agent.composition.problem import ImaginedProblem
+from agent.composition.robust import Risk, RobustProblem
+from agent.composition.robust_branching import RobustPhysicalProblem
+from worldmodels.ensemble import Ensemble
+from worldmodels.model import Branching, Differentiable, Physical, WorldModel
+
+
+def problem_over(model: WorldModel) -> type[ImaginedProblem]:
+    """The problem with every capability that the model allows."""
+    if isinstance(model, Ensemble):
+        return RobustPhysicalProblem if all(isinstance(m, Physical) for m in model.members) else RobustProblem
+    if isinstance(model, Physical):
+        return PhysicalProblem
+    if isinstance(model, Branching):
+        return BranchingProblem
+    if isinstance(model, Differentiable):
+        return DifferentiableProblem
+    return ImaginedProblem
+
+
+def composer(model: WorldModel, risk: Risk | None) -> Callable[..., ImaginedProblem]:
+    """What makes problems over the model, an `Ensemble` where a risk is given."""
+    kind = problem_over(model)
+    if risk is None:
+        return kind
+    assert issubclass(kind, RobustProblem)
+    return partial(kind, risk=risk)

@@ -1,0 +1,225 @@
+"""A physical problem to first order in its dynamics and margins, and to second order in its costs; and its feedback.
+
+Central differences in tangent space (Tassa, Erez & Todorov 2012, section II), all of them edges of one control step, so
+that its physics steps are chained by the simulator and one batch answers for the whole trajectory.
+H control steps, A action size, S state size, D tangent size, G guardrails, Z = D + A, P = 1 + 2 Z edges from a state:
+the nominal one, those displaced upwards in every direction, those displaced downwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agent.composition.edges import follow
+from agent.composition.fields import CostFunction, Fields, apart, derivatives, joined, together
+from envs.task import Snapshot
+from planners.capabilities import Linearisation
+from worldmodels.model import Physical
+
+if TYPE_CHECKING:
+    from agent.composition.branching import PhysicalProblem
+
+STEP = 1e-5  # rad, m, their rates, actions: a larger one steps over contacts, a smaller one sees no curvature
+CHUNK = 2048  # edges simulated together: more only take more memory
+
+
+@dataclass(frozen=True, eq=False)
+class _Stencil:
+    """The displacements of the edges that leave T states."""
+
+    up: Tensor  # (T,Z), >= 0
+    down: Tensor  # (T,Z), >= 0
+
+    def slope(self, values: Tensor) -> Tensor:
+        """First differences (T,Z,n) of values (T,P,n)."""
+        size = self.up.shape[1]
+        return (values[:, 1 : 1 + size] - values[:, 1 + size :]) / (self.up + self.down)[..., None]
+
+    def bend(self, values: Tensor) -> Tensor:
+        """Second differences (T,Z,n); 0 where a bound leaves one side only."""
+        size = self.up.shape[1]
+        twice = values[:, 1 : 1 + size] - 2 * values[:, :1] + values[:, 1 + size :]
+        both = (self.up == STEP) & (self.down == STEP)
+        return torch.where(both[..., None], twice / STEP**2, 0.0)
+
+
+def linearise(problem: PhysicalProblem, actions: Tensor) -> Linearisation:
+    """Expand around the trajectory of actions (H,A), which is valid.
+
+    An edge on which the simulation diverges tells no slope: its direction counts as flat.
+
+    Raises:
+        TelosError: a cost that depends on the steps before its own, signals that lag behind the state.
+    """
+    model, horizon = _physical(problem), problem.horizon
+    nominal = problem.model.imagine(problem.start, actions[None], states=True)
+    path = nominal.states[0]
+    stencil = _stencil(model.tangent_size(), actions)
+    nodes, tried = _displaced(model, path[:-1], actions, stencil)
+    edges, margin = _edges(problem, nodes, tried)
+    ends = _sound(edges, edges["model", "states"][:, 1], horizon)
+    origin = ends[:, :1].expand_as(ends).flatten(0, 1)
+    change = model.difference(origin, ends.flatten(0, 1)).unflatten(0, (horizon, -1))
+    dynamics = stencil.slope(change).mT
+    margin = _sound(edges, margin, horizon)
+    margin_z = stencil.slope(margin).mT
+    step_cost = partial(problem.objective.step_cost, params=problem.start.params)
+    gradient, hessian = _quadratic(step_cost, edges, stencil, problem.dt)
+    final_x, final_xx = _terminal(problem, path[-1:], edges)
+    over = problem.objective.over(nominal, problem.start.params)
+    if over is not None:  # an edge by itself does not know that the episode has ended before it
+        gradient, hessian = gradient * ~over[0, :, None], hessian * ~over[0, :, None, None]
+    if problem.objective.ends(nominal, problem.start.params)[0]:
+        final_x, final_xx = torch.zeros_like(final_x), torch.zeros_like(final_xx)
+    size = model.tangent_size()
+    return Linearisation(
+        state=dynamics[..., :size],
+        action=dynamics[..., size:],
+        cost_x=gradient[:, :size],
+        cost_u=gradient[:, size:],
+        cost_xx=hessian[:, :size, :size],
+        cost_uu=hessian[:, size:, size:],
+        cost_ux=hessian[:, size:, :size],
+        terminal_x=final_x,
+        terminal_xx=final_xx,
+        margin=margin[:, 0],
+        margin_x=margin_z[..., :size],
+        margin_u=margin_z[..., size:],
+        limits=problem.limits,
+    )
+
+
+def steps(problem: PhysicalProblem) -> int:
+    """Control steps that `linearise` simulates: the trajectory, and the edges from each of its states."""
+    size = _physical(problem).tangent_size()
+    ends = 0 if problem.objective.critic is None else 1 + 2 * size
+    return problem.horizon * (2 + 2 * (size + problem.action_size)) + ends
+
+
+def track(models: Sequence[Physical], start: Snapshot, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
+    """The actions (N,H,A) of u_t = clip(nominal_t + offset_t + gain_t (x_t - nominal x_t)); see `Linearisable.track`.
+
+    x is where all models stand under the same actions, one after the other. The nominal trajectories are followed along
+    as one more candidate. One whose simulation diverges, or leads to no number, goes on without feedback.
+
+    Args:
+        gains: (H,A,M D) for M models.
+    """
+    number, horizon = offsets.shape[:2]
+    states = [torch.tensor(start.state).expand(number + 1, -1).contiguous() for _ in models]
+    planned, feedback = (nominal + offsets).numpy(), gains.numpy()
+    taken = np.empty((number + 1, *nominal.shape))
+    taken[-1] = nominal
+    for t in range(horizon):
+        parts = [m.difference(at[-1:].expand(number, -1), at[:-1]) for m, at in zip(models, states, strict=True)]
+        away = torch.cat(parts, 1).numpy()
+        taken[:-1, t] = np.clip(planned[:, t] + np.nan_to_num(away @ feedback[t].T, posinf=0.0, neginf=0.0), -1.0, 1.0)
+        if t + 1 < horizon:
+            step = torch.from_numpy(taken[:, t : t + 1])
+            states = [m.branch(start, at, step).states[:, 1] for m, at in zip(models, states, strict=True)]
+    return torch.from_numpy(taken[:-1])
+
+
+def _physical(problem: PhysicalProblem) -> Physical:
+    assert isinstance(problem.model, Physical)
+    return problem.model
+
+
+def _stencil(size: int, actions: Tensor) -> _Stencil:
+    """States are displaced both ways; actions (T,A) as far as [-1,1] allows."""
+    free = torch.full((len(actions), size), STEP, dtype=torch.float64)
+    up, down = (1.0 - actions).clamp(0.0, STEP), (1.0 + actions).clamp(0.0, STEP)
+    return _Stencil(torch.cat([free, up], 1), torch.cat([free, down], 1))
+
+
+def _displaced(model: Physical, states: Tensor, actions: Tensor, stencil: _Stencil) -> tuple[Tensor, Tensor]:
+    """Where edges begin, (T*P,S), and their actions, (T*P,A), of states (T,S) and actions (T,A)."""
+    size = model.tangent_size()
+    still = torch.zeros_like(stencil.up[:, None])
+    by = torch.cat([still, torch.diag_embed(stencil.up), -torch.diag_embed(stencil.down)], 1)
+    number = by.shape[1]
+    nodes = model.displace(states.repeat_interleave(number, 0), by[..., :size].reshape(-1, size).contiguous())
+    tried = (actions[:, None] + by[..., size:]).clamp(-1.0, 1.0)
+    return nodes, tried.reshape(len(nodes), -1)
+
+
+def _edges(problem: PhysicalProblem, nodes: Tensor, actions: Tensor) -> tuple[Fields, Tensor]:
+    """Edges of one control step from nodes (N,S) under actions (N,A), with their margins (N,G)."""
+    parts = [
+        follow(problem, _physical(problem), some, taken[:, None].contiguous())
+        for some, taken in zip(nodes.split(CHUNK), actions.split(CHUNK), strict=True)
+    ]
+    return joined([apart(path) for path, _ in parts]), torch.cat([judged.margin for _, judged in parts])
+
+
+def _sound(edges: Fields, values: Tensor, number: int) -> Tensor:
+    """Values of edges (T*P,…) as (T,P,n); where the simulation diverged, those of the nominal edge."""
+    values = values.reshape(number, len(values) // number, -1)
+    valid = edges["model", "valid"].reshape(number, -1, 1)
+    return torch.where(valid, values, values[:, :1])
+
+
+def _quadratic(cost: CostFunction, edges: Fields, stencil: _Stencil, dt: float) -> tuple[Tensor, Tensor]:
+    """Gradient (T,Z) and Hessian (T,Z,Z), made positive semidefinite, of the cost of T edges' nominal ones.
+
+    The cost is a function of fields (signals, actions) that autograd differentiates twice, and these are functions of
+    state and action that the stencil differentiates: fully once (Gauss & Newton), and twice along each axis, without
+    which a cost that is linear in a signal (the height of a pole) would seem flat.
+    """
+    number, size = stencil.up.shape
+    nominal = {key: value[:: 1 + 2 * size] for key, value in edges.items()}
+    read, gradient, hessian = derivatives(cost, nominal, dt)
+    if not read:
+        return stencil.up.new_zeros(number, size), stencil.up.new_zeros(number, size, size)
+    values = torch.cat([_sound(edges, edges[key], number) for key in read], -1)
+    slope, weight = stencil.slope(values), gradient[..., None]
+    bend = torch.diag_embed((stencil.bend(values) @ weight)[..., 0])
+    return (slope @ weight)[..., 0], _semidefinite(slope @ hessian @ slope.mT + bend)
+
+
+def _semidefinite(matrices: Tensor) -> Tensor:
+    """The nearest positive semidefinite ones (T,Z,Z): negative eigenvalues become 0."""
+    values, vectors = torch.linalg.eigh((matrices + matrices.mT) / 2)
+    return (vectors * values.clamp(min=0.0)[:, None]) @ vectors.mT
+
+
+def _terminal(problem: PhysicalProblem, state: Tensor, edges: Fields) -> tuple[Tensor, Tensor]:
+    """Gradient (D,) and Hessian (D,D) of the terminal cost at a state (1,S).
+
+    A critic outside autograd is differentiated by its own differences, once.
+    """
+    model = _physical(problem)
+    size, width = model.tangent_size(), problem.action_size
+    if problem.objective.critic is None:
+        return state.new_zeros(size), state.new_zeros(size, size)
+    idle = state.new_zeros(1, width)
+    full = _stencil(size, idle)
+    stencil = _Stencil(full.up[:, :size], full.down[:, :size])
+    rows = torch.cat([torch.arange(1 + size), 1 + size + width + torch.arange(size)])  # actions change nothing here
+    nodes, tried = (x[rows] for x in _displaced(model, state, idle, full))
+    final = {key: value[-1 - 2 * (size + width)] for key, value in edges.items()}
+    moved = _standing(_edges(problem, nodes, tried)[0], final)
+    cost = partial(problem.objective.terminal_cost, params=problem.start.params)
+    gradient, hessian = _quadratic(cost, moved, stencil, problem.dt)
+    if not gradient.any():
+        values = _sound(moved, cost(together(moved, problem.dt)).detach().to(state.dtype), 1)
+        gradient = stencil.slope(values)[..., 0]
+    return gradient[0], hessian[0]
+
+
+def _standing(after: Fields, final: Fields) -> Fields:
+    """As if trajectories ended where the edges `after` begin; `final` holds what belongs to their last step."""
+    stays = {key: value[:, :1].expand_as(value) for key, value in after.items() if _at_states(key)}
+    stays["model", "valid"] = after["model", "valid"]
+    return {key: stays[key] if key in stays else final[key].expand_as(value) for key, value in after.items()}
+
+
+def _at_states(key: tuple[str, str]) -> bool:
+    return key[0] == "state" or key == ("model", "states")

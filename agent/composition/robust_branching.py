@@ -1,0 +1,170 @@
+"""Robust problems whose plans branch, or descend: all worlds side by side, under the same actions.
+
+N edges, K control steps of each, H of the horizon, M members, S state size, A action size, D tangent size of a member,
+G guardrails.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agent.composition import expansion
+from agent.composition.branching import PhysicalProblem
+from agent.composition.edges import follow
+from agent.composition.robust import RobustProblem
+from planners.capabilities import Linearisation, Space, Stepped
+from worldmodels.ensemble import Ensemble
+from worldmodels.model import Physical
+
+
+class Worlds(NamedTuple):
+    """What a node holds."""
+
+    states: Tensor  # (N,M,S)
+    cost: Tensor  # (N,M), on the way here
+    ended: Tensor  # (N,M), 1 where the episode has ended there
+
+
+@dataclass(frozen=True)
+class RobustPhysicalProblem(RobustProblem):
+    """Over an `Ensemble` of physical models: `planners.capabilities.Steppable`, `Measurable`, `Linearisable` and
+    `Charted`.
+
+    A node is where all members stand after the same actions, with what each has cost since the root. An edge costs what
+    it adds to the risk of these costs, so that the edges of a path add up to the risk of whole trajectories, whichever
+    members it looks at in the end. Cost measured above what a step can least cost stays at least 0, as the risk is
+    monotone and moves with a constant. But what a path has cost does not decide how it goes on best, as that depends on
+    which member is worst by then: a search that keeps the cheapest way to each place (`sst`) is a heuristic here, and
+    an edge at the least cost need not end at a goal in every member.
+    """
+
+    def root(self) -> Tensor:
+        """All members at the believed state, (1, M (S+2))."""
+        state = torch.from_numpy(np.tile(self.start.state, len(self._members)))
+        return torch.cat([state, state.new_zeros(2 * len(self._members))])[None]
+
+    def step(self, nodes: Tensor, actions: Tensor) -> Stepped:
+        """Follow edges of K control steps, actions (N,K,A), from nodes (N, M (S+2)).
+
+        Raises:
+            TelosError: a cost that depends on the steps before its own, signals that lag behind the state.
+        """
+        before = self._worlds(nodes)
+        states, costs, margins, valid, ended = [], [], [], [], []
+        for index, member in enumerate(self._members):
+            trajectory, judged = follow(self, member, before.states[:, index].contiguous(), actions)
+            states.append(trajectory.states[:, -1])
+            costs.append(torch.where(before.ended[:, index] > 0, 0.0, judged.step_cost.sum(1)))
+            margins.append(judged.margin)
+            valid.append(trajectory.valid)
+            ended.append(self.objective.ends(trajectory, self.start.params) | (before.ended[:, index] > 0))
+        after = Worlds(torch.stack(states, 1), before.cost + torch.stack(costs, 1), torch.stack(ended, 1).double())
+        sound = torch.stack(valid).all(0)
+        return Stepped(
+            torch.cat([after.states.flatten(1), after.cost, after.ended], 1),
+            torch.where(sound, self._risk(after.cost) - self._risk(before.cost), torch.inf),
+            torch.stack(margins).amin(0),
+            after.ended.all(1),
+            sound,
+            self.limits,
+        )
+
+    def embedding(self, nodes: Tensor, seconds: float) -> Tensor:
+        """(N, M (S+2)) -> (N, M D'): as far from each other as the members' states are, root mean square."""
+        states = self._worlds(nodes).states
+        each = [member.embedding(states[:, index].contiguous(), seconds) for index, member in enumerate(self._members)]
+        return torch.cat(each, 1) / math.sqrt(len(each))
+
+    def space(self) -> Space:
+        """Positions and velocities. Raises TelosError for a model with rotations in space."""
+        return self._alone()[0].space()
+
+    def coordinates(self, nodes: Tensor) -> Tensor:
+        """(N, M (S+2)) -> (N,D), those of the nominal member: they do not tell nodes apart."""
+        return self._members[0].coordinates(self._worlds(nodes).states[:, 0].contiguous())
+
+    def expandable(self) -> bool:
+        """Whether every cost is one of single steps, and all members go on from any state."""
+        return not self.objective.looks_back and all(member.resumable() for member in self._members)
+
+    def expansion_steps(self) -> int:
+        """Control steps that one `linearise` simulates, each in all members: as budgets count candidates."""
+        return self.horizon + expansion.steps(self._alone()[0])
+
+    def linearise(self, actions: Tensor) -> Linearisation:
+        """Expand all members around one action sequence (H,A): one system of M parts that hear the same actions.
+
+        Costs count as the risk weighs the members there (its gradient, where no two are equally bad); a margin is that
+        of the member in which it is worst.
+        """
+        alone = self._alone()
+        weights = self.risk.weights(np.stack([one.evaluate(actions[None]).cost.numpy() for one in alone]))[:, 0]
+        parts = [one.linearise(actions) for one in alone]
+        margins = torch.stack([part.margin for part in parts])  # (M,H,G)
+        worst = torch.arange(len(parts))[:, None, None] == margins.nan_to_num(-torch.inf).argmin(0)
+        weighed = [_weighed(part, weight) for part, weight in zip(parts, weights.tolist(), strict=True)]
+        slopes = [_where(at, part) for at, part in zip(worst, parts, strict=True)]
+        return Linearisation(
+            state=_diagonal([part.state for part in parts]),
+            action=torch.cat([part.action for part in parts], 1),
+            cost_x=torch.cat([part.cost_x for part in weighed], 1),
+            cost_u=torch.stack([part.cost_u for part in weighed]).sum(0),
+            cost_xx=_diagonal([part.cost_xx for part in weighed]),
+            cost_uu=torch.stack([part.cost_uu for part in weighed]).sum(0),
+            cost_ux=torch.cat([part.cost_ux for part in weighed], 2),
+            terminal_x=torch.cat([part.terminal_x for part in weighed]),
+            terminal_xx=torch.block_diag(*[part.terminal_xx for part in weighed]),
+            margin=margins.amin(0),
+            margin_x=torch.cat([by_state for by_state, _ in slopes], 2),
+            margin_u=torch.stack([by_action for _, by_action in slopes]).sum(0),
+            limits=self.limits,
+        )
+
+    def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
+        """The actions (N,H,A) of following the trajectories of `nominal` (H,A), with feedback (H,A,M D) from all."""
+        return expansion.track(self._members, self.start, nominal, offsets, gains)
+
+    @property
+    def _members(self) -> tuple[Physical, ...]:
+        assert isinstance(self.model, Ensemble)
+        members = [member for member in self.model.members if isinstance(member, Physical)]
+        assert len(members) == len(self.model.members)
+        return tuple(members)
+
+    def _alone(self) -> list[PhysicalProblem]:
+        """The problem in each member by itself."""
+        rest = (self.objective, self.guardrails, self.start, self.horizon, self.proposals, self.digest)
+        assert isinstance(self.model, Ensemble)
+        return [PhysicalProblem(member, *rest) for member in self.model.members]
+
+    def _worlds(self, nodes: Tensor) -> Worlds:
+        number = len(self._members)
+        states, cost, ended = nodes.split([nodes.shape[1] - 2 * number, number, number], 1)
+        return Worlds(states.unflatten(1, (number, -1)), cost, ended)
+
+    def _risk(self, cost: Tensor) -> Tensor:
+        """Of costs (N,M), (N,)."""
+        totals = cost.numpy().T
+        return torch.from_numpy((self.risk.weights(totals) * totals).sum(0))
+
+
+def _weighed(part: Linearisation, weight: float) -> Linearisation:
+    """With so many times the cost."""
+    names = ("cost_x", "cost_u", "cost_xx", "cost_uu", "cost_ux", "terminal_x", "terminal_xx")
+    return replace(part, **{name: weight * getattr(part, name) for name in names})
+
+
+def _where(at: Tensor, part: Linearisation) -> tuple[Tensor, Tensor]:
+    """The slopes of margins by states and actions, 0 but `at` (H,G) bool."""
+    return torch.where(at[..., None], part.margin_x, 0.0), torch.where(at[..., None], part.margin_u, 0.0)
+
+
+def _diagonal(blocks: list[Tensor]) -> Tensor:
+    """(H,D,D), M times -> (H, M D, M D), with nothing beside the blocks."""
+    return torch.stack([torch.block_diag(*rows) for rows in zip(*blocks, strict=True)])

@@ -1,0 +1,1 @@
+"""The configuration of a run: its models, its layers, its plug-ins."""

@@ -1,0 +1,311 @@
+"""The configuration of a run: closed, frozen models over YAML. One file says everything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    field_serializer,
+    model_serializer,
+    model_validator,
+)
+
+from agent.configurator import MAX_EVALUATIONS, MAX_SECONDS
+from agent.cost.intrinsic import registry as intrinsic
+from envs.backup_config import BackUpConfig
+from envs.numbers import Flag, NonNegative, Number, Positive, Scale, Whole
+from envs.residuals import Residual
+from envs.zones import Zone
+
+MAX_LATENCY = 1_000  # control steps, each of which is kept
+SEED = re.compile("0|[1-9][0-9]{0,18}")
+MAX_SEEDS = 10_000
+Side = Annotated[Whole, Field(ge=16, le=4096, multiple_of=2)]  # of a video's frame; H.264 wants it even
+MAX_ITERATIONS = 1_000_000  # of the constraint solver, which counts them in a C int
+
+
+class Closed(BaseModel):
+    """Unknown keys are refused, values are fixed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VariantConfig(Closed):
+    """How reality differs from the model that plans for it; factors multiply."""
+
+    mass: Positive = 1.0
+    friction: Positive = 1.0
+    gain: Positive = 1.0
+    damping: Positive = 1.0
+    latency: Whole = Field(default=0, ge=0, le=MAX_LATENCY, description="control steps")
+    observation_noise: NonNegative = 0.0
+
+
+class PrivilegedConfig(Closed):
+    """The agent reads the real simulator state."""
+
+    kind: Literal["privileged"] = "privileged"
+
+
+class EstimatedConfig(Closed):
+    """The agent estimates the simulator state from observations."""
+
+    kind: Literal["estimated"] = "estimated"
+    observation_noise: Scale = Field(default=1e-3, description="believed, in each observation's unit")
+    process_noise: Scale = Field(default=1e-3, description="believed, per control step, tangent space")
+    iterations: Whole = Field(default=3, ge=1, description="Gauss-Newton iterations per update")
+
+
+class StackedConfig(Closed):
+    """The last observations as features, for learned models."""
+
+    kind: Literal["stacked"] = "stacked"
+    depth: Whole = Field(default=3, ge=1)
+
+
+PerceptionConfig = Annotated[PrivilegedConfig | EstimatedConfig | StackedConfig, Field(discriminator="kind")]
+
+
+def _physical(variant: VariantConfig) -> VariantConfig:
+    """Raises ValueError for a variant that no model can imagine, or none at all."""
+    if variant == VariantConfig():
+        raise ValueError("a variant that differs from the nominal model, which is planned for anyway")
+    if variant.latency or variant.observation_noise:
+        raise ValueError("mass, friction, gain and damping: latency and observation_noise are not physics of a model")
+    return variant
+
+
+class RobustConfig(Closed):
+    """Which other physics a plan must work in besides the nominal, and how the costs of all become one."""
+
+    risk: Literal["mean", "worst", "cvar"] = Field(default="worst", description="of whole trajectories' costs")
+    alpha: Annotated[Positive, Field(le=1)] | None = Field(
+        default=None, description="with cvar: the mean over this share of the members, the worst ones"
+    )
+    variants: tuple[Annotated[VariantConfig, AfterValidator(_physical)], ...] = Field(min_length=1, max_length=64)
+
+    @model_validator(mode="after")
+    def _share(self) -> RobustConfig:
+        if (self.risk == "cvar") != (self.alpha is not None):
+            raise ValueError("alpha with risk: cvar, and with it alone")
+        return self
+
+
+class WorldModelConfig(Closed):
+    """What imagines. For MuJoCo itself, the simulator, what is not given stays as the task has it."""
+
+    kind: str = "simulator"
+    timestep: Positive | None = Field(default=None, description="s; divides the control period")
+    integrator: Literal["Euler", "RK4", "implicit", "implicitfast"] | None = None
+    solver: Literal["PGS", "CG", "Newton"] | None = None
+    iterations: Whole | None = Field(default=None, ge=1, le=MAX_ITERATIONS)
+    noslip_iterations: Whole | None = Field(default=None, ge=0, le=MAX_ITERATIONS, description="0: contacts may creep")
+    disable_contacts: Flag = Field(default=False, description="in plans; refused where a guardrail reads contacts")
+    robust: RobustConfig | None = Field(default=None, description="plan for other physics too; guardrails by the worst")
+    params: dict[str, Any] = Field(default_factory=dict, description="another kind's own")
+
+    @model_validator(mode="after")
+    def _own(self) -> WorldModelConfig:
+        foreign = self.model_dump(exclude={"kind", "params"}, exclude_defaults=True)
+        if self.kind == "simulator" and self.params:
+            raise ValueError("no params for the simulator: its settings stand beside kind")
+        if self.kind != "simulator" and foreign:
+            raise ValueError(f"{', '.join(foreign)} with the simulator alone; settings of {self.kind!r} go into params")
+        return self
+
+
+class _CostConfig(Closed):
+    """The objective the planner minimises; the return reported is always the environment's own."""
+
+    task: Number = Field(default=1.0, description="weight of minus the task's reward")
+    residuals: tuple[Residual, ...] = Field(default=(), description="terms on named signals, each with its weight")
+
+
+if TYPE_CHECKING:  # a type checker cannot follow fields that a table names
+    CostConfig = _CostConfig
+else:
+    CostConfig = create_model(
+        "CostConfig",
+        __base__=_CostConfig,
+        __module__=__name__,
+        __doc__=_CostConfig.__doc__,
+        **{
+            name: (NonNegative, Field(default=0.0, description=f"weight of {cost.summary}"))
+            for name, cost in intrinsic.BUILT_IN.items()
+        },
+    )
+
+
+class BudgetConfig(Closed):
+    """Candidates per decision, or seconds; exactly one."""
+
+    evaluations: Whole | None = Field(default=None, ge=1, le=MAX_EVALUATIONS)
+    seconds: Annotated[Number, Field(gt=0, le=MAX_SECONDS)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> BudgetConfig:
+        if (self.evaluations is None) == (self.seconds is None):
+            raise ValueError("evaluations or seconds, exactly one of them")
+        return self
+
+
+class PlannerConfig(Closed):
+    """How to search."""
+
+    kind: str = "icem"
+    horizon: Whole = Field(default=40, ge=1, le=10_000, description="control steps")
+    budget: BudgetConfig = BudgetConfig(evaluations=192)
+    params: dict[str, Any] = Field(default_factory=dict, description="the planner's own")
+
+
+class RuleConfig(Closed):
+    """While a condition on the last plan holds, other settings."""
+
+    quantity: Literal["plan_cost", "mean_cost", "plan_margin", "step"]
+    above: Number | None = None
+    below: Number | None = None
+    rises_by: NonNegative | None = Field(default=None, description="fraction of its size since the last decision")
+    horizon: Whole | None = Field(default=None, ge=1, le=10_000)
+    budget_factor: Annotated[Positive, Field(le=1_000)] = 1.0
+    weights: dict[str, Number] = Field(default_factory=dict, description="cost term -> weight")
+    planner: str | None = None
+    planner_params: dict[str, Any] = Field(default_factory=dict)
+
+
+class ConfiguratorConfig(Closed):
+    """Declared rules, applied in order."""
+
+    rules: tuple[RuleConfig, ...] = ()
+
+
+class MemoryConfig(Closed):
+    """Short-term memory."""
+
+    capacity: Whole = Field(default=10, ge=1, description="episodes")
+
+
+def listed_seeds(seeds: Any) -> Any:
+    """Seeds as people write them: 7, "0..4", "0,3,7", "0..2,7", or a list. Raises ValueError for other text."""
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        return (seeds,)
+    if isinstance(seeds, list | tuple):
+        return seeds
+    if not isinstance(seeds, str):
+        raise ValueError(f"whole numbers such as 0..4 or 0,3,7, at most {MAX_SEEDS:,}")
+    found: list[int] = []
+    for part in seeds.split(","):
+        ends = [int(end) for end in part.strip().split("..") if SEED.fullmatch(end)]
+        if len(ends) != part.count("..") + 1 or len(ends) > 2 or not 0 <= ends[-1] - ends[0] < MAX_SEEDS:
+            raise ValueError(f"whole numbers such as 0..4 or 0,3,7, at most {MAX_SEEDS:,}")
+        found += range(ends[0], ends[-1] + 1)
+    return tuple(found)
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Raises ValueError for a seed given twice, or too many."""
+    if len(set(seeds)) != len(seeds) or len(seeds) > MAX_SEEDS:
+        raise ValueError(f"each seed once, at most {MAX_SEEDS:,}")
+    return seeds
+
+
+def _which(value: Any) -> Any:
+    """true and false, as files of before more could be said have them."""
+    return {True: "first", False: "none"}[value] if isinstance(value, bool) else value
+
+
+def video_fields(value: Any) -> Any:
+    """`video: all` is short for `video: {which: all}`; anything else as it is."""
+    return {"which": value} if isinstance(value, bool | str) else value
+
+
+def _video(value: Any) -> Any:
+    value = video_fields(value)
+    if not isinstance(value, Mapping | VideoConfig):
+        raise ValueError("a boolean, first, all, none, or a mapping of which, camera, trace, size")
+    return value
+
+
+def _camera(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise ValueError("a camera's name or index")
+    return value
+
+
+class VideoConfig(Closed):
+    """Which episodes are recorded, where a GL library works, and what their videos show."""
+
+    which: Annotated[Literal["none", "first", "all"], BeforeValidator(_which)] = Field(
+        default="first", description="of the episodes; true is first, false is none"
+    )
+    camera: Annotated[str | int | None, BeforeValidator(_camera)] = Field(
+        default=None, description="the model's, by name or index, or auto; one that sees what moves where None"
+    )
+    trace: Flag = Field(default=False, description="draw the imagined path of the plan into every frame")
+    size: tuple[Side, Side] = Field(default=(640, 480), description="width and height, pixels, even")
+
+
+Seeds = Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], BeforeValidator(listed_seeds), AfterValidator(_distinct)]
+
+
+class Config(Closed):
+    """Everything a run needs."""
+
+    task: str
+    seed: Whole = Field(default=0, ge=0)
+    seeds: Seeds = Field(default=(), description="several, in place of seed: 0..4, or 0,3,7, or a list")
+    episodes: Whole = Field(default=1, ge=1, le=1_000_000_000, description="of each seed")
+    frames: Whole | None = Field(default=None, ge=1, description="control steps per episode; the task's where None")
+    variant: VariantConfig = VariantConfig()
+    perception: PerceptionConfig = PrivilegedConfig()
+    world_model: WorldModelConfig = WorldModelConfig()
+    cost: CostConfig = CostConfig()
+    planner: PlannerConfig = PlannerConfig()
+    back_up: BackUpConfig | None = None
+    zones: dict[str, Zone] = Field(default_factory=dict, description="added to the model, for zone_distance signals")
+    guardrails: tuple[dict[str, Any], ...] = ()
+    configurator: ConfiguratorConfig = ConfiguratorConfig()
+    memory: MemoryConfig = MemoryConfig()
+    threads: Whole | None = Field(default=None, ge=1, description="C threads; all CPUs where None")
+    real_time: Annotated[Number, Field(ge=1e-3, le=1e3)] | None = Field(
+        default=None, description="simulated seconds per second, while a thread plans; lock-step where None"
+    )
+    video: Annotated[VideoConfig, BeforeValidator(_video)] = VideoConfig()
+
+    @field_serializer("video")
+    def _written(self, video: VideoConfig) -> bool | VideoConfig:
+        """As true or false where that says all: digests of such configurations stay what they were before more could
+        be said."""
+        plain = video.which != "all" and video == VideoConfig(which=video.which)
+        return video.which == "first" if plain else video
+
+    @property
+    def total(self) -> int:
+        """Episodes of all seeds."""
+        return self.episodes * max(1, len(self.seeds))
+
+    def place(self, episode: int) -> tuple[int, int]:
+        """The seed of an episode of this run, and its index under that seed; all its randomness derives from them."""
+        at, index = divmod(episode, self.episodes)
+        return (self.seeds[at] if self.seeds else self.seed), index
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Config:
+        if self.seeds and self.seed:
+            raise ValueError("seed or seeds, one of them")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _plain(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the one of seed and seeds that is not used."""
+        values = write(self)
+        del values["seed" if self.seeds else "seeds"]
+        return values

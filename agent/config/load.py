@@ -1,0 +1,317 @@
+"""From a preset, a file and overrides to one `Config`. Layers may change anything but weaken the rules.
+
+Another task sheds no rules either. What a task file declares, guardrails and back-up, is a person's: when a
+layer names another task, it is folded into the config, where it holds on (or building fails, as the other
+model lacks what a rule names). The back-up of a built-in task fits that task alone, so it stays behind; but
+where guardrails held with it, the other task must declare a back-up of its own, or the config give one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from agent.config.config import Config, PlannerConfig, video_fields
+from envs import registry, yaml_file
+from envs.backup import strengthened
+from envs.backup_config import BackUpConfig
+from envs.errors import GuardrailWeakened, TelosError
+from envs.guardrails.registry import build
+from envs.validation import validated
+from planners.shared import means_the_same
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 10  # files that extend each other
+TUNED = "tuned_seeds"  # key of a file that is no field of a configuration, as `extends`
+
+
+def presets() -> dict[str, str]:
+    """Names of the shipped presets, with the first comment line of each."""
+    found = {}
+    for name, entry in _shipped().items():
+        first = entry.read_text(encoding="utf-8").split("\n", 1)[0]
+        found[name] = first.removeprefix("#").strip()
+    return dict(sorted(found.items()))
+
+
+def preset_of(task: str) -> str:
+    """The default preset of a task: its own, that of its dm_control domain, or `default`."""
+    name = task.removeprefix("dm_control/").removesuffix("-v0")
+    domain = name.partition("-")[0] if name != task else ""
+    return next(preset for preset in (name, domain, "default") if preset in _shipped())
+
+
+def _shipped() -> dict[str, Traversable]:
+    """The files of the shipped presets, by name."""
+    folders = (files("configs"), files("configs") / "domains", files("configs") / "tasks")
+    return {
+        entry.name.removesuffix(".yaml"): entry
+        for folder in folders
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    }
+
+
+def load(
+    source: str | None = None,
+    task: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] = lambda notice: None,
+) -> Config:
+    """The configuration of a run.
+
+    Args:
+        source: a preset's name or a YAML file, which may say `extends: PRESET-OR-FILE`; the task's
+            default preset where None.
+        task: task id, over the source's.
+        overrides: dotted config fields over both; in any order, as a kind comes before what stands beside it.
+        tell: called with what the user should know.
+
+    Raises:
+        TelosError: anything wrong in it, or a layer that would weaken the rules (GuardrailWeakened).
+    """
+    if source is None and task is None:
+        raise TelosError("run", "neither a preset nor a task", "`telos run PRESET` or `telos run --task ID`")
+    layers = _layers(source if source is not None else preset_of(task or ""), Path(), 0)
+    layers = [(where, {key: value for key, value in layer.items() if key != TUNED}) for where, layer in layers]
+    if task is not None:
+        layers.append(("--task", {"task": task}))
+    layers += _given(overrides or {})
+    if overrides and {"seed", "seeds"} <= overrides.keys():
+        raise TelosError("--seed", "together with --seeds", "one of them")
+    merged: dict[str, Any] = {}
+    needs_stop: str | None = None
+    for where, layer in layers:
+        if _relied_on_stop(merged, layer):
+            needs_stop = merged["task"]
+        merged = _over(_refitted(merged, layer, tell), layer, where)
+    config = validated(Config, merged, layers[-1][0] if len(layers) == 1 else "config")
+    writable(config.task)
+    if needs_stop and config.back_up is None and registry.load(config.task).back_up is None:
+        given = f"none with task {config.task}, where the guardrails held with that of {needs_stop}"
+        raise GuardrailWeakened("back_up", given, "a task that declares one, or back_up: {law, seconds, rest_speed}")
+    return config
+
+
+def tuned_seeds(source: str) -> frozenset[int]:
+    """The seeds on which a preset, or a file, and all that it extends were chosen: what they earn there is optimistic.
+
+    Raises:
+        TelosError: no such preset, or one that gives no list of seeds.
+    """
+    return frozenset(seed for where, layer in _layers(source, Path(), 0) for seed in _tuned(where, layer))
+
+
+def _tuned(where: str, layer: Mapping[str, Any]) -> list[int]:
+    seeds = layer.get(TUNED, [])
+    if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise TelosError(f"{where}: {TUNED}", repr(seeds), "a list of the seeds on which these settings were chosen")
+    return seeds
+
+
+def writable(task: str) -> str:
+    """The id or path of a task, which config.yaml keeps. Raises TelosError where it is no text in UTF-8."""
+    if yaml_file.UNWRITABLE.search(task):
+        raise TelosError("task", repr(task), "a path that is text in UTF-8, as config.yaml keeps it")
+    return task
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One YAML file as a mapping.
+
+    Raises:
+        TelosError: it is missing, a directory, empty, binary, too large, or not a mapping.
+    """
+    where = str(path)
+    if path.is_dir():
+        raise TelosError(where, "a directory", "a YAML file")
+    if not path.is_file():
+        given = "what is no regular file" if os.path.exists(path) else "no such file"
+        raise TelosError(where, given, "a preset or a YAML file")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise TelosError(where, f"{path.stat().st_size} bytes", f"at most {MAX_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TelosError(where, f"an unreadable file ({error.strerror})", "a readable YAML file") from None
+    except UnicodeDecodeError:
+        raise TelosError(where, "a file that is not text", "a YAML file in UTF-8") from None
+    return parse(text, where)
+
+
+def parse(text: str, where: str) -> dict[str, Any]:
+    """YAML text as a mapping. Raises TelosError where it is none."""
+    data = yaml_file.content(text, where, "a YAML mapping")
+    if data is None:
+        raise TelosError(where, "an empty file", "a YAML mapping; `telos list presets` shows where to begin")
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise TelosError(where, f"a {type(data).__name__}", "a YAML mapping of names to values")
+    return data
+
+
+def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, Any]]]:
+    """The source and all that it extends, the base first."""
+    if depth > MAX_DEPTH:
+        raise TelosError(source, "files that extend each other in a circle", f"at most {MAX_DEPTH} levels")
+    shipped = _shipped()
+    if source in shipped:
+        entry = shipped[source]
+        data, where, folder = parse(entry.read_text(encoding="utf-8"), source), source, Path()
+    elif source.endswith((".yaml", ".yml")) or "/" in source or (folder / source).exists():
+        path = folder / source
+        data, where, folder = read(path), str(path), path.parent
+        if "model" in data and "task" not in data:  # no field of a configuration, and what every task file has
+            raise TelosError(where, "a task file", f"a configuration; `telos run --task {where}` runs this task")
+        task = data.get("task")
+        if isinstance(task, str) and registry.is_file(task):
+            data["task"] = str(folder / task)  # beside the file that names it, like what it extends
+    else:
+        raise TelosError.unknown("preset", source, presets(), "telos list presets")
+    _tuned(where, data)
+    parent = data.pop("extends", None)
+    if parent is None:
+        return [(where, data)]
+    if not isinstance(parent, str):
+        raise TelosError(f"{where}: extends", repr(parent), "a preset's name or a YAML file")
+    return [*_layers(parent, folder, depth + 1), (where, data)]
+
+
+def _given(overrides: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A layer for each override, kinds first. Parameters that are given whole belong to the kind given with them."""
+    rest = dict(overrides)
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if {"planner.kind", "planner.params"} <= rest.keys():
+        planner = {"kind": rest.pop("planner.kind"), "params": rest.pop("planner.params")}
+        layers.append(("--planner", {"planner": planner}))
+    kinds_first = sorted(rest.items(), key=lambda item: not item[0].endswith(".kind"))
+    return [*layers, *((f"--{key}", _nested(key, value)) for key, value in kinds_first)]
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`layer` over `base`; lists and values replace, mappings merge, rules are only ever strengthened.
+
+    Where the layer names another task, the rules of the old one's file become the config's (see above).
+    """
+    if _changes_task(base, layer) and registry.is_file(base["task"]):
+        base = _with_rules_of_file(base)
+    for one, other in (("seed", "seeds"), ("seeds", "seed")):  # the one that is given last counts
+        if one in layer and other not in layer:
+            base = {key: value for key, value in base.items() if key != other}
+    merged = _merged(base, {key: value for key, value in layer.items() if key not in ("guardrails", "back_up")})
+    if "guardrails" in layer:
+        merged["guardrails"] = _stronger(base.get("guardrails", ()), layer["guardrails"], where)
+    if "back_up" in layer:
+        merged["back_up"] = _stricter_back_up(base.get("back_up"), layer["back_up"], where)
+    return merged
+
+
+def _refitted(base: Mapping[str, Any], layer: Mapping[str, Any], tell: Callable[[str], None]) -> Mapping[str, Any]:
+    """The layers so far, for the planner that `layer` names.
+
+    Another planner searches as far and as much. Of the parameters it keeps those that mean the same to it, unless the
+    layer gives all of them.
+    """
+    old, new = base.get("planner"), layer.get("planner")
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return base
+    kind, other = old.get("kind", PlannerConfig().kind), new.get("kind")
+    params = old.get("params")
+    if other is None or other == kind or not isinstance(other, str):
+        return base
+    params = params if isinstance(params, Mapping) else {}
+    kept = (
+        {} if "params" in new else {name: value for name, value in params.items() if means_the_same(name, kind, other)}
+    )
+    dropped = [name for name in params if name not in kept]
+    if params:
+        parts = [f"{word} {', '.join(names)}" for word, names in (("kept", kept), ("dropped", dropped)) if names]
+        tell(f"planner {other}: of the parameters for {kind}, {'; '.join(parts)}")
+    return {**base, "planner": {**old, "kind": other, "params": kept}}
+
+
+def _changes_task(base: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
+    old, new = base.get("task"), layer.get("task")
+    if not isinstance(old, str) or "task" not in layer:
+        return False
+    if isinstance(new, str) and registry.is_file(old) and registry.is_file(new):
+        return os.path.realpath(old) != os.path.realpath(new)
+    return old != new
+
+
+def _with_rules_of_file(base: Mapping[str, Any]) -> dict[str, Any]:
+    """The layers so far, with what their task file declares written out."""
+    from envs.mjcf import task as mjcf
+
+    task = base["task"]
+    declared, folded = mjcf.parse(task), dict(base)
+    if declared.guardrails:
+        rules = list(declared.guardrails)
+        folded["guardrails"] = _stronger(rules, base["guardrails"], task) if base.get("guardrails") else rules
+    if declared.back_up is not None:
+        own = declared.back_up.model_dump()
+        folded["back_up"] = own if base.get("back_up") is None else _stricter_back_up(own, base["back_up"], task)
+    return folded
+
+
+def _relied_on_stop(base: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
+    """Whether the layer leaves a built-in task whose own back-up stood behind declared guardrails."""
+    if not _changes_task(base, layer) or registry.is_file(base["task"]) or not base.get("guardrails"):
+        return False
+    return registry.load(base["task"]).back_up is not None
+
+
+def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in layer.items():
+        old = merged.get(key)
+        if key == "video":
+            old, value = video_fields(old), video_fields(value)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            if value.get("kind", old.get("kind")) != old.get("kind"):
+                old = {}  # kinds share nothing; for a planner, see `_refitted`
+            # A budget is one of two things: who sets one drops the other.
+            merged[key] = value if key == "budget" else _merged(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _stronger(base: Sequence[Any], more: Any, where: str) -> list[Any]:
+    """The base's guardrails with those of a layer, which may add or tighten, never drop or relax."""
+    if not isinstance(more, list | tuple):
+        raise TelosError(f"{where}: guardrails", repr(more), "a list of guardrails")
+    if len(base) and not len(more):
+        raise GuardrailWeakened(f"{where}: guardrails", "an empty list over rules that hold", "more or stricter rules")
+    before, added = build(base), build(more)
+    before.strengthened(added)
+    replaced = set(added.names)
+    kept = [rule for rule in base if _name(rule) not in replaced]
+    return [*kept, *more]
+
+
+def _name(rule: Any) -> str:
+    return build([rule]).names[0]
+
+
+def _stricter_back_up(base: Any, new: Any, where: str) -> Any:
+    """A back-up is part of the rules: a layer may declare one, or a stricter stop set."""
+    if base is None:
+        return new
+    if not isinstance(new, Mapping):
+        raise GuardrailWeakened(f"{where}: back_up", repr(new), "a back-up at least as strict")
+    if not isinstance(base, Mapping):
+        raise TelosError(f"back_up under {where}", repr(base), "a mapping: {law, seconds, rest_speed, gain, joints, …}")
+    merged = {**base, **new}
+    before, after = (validated(BackUpConfig, x, "back_up").back_up for x in (base, merged))
+    strengthened(before, after)
+    return merged

@@ -1,0 +1,1 @@
+"""What an agent minimises: the task cost, intrinsic costs and a critic."""

@@ -1,0 +1,1 @@
+"""Intrinsic costs, one per file."""

@@ -1,0 +1,283 @@
+"""`telos explain`: the candidates, costs and margins behind one decision.
+
+Nothing is stored for it: the episode runs again up to the decision, and its actions must equal the recorded
+ones bit for bit, so what is shown is what was decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from torch import Tensor
+
+from agent.agent import Decision
+from agent.rollouts import episode as episodes
+from agent.rollouts.episode import Step
+from agent.rollouts.player import made
+from agent.rollouts.row import Steps
+from agent.runs import integrity
+from agent.runs.files import write
+from agent.runs.rundir import RunDir
+from envs.errors import TelosError
+from planners.capabilities import Charted
+from planners.problem import Population
+from planners.search.select import Scores, order
+
+BEST = 8  # candidates shown
+PANELS = 4  # coordinates of a tree drawn
+COLUMNS = 4  # guardrails in the table, those that the published plan comes closest to
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One decision, as it was made."""
+
+    episode: int
+    step: int
+    decision: Decision
+    replayed: Steps  # the re-run's steps, the decision's own included
+    same: bool  # whether its actions equal the recorded ones bit for bit
+    exact: bool  # whether they must: not where the clock decides
+    ranked: tuple[int, ...]  # candidates of the population, best first by the selection order
+    violation: np.ndarray  # (N,), worst scaled violation of each candidate
+    named: dict[int, str]  # candidate -> what it is: fallback, previous, a proposal, published
+
+    @property
+    def population(self) -> Population:
+        population = self.decision.plan.population
+        assert population is not None
+        return population
+
+
+def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explanation:
+    """Run one episode again up to a decision.
+
+    Raises:
+        TelosError: no such episode or step, a run whose files do not fit each other, or a planner that keeps no
+            candidates.
+    """
+    integrity.insist_verifiable(rundir, "explained")
+    rules = integrity.rules_of(rundir)
+    finished = {row.episode: row for row in rundir.rows()}
+    if episode not in finished:
+        given = f"{episode}" if finished else f"{episode}, none has finished"
+        raise TelosError("explain --episode", given, _spans(list(finished)) or "a finished episode")
+    recorded = integrity.checked(rundir, finished[episode], rules)
+    if not 0 <= step < len(recorded):
+        raise TelosError("explain --step", step, f"0 to {len(recorded) - 1}")
+    torch.set_num_threads(1)
+    agent, env, monitor = made(rundir.config)
+    plans: list[Tensor] = []
+
+    def watch(done: Step) -> None:
+        assert agent.decision is not None
+        plans.append(agent.decision.plan.actions)
+        progress.advance(task)
+
+    try:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(f"running episode {episode} again", total=step + 1)
+            result = episodes.run(agent, env, monitor, *rundir.config.place(episode), step + 1, watch)
+    finally:
+        env.close()
+    decision = agent.decision
+    assert decision is not None
+    population = decision.plan.population
+    if population is None:
+        raise TelosError(f"planner {decision.planner}", "no population", "a planner that keeps its candidates")
+    replayed = Steps.of(result, recorded.start, env.interface.control_period)
+    same = np.array_equal(replayed.action, recorded.action[: step + 1])
+    violation = population.violation.numpy()
+    return Explanation(
+        episode=episode,
+        step=step,
+        decision=decision,
+        replayed=replayed,
+        same=same,
+        exact=rundir.config.planner.budget.seconds is None and rundir.config.real_time is None,
+        ranked=tuple(order(Scores(violation, population.cost.numpy())).tolist()),
+        violation=violation,
+        named=_named(decision, population, plans[-2] if step else None),
+    )
+
+
+def show(rundir: RunDir, episode: int, step: int, console: Console) -> int:
+    """Print the explanation, and write its pictures into the run directory; the exit status."""
+    found = explain(rundir, episode, step, console)
+    plan = found.decision.plan
+    seconds = step * float(found.replayed.control_period)
+    say(console, f"{rundir.config.task}, {found.decision.planner}, episode {episode}, step {step} ({seconds:.2f} s)")
+    if found.same:
+        say(console, f"re-run: all {step + 1} actions equal the recorded ones bit for bit")
+    elif not found.exact:
+        say(console, "re-run: the actions differ from the recorded ones, as seconds or real time let the clock decide")
+    else:
+        say(console, "re-run: THE ACTIONS DIFFER from the recorded ones: other versions or another machine?")
+    feasible = int(found.population.feasible.sum())
+    finite = int(torch.isfinite(found.population.cost).sum())
+    say(
+        console,
+        f"{len(found.ranked)} candidates in {plan.statistics.iterations} iterations over "
+        f"{found.decision.problem.horizon} steps: {feasible} feasible, {finite - feasible} break a guardrail, "
+        f"{len(found.ranked) - finite} diverged",
+    )
+    console.print(_table(found), highlight=False, markup=False)
+    if len(found.decision.problem.guardrails) > COLUMNS:
+        say(console, f"(margins of the {COLUMNS} guardrails that the published plan comes closest to)")
+    say(console, _why(found))
+    executed = found.decision.executed
+    action = np.array2string(executed.action, precision=4, separator=", ", threshold=40)
+    if executed.intervened:
+        say(console, f"gate: refused the plan's first action ({executed.reason}); the fallback acts")
+    else:
+        stop = "" if not len(found.decision.problem.guardrails) else ", and every margin holds until the safe stop"
+        stop = stop if rundir.manifest.safe_stop else ""
+        say(console, f"gate: passed{stop}")
+    say(console, f"executed: {action}")
+    path = rundir.path / f"explain-{episode}-{step}.png"
+    if _drawn(path, lambda: picture(found), console):
+        say(console, f"picture: {path}")
+    _tree(rundir, found, console)
+    return 0 if found.same or not found.exact else 1
+
+
+def _tree(rundir: RunDir, found: Explanation, console: Console) -> None:
+    """Draw the tree of a search that grew one, where the model's positions are plain numbers."""
+    from agent.reports import tree_plot
+    from agent.reports.plots import png
+
+    tree, problem = found.decision.plan.tree, found.decision.problem
+    if tree is None:
+        return
+    size = (
+        f"tree: {len(tree.parent)} nodes, {int(tree.visits[0])} simulations, {int((~tree.feasible).sum())} infeasible"
+    )
+    assert isinstance(problem, Charted)  # as all problems over MuJoCo that a tree grows on
+    try:
+        space = problem.space()
+    except TelosError:  # rotations in space have no plain coordinates
+        say(console, f"{size}; not drawn, as the model's positions are more than hinges and slides")
+        return
+    positions: dict[str, np.ndarray] = {}
+    for at, name in enumerate(space.names[: len(space.names) // 2][:PANELS]):  # velocities follow
+        places = problem.coordinates(tree.nodes)[:, at].numpy()
+        period = space.high[at] - space.low[at]
+        label = f"{name}, {space.units[at]}" if space.units else name
+        positions[label] = tree_plot.unwrapped(tree, places, period) if space.periodic[at] else places
+    path = rundir.path / f"explain-{found.episode}-{found.step}-tree.png"
+    panels = tree_plot.draw(tree, positions, found.decision.plan.dt)
+    drawn = _drawn(path, lambda: png(panels, 9.6, 1.2 + 2.6 * len(positions)), console)
+    say(console, f"{size}; picture: {path}" if drawn else size)
+
+
+def _drawn(path: Path, draw: Callable[[], bytes], console: Console) -> bool:
+    """Write a picture; where it cannot be drawn, say why."""
+    try:
+        data = draw()
+    except Exception as error:  # numbers at the end of their range are too much for a plot's axes
+        say(console, f"no picture: {type(error).__name__}: {error}")
+        return False
+    write(path, data)
+    return True
+
+
+def say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _spans(indices: Sequence[int]) -> str:
+    """Rising indices in words: 0 to 3, 5; "" of none."""
+    runs = [[index for _, index in run] for _, run in groupby(enumerate(indices), lambda at: at[1] - at[0])]
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+
+
+def _named(decision: Decision, population: Population, last: Tensor | None) -> dict[int, str]:
+    """Which candidates are references, and which was published."""
+    named: dict[int, str] = {}
+    wanted = dict(decision.problem.proposals)
+    if last is not None:  # the last plan shifted by the executed step, its last action held
+        horizon = decision.problem.horizon
+        wanted["previous"] = last[(torch.arange(horizon) + 1).clamp(max=len(last) - 1)]
+    first = len(wanted)  # references are evaluated first
+    for name, actions in wanted.items():
+        for index in _equal(population.actions[:first], actions.clamp(-1, 1)):
+            named.setdefault(index, name)
+    plan = decision.plan
+    for index in _equal(population.actions, plan.actions):
+        if float(population.cost[index]) == plan.cost:
+            label = plan.statistics.source
+            label = named.get(index, label if label == "mean" else "")
+            named[index] = f"{label}, published" if label else "published"
+            break
+    return named
+
+
+def _equal(candidates: Tensor, actions: Tensor) -> list[int]:
+    return torch.nonzero((candidates == actions).all(2).all(1))[:, 0].tolist()
+
+
+def _shown(found: Explanation) -> list[int]:
+    """The best candidates, and every one that has a name, in order of rank."""
+    best = found.ranked[:BEST]
+    return [index for index in found.ranked if index in best or index in found.named]
+
+
+def _table(found: Explanation) -> Table:
+    rules = found.decision.problem.guardrails
+    population = found.population
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("rank", "candidate", "iteration", "cost", "violation", "first action"):
+        table.add_column(name, justify="left" if name == "candidate" else "right", no_wrap=True)
+    scaled = found.decision.plan.margin / found.decision.problem.limits.scale
+    closest = torch.argsort(scaled, stable=True)[:COLUMNS].tolist()
+    for column in closest:
+        table.add_column(f"{rules.names[column]}\n{rules.units[column]}", justify="right")
+    rank = {index: place for place, index in enumerate(found.ranked, 1)}
+    for index in _shown(found):
+        action = ", ".join(f"{value:+.3f}" for value in population.actions[index, 0, :3].tolist())
+        more = ", …" if population.actions.shape[2] > 3 else ""
+        name = found.named.get(index, "")
+        table.add_row(
+            str(rank[index]),
+            name,
+            str(int(population.iteration[index])),
+            f"{float(population.cost[index]):.6g}",
+            "none" if found.violation[index] == 0 else f"{found.violation[index]:.3g}",
+            f"{action}{more}",
+            *(f"{value:+.4g}" for value in population.margin[index, closest].tolist()),
+            style="bold" if "published" in name else None,
+        )
+    return table
+
+
+def _why(found: Explanation) -> str:
+    """Why the published plan went out, by the order of selection."""
+    plan = found.decision.plan
+    text = "why: the order is valid, then feasible, then least violation, then cost. "
+    place = next((n for n, index in enumerate(found.ranked, 1) if "published" in found.named.get(index, "")), None)
+    source = plan.statistics.source
+    if not plan.feasible:
+        text += "No candidate was feasible; the one with the least scaled violation went out"
+    elif source == "mean" and place != 1:
+        text += f"The distribution's mean (rank {place}) is feasible and no worse than any proposal, so it is preferred"
+    elif source == "descent":
+        text += f"The descent from the plan that samples found went out (rank {place})"
+    else:
+        text += f"The feasible candidate of least cost went out (rank {place})"
+    return f"{text}; source: {source}; cost {plan.cost:.6g}."
+
+
+def picture(found: Explanation) -> bytes:
+    """Costs of all candidates, and the imagined margins of the best and of the published plan."""
+    from agent.reports import explain_plot
+
+    shown = [index for index in _shown(found) if np.isfinite(found.violation[index])]
+    return explain_plot.draw(found, shown)

@@ -1,0 +1,1 @@
+"""Episodes, and the processes that run them."""

@@ -1,0 +1,68 @@
+"""Plays an episode with the agent of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing, nullcontext
+
+from agent import build
+from agent.agent import Agent
+from agent.config.config import Config
+from agent.rollouts import episode, film
+from agent.rollouts.episode import Step
+from agent.rollouts.film import Film
+from agent.rollouts.rollouts import Played
+from agent.rollouts.row import Steps, row_of
+from agent.rollouts.trace import Tracer
+from envs.environment import Environment
+from envs.guard.monitor import Monitor
+from envs.task import Interface
+
+
+def made(config: Config) -> tuple[Agent, Environment, Monitor]:
+    """Agent, world and judge of a configuration, afresh. Raises TelosError for what does not fit."""
+    env = build.environment(config)
+    try:
+        return build.agent(config, env.task, env.interface), env, build.monitor(config, env)
+    except BaseException:
+        env.close()
+        raise
+
+
+def play(config: Config, index: int) -> Generator[Step, None, Played]:
+    """One episode; see `rollouts.Player`. Those that `video` asks for are filmed, where a GL library works."""
+    return (yield from played(*made(config), config, index))
+
+
+def played(
+    agent: Agent, env: Environment, monitor: Monitor, config: Config, index: int
+) -> Generator[Step, None, Played]:
+    """One episode with this agent, in this world, which is closed at its end."""
+    with closing(env):
+        limit = frame_limit(config, env.interface)
+        taken, notice = _film(agent, env, config, index, limit)
+        with closing(taken) if taken is not None else nullcontext():
+            result = yield from episode.play(agent, env, monitor, *config.place(index), limit, taken)
+            steps = Steps.of(result, agent.memory.episodes[-1].states, env.interface.control_period)
+            row = row_of(config, agent, monitor.guardrails, result, steps, index)
+            video = taken.developed() if taken is not None else None
+        notice = taken.notice if taken is not None else notice
+        return Played(row, steps, video, "\n".join(filter(None, (result.notice, notice))))
+
+
+def frame_limit(config: Config, interface: Interface) -> int:
+    """Control steps of an episode, at most."""
+    return min(config.frames or interface.frame_limit, interface.frame_limit)
+
+
+def _film(agent: Agent, env: Environment, config: Config, index: int, limit: int) -> tuple[Film | None, str]:
+    """The film of an episode, or None and what is to be told about that."""
+    if not film.wanted(config.video, index):
+        return None, ""
+    if missing := film.missing():
+        return None, missing if index == 0 else ""  # said once
+    tracer = None
+    if config.video.trace:
+        requests = (*env.task.requests, *agent.objective.requests, *agent.guardrails.requests)
+        tracer = Tracer(config, env, requests)
+    return Film(env, limit, tracer, later=config.real_time is not None), ""

@@ -1,0 +1,445 @@
+"""Episodes on Ray: across the CPUs of this machine, or of a cluster. The only file that knows Ray.
+
+The driver hands out one episode at a time, so that a fast worker gets more of them; a parcel goes into the object
+store once. Progress and outcomes stream back, and the driver alone writes to disk. What dies with a worker or a
+node, or stands still, begins again elsewhere; since an episode's randomness derives from its configuration and
+index, it becomes what it would have been.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent import provenance
+from agent.rollouts.rollouts import Job, Outcome, Tick, Watch, play
+from agent.rollouts.supervisor import ray_folder
+from envs.errors import TelosError
+from envs.physics.batch import cpus
+
+TICK = 0.5  # s between two ticks of a running episode, at least
+TICKS = 100  # a second from all workers together, at most: the driver has other things to do
+POLL = 0.25  # s
+SWEEPS = 8  # attempts to remove a cluster's files
+PROBE = 2.0  # s between two looks whether Ray itself is still there
+START = 180.0  # s without any worker, after which the run is given up
+
+
+@dataclass
+class _Worker:
+    """A worker process as the driver sees it: it starts, then it waits for jobs or plays one."""
+
+    number: int
+    actor: Any
+    versions: Any  # a reference to those of its code; None once it has come up
+    job: Job | None = None
+    stream: Any = None  # of the job's ticks and outcome
+    heard: float = 0.0  # when it last gave a sign, on the monotonic clock
+    pulse: Any = None  # the sign it was asked for
+
+
+@dataclass
+class _Run:
+    """What one call of `run` keeps track of."""
+
+    jobs: Iterator[Job]  # not yet taken
+    watch: Watch
+    waiting: deque[Job] = field(default_factory=deque)  # taken, or lost with a worker; the next free worker's
+    parcels: dict[str, Any] = field(default_factory=dict)  # digest -> where it lies in the object store
+    lost: Counter[str] = field(default_factory=Counter)  # how often an episode lost its worker
+    heard: float = field(default_factory=time.monotonic)  # when any worker last came up or gave a sign
+
+    def take(self, most: int) -> None:
+        """Take jobs until so many wait, as far as there are any."""
+        while len(self.waiting) < most and (job := next(self.jobs, None)) is not None:
+            self.waiting.append(job)
+
+
+class Player:
+    """Runs in a worker process: plays one job at a time, and gives a sign of life beside it."""
+
+    def __init__(self, threads: int, tick: float) -> None:
+        from agent.command.arguments import quiet_gl
+
+        quiet_gl(video=True)
+        import torch
+
+        torch.set_num_threads(threads)
+        self._threads, self._tick = threads, tick
+
+    def versions(self) -> dict[str, str]:
+        """Of what decides the numbers."""
+        return provenance.versions()
+
+    def pulse(self) -> bool:
+        """A sign of life."""
+        return True
+
+    def play(self, parcel: Any, sha256: str, episode: int, player: str, worker: int) -> Generator[Any, None, None]:
+        """Notices, a tick now and then, and at last the outcome."""
+        last = time.monotonic()
+        stream = play(Job(parcel, episode, player), sha256, worker, self._threads)
+        while True:
+            try:
+                tick = next(stream)
+            except StopIteration as end:
+                yield end.value.played
+                return
+            if isinstance(tick, str):
+                yield tick
+            elif time.monotonic() - last >= self._tick:
+                last = time.monotonic()
+                yield tick
+
+
+class RayRollouts:
+    """See `agent.rollouts.rollouts.Rollouts`. Outcomes come as they finish, in no order."""
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        threads: int | None = None,
+        address: str | None = None,
+        attempts: int = 5,
+        patience: float = 60.0,
+    ) -> None:
+        """
+        Args:
+            workers: processes; where None, as many as the CPUs allow.
+            threads: CPUs that each worker owns, and C threads that it uses; where None, one of a cluster's, or
+                as many as there are for `workers` on this machine.
+            address: of a cluster that runs; a cluster on this machine is started where None.
+            attempts: how often an episode may lose its worker before the run is given up.
+            patience: s without a sign of life, after which a worker is given up.
+
+        Raises:
+            TelosError: more workers than there are CPUs for, or no cluster at that address.
+        """
+        if workers is not None and workers < 1:
+            raise TelosError("--workers", workers, ">= 1")
+        if threads is None:
+            threads = 1 if address is not None or workers is None else max(1, cpus() // workers)
+        self.threads, self.attempts, self.patience = threads, attempts, patience
+        self._folder = None if address is not None else ray_folder()  # of a cluster of ours
+        try:
+            self._ray = _connected(address, workers, threads, self._folder)
+        except BaseException:
+            self._sweep()
+            raise
+        try:
+            there = int(self._ray.cluster_resources().get("CPU", 0))
+            self._doors = _doors(self._ray)
+        except Exception as error:  # Ray has many kinds of its own
+            raise _broken(error) from None
+        self.workers = workers or max(1, there // threads)
+        if self.workers * threads > there:
+            self._ray.shutdown()
+            raise TelosError("--workers", workers, f"1 to {there // threads}, with {threads} of {there} CPUs each")
+        options = {"num_cpus": threads, "max_restarts": 0, "max_task_retries": 0}
+        groups = self._ray.remote(concurrency_groups={"pulse": 1}, **options)
+        self._class = groups(_with_groups(self._ray, Player))
+        self._staff: list[_Worker] = []
+        self._probed = time.monotonic()
+        self._gone = False  # whether Ray itself died: then nothing may be asked of it any more
+
+    def close(self) -> None:
+        """Stop all workers, and the cluster if it is ours, whose files are removed."""
+        if self._gone:  # what is left of a cluster of ours ends with this process
+            atexit.unregister(self._ray.shutdown)
+        else:
+            self._dismiss(self._staff)
+            self._ray.shutdown()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove the files of a cluster of ours; its last processes may still add some."""
+        for _ in range(SWEEPS):
+            if self._folder is None or not self._folder.exists():
+                return
+            shutil.rmtree(self._folder, ignore_errors=True)
+            time.sleep(POLL)
+
+    def run(self, jobs: Iterable[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
+        """See `Rollouts.run`.
+
+        Raises:
+            TelosError: what an episode raises, a worker that dies again and again over one episode, or no worker.
+        """
+        run = _Run(iter(jobs), watch)
+        try:
+            while True:
+                self._insist_on_ray()
+                if not stop():
+                    run.take(self.workers)
+                    self._hand_out(run)
+                if all(worker.job is None for worker in self._staff) and (not run.waiting or stop()):
+                    return
+                pending = self._pending()
+                for reference in self._ready(list(pending)):
+                    outcome = self._heard(pending[reference], run)
+                    if outcome is not None:
+                        yield outcome
+                self._look_after(run)
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError as error:
+            self._gone = True
+            raise _broken(error) from None
+        finally:
+            self._dismiss([worker for worker in self._staff if worker.job is not None])
+
+    def _pending(self) -> dict[Any, _Worker]:
+        """Whose words are awaited: of those that play, and of those that come up."""
+        playing = {worker.stream: worker for worker in self._staff if worker.job is not None}
+        return playing | {worker.versions: worker for worker in self._staff if worker.versions is not None}
+
+    def _ready(self, pending: list[Any]) -> list[Any]:
+        """All that have something to say, as soon as one has, or after a while none."""
+        first, _ = self._ray.wait(pending, timeout=POLL, fetch_local=False)
+        if not first:
+            return []
+        ready, _ = self._ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=False)
+        return ready
+
+    def muster(self) -> None:
+        """Start all workers and wait until they are up: who measures has no time for it later.
+
+        Raises:
+            TelosError: one has other code, or none comes up.
+        """
+        run = _Run(iter(()), lambda event: None)
+        while True:
+            self._insist_on_ray()
+            self._start(self.workers)  # also those that died on the way
+            coming = {worker.versions: worker for worker in self._staff if worker.versions is not None}
+            if not coming:
+                return
+            for reference in self._ready(list(coming)):
+                self._heard(coming[reference], run)
+            self._look_after(run)
+
+    def _start(self, wanted: int) -> None:
+        """Start the workers that are missing."""
+        numbers = {worker.number for worker in self._staff}
+        for number in range(min(self.workers, wanted)):
+            if number not in numbers and len(self._staff) < wanted:
+                actor = self._class.remote(self.threads, max(TICK, self.workers / TICKS))
+                self._staff.append(_Worker(number, actor, actor.versions.remote()))
+
+    def _hand_out(self, run: _Run) -> None:
+        """Start the workers that are missing; give a job to each that waits for one."""
+        self._start(sum(worker.job is not None for worker in self._staff) + len(run.waiting))
+        for worker in self._staff:
+            if run.waiting and worker.versions is None and worker.job is None:
+                job = run.waiting.popleft()
+                sha256 = job.parcel.sha256
+                if sha256 not in run.parcels:
+                    run.parcels[sha256] = self._ray.put(job.parcel)
+                play = worker.actor.play.options(num_returns="streaming")
+                worker.stream = play.remote(run.parcels[sha256], sha256, job.episode, job.player, worker.number)
+                worker.job, worker.heard, worker.pulse = job, time.monotonic(), None
+
+    def _heard(self, worker: _Worker, run: _Run) -> Outcome | None:
+        """Take what a worker has to say; an outcome where an episode ended."""
+        try:
+            if worker.versions is not None:
+                _insist_on_versions(worker, self._ray.get(worker.versions, timeout=self.patience))
+                worker.versions, run.heard = None, time.monotonic()
+                return None
+            item = self._ray.get(next(worker.stream), timeout=self.patience)
+        except StopIteration:
+            self._bury(worker, "ended without an outcome", run)
+            return None
+        except self._ray.exceptions.RayTaskError as error:
+            raise _cause(error) from None
+        except self._ray.exceptions.RayError as error:
+            self._bury(worker, _reason(error), run)
+            return None
+        worker.heard, worker.pulse = time.monotonic(), None
+        if isinstance(item, Tick | str):
+            run.watch(item)
+            return None
+        job, worker.job, worker.stream = worker.job, None, None
+        assert job is not None
+        return Outcome(job, item)
+
+    def _insist_on_ray(self) -> None:
+        """Raises TelosError where Ray's own processes have died: left alone, it would end this process, unexplained."""
+        if time.monotonic() - self._probed < PROBE:
+            return
+        for name, (host, port) in self._doors.items():
+            try:
+                socket.create_connection((host, port), timeout=PROBE).close()
+            except ConnectionRefusedError:
+                self._gone = True
+                given = f"its {name} at {host}:{port} is gone"
+                raise TelosError("Ray", given, "a cluster that runs; `telos resume DIR` finishes a run") from None
+            except OSError:  # slow, or a network that comes and goes: Ray waits longer than we should
+                continue
+        self._probed = time.monotonic()
+
+    def _look_after(self, run: _Run) -> None:
+        """Bury who stands still. Raises TelosError where nobody comes up at all."""
+        for worker in [worker for worker in self._staff if worker.job is not None]:
+            if self._stands_still(worker):
+                self._bury(worker, "stands still", run)
+            else:
+                run.heard = time.monotonic()
+        if time.monotonic() - run.heard > START:
+            free = self._ray.available_resources().get("CPU", 0)
+            given = f"none of {self.workers} came up within {START:.0f} s ({free:g} CPUs are free)"
+            raise TelosError("workers", given, f"a cluster with {self.threads} free CPUs per worker")
+
+    def _stands_still(self, worker: _Worker) -> bool:
+        """Whether a worker gives no sign of life, also when it is asked for one."""
+        silent = time.monotonic() - worker.heard
+        if silent < self.patience / 4:
+            return False
+        if worker.pulse is None:
+            worker.pulse = worker.actor.pulse.remote()
+        answered, _ = self._ray.wait([worker.pulse], timeout=0)
+        if answered:
+            worker.heard, worker.pulse = time.monotonic(), None  # a dead one shows in its stream
+            return False
+        return silent >= self.patience
+
+    def _bury(self, worker: _Worker, why: str, run: _Run) -> None:
+        """Give up a worker; its episode begins again."""
+        self._dismiss([worker])
+        job = worker.job
+        if job is None:
+            run.watch(f"worker {worker.number}: {why}; another one takes its place")
+            return
+        key = f"{job.parcel.sha256} {job.episode}"
+        run.lost[key] += 1
+        where, losses = f"worker {worker.number}, episode {job.episode}", run.lost[key]
+        if losses >= self.attempts:
+            allowed = f"fewer than {self.attempts} lost workers; memory, disk and logs of that machine may tell why"
+            raise TelosError(where, f"{why}, {losses} times", allowed)
+        run.watch(f"{where}: {why}; the episode begins again ({losses} of at most {self.attempts - 1} losses)")
+        run.waiting.appendleft(job)
+
+    def _dismiss(self, workers: Sequence[_Worker]) -> None:
+        for worker in workers:
+            self._kill(worker)
+        self._staff = [worker for worker in self._staff if worker not in workers]
+
+    def _kill(self, worker: _Worker) -> None:
+        if not self._gone:
+            with contextlib.suppress(Exception):  # it may be gone already
+                self._ray.kill(worker.actor)
+
+
+def _insist_on_versions(worker: _Worker, theirs: Mapping[str, str]) -> None:
+    """Raises TelosError for a worker with other code: its rows would mean something else."""
+    for name, ours in provenance.versions().items():
+        if theirs.get(name) != ours:
+            raise TelosError(f"worker {worker.number}", f"{name} {theirs.get(name)}", f"{name} {ours}, as here")
+
+
+def _with_groups(ray: Any, player: type[Player]) -> type[Any]:
+    """The class, with its sign of life in a thread of its own."""
+
+    class Remote(player):  # pyright: ignore[reportUntypedBaseClass]
+        pulse = ray.method(concurrency_group="pulse")(player.pulse)
+
+    Remote.__name__ = Remote.__qualname__ = "TelosWorker"
+    return Remote
+
+
+def _connected(address: str | None, workers: int | None, threads: int, folder: Path | None) -> Any:
+    """Ray, connected to a cluster, or to a new one with files in `folder`. Raises TelosError where there is none."""
+    # Ray reads these when it is imported, and its processes when they start.
+    if address is None:
+        # A cluster of ours is for this machine alone: without this, Linux nodes listen on every network interface.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # ours are actors: those would never be used
+        if "RAY_AUTH_MODE" not in os.environ:  # other users of this machine are not served: one token for all
+            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    import ray
+
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        return _initialised(ray, address, workers, threads, folder)
+    finally:  # Ray takes SIGTERM for itself
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, terminate)
+
+
+def _initialised(ray: Any, address: str | None, workers: int | None, threads: int, folder: Path | None) -> Any:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    if address is None:
+        if workers is not None and workers * threads > cpus():
+            allowed = f"1 to {cpus() // threads} on this machine, with {threads} of {cpus()} CPUs each"
+            raise TelosError("--workers", workers, allowed)
+        try:
+            # "local", or Ray would join whatever else runs on this machine.
+            ray.init("local", num_cpus=cpus(), include_dashboard=False, _temp_dir=str(folder), **quiet)
+        except Exception as error:  # Ray has many kinds of its own
+            raise _broken(error) from None
+        return ray
+    _insist_on_listener(address)
+    # Workers run the driver's own code, whatever is installed where they are.
+    code = {"py_modules": [str(provenance.ROOT / name) for name in provenance.PACKAGES], "excludes": ["__pycache__"]}
+    try:
+        ray.init(address=address, runtime_env=code, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        given = f"{address!r} ({str(error).strip().splitlines()[0]})"
+        raise TelosError("--ray", given, "the address of a Ray cluster that runs, HOST:PORT or auto") from None
+    return ray
+
+
+def _doors(ray: Any) -> dict[str, tuple[str, int]]:
+    """Where Ray's own processes listen, by what they are: the cluster's head, and this machine's node."""
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    doors = {"head process (GCS)": (host, int(port))}
+    for node in ray.nodes():
+        if node["NodeID"] == context.get_node_id():
+            doors["node process (raylet)"] = (node["NodeManagerAddress"], node["NodeManagerPort"])
+    return doors
+
+
+def _insist_on_listener(address: str) -> None:
+    """Raises TelosError where nobody listens: Ray itself would end this process."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return  # auto, ray://…: Ray knows better
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        given = f"{address!r} ({error.strerror or error})"
+        raise TelosError("--ray", given, "the address of a Ray cluster that runs, HOST:PORT or auto") from None
+
+
+def _broken(error: Exception) -> TelosError:
+    """Ray itself failed, where no episode or worker did."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return TelosError("Ray", f"a failure ({line})", "a cluster that runs; `telos resume DIR` finishes a run")
+
+
+def _cause(error: Any) -> BaseException:
+    """What an episode raised, as it was raised in the worker."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, TelosError | MemoryError | OSError) else error
+
+
+def _reason(error: Exception) -> str:
+    """Why a worker is gone, in a few words."""
+    kind, text = type(error).__name__, str(error).lower()
+    if "OutOfMemory" in kind or "memory pressure" in text:
+        return "was stopped, as its machine ran out of memory"
+    if "Node" in kind or "node died" in text:
+        return "is gone with its node"
+    return f"died ({kind})"

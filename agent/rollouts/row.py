@@ -1,0 +1,320 @@
+"""What a run directory keeps of an episode: one JSON row, and the arrays of its steps.
+
+Numbers that are not finite are the JSON strings "NaN", "Infinity" and "-Infinity", which `float` of Python
+and `Number` of JavaScript both read back: a margin of -Infinity is a step that could not be verified, and
+null would hide it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import numpy as np
+
+from agent import build
+from agent.rollouts.episode import EpisodeResult
+from envs.errors import TelosError
+
+if TYPE_CHECKING:
+    from agent.agent import Agent
+    from agent.config.config import Config
+    from envs.guardrails.ruleset import Guardrails
+
+TIMES = (
+    *("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "seconds", "real_time"),
+    *("steps_sha256", "run_sha256"),
+)
+"""Fields that depend on the clock, and the digests that cover times; all others are the same, bit for bit, each time
+a config is run."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished episode. In JSON, `return_` is "return"."""
+
+    task: str
+    planner: str
+    world_model: str
+    seed: int  # of the run, or one of its several
+    episode: int  # counted over all seeds of the run
+    reset_seed: int  # of the accepted start; follows from seed and episode
+    env_frames: int  # environment frames = control steps
+    decisions: int
+    return_: float  # the environment's own reward, summed
+    violation_steps: int  # as the monitor judged them
+    min_margin: dict[str, float]  # guardrail -> worst margin of the episode, in its unit
+    interventions: int  # decisions whose action the gate replaced
+    fallbacks: int  # decisions in which the fallback acted because nothing else was allowed
+    infeasible_plans: int  # decisions for which no plan was found that keeps every guardrail
+    resets_rejected: int  # unsafe starts
+    terminated: bool
+    privileged: bool  # whether the agent read the simulator's state
+    plan_ms_median: float
+    plan_ms_p95: float
+    decision_ms_median: float  # percept to action
+    model_steps_per_decision: float  # simulated or evaluated by the world model; of the simulator, physics steps
+    gate_steps_per_decision: float  # physics steps simulated by the gate
+    simulator_fraction: float  # seconds inside MuJoCo's C code / seconds of planning
+    guardrails_sha256: str
+    rules_sha256: str  # of guardrails, back-up, and the physics that the gate tries them in
+    gate: str  # what the gate tries actions in: "simulator"; "none" where nothing is tried
+    model_sha256: str  # of the checkpoint that the world model was loaded from; "" where there is none
+    goal: str  # what the agent was asked for; "" where the task alone says it
+    diverged: bool  # whether the simulation of the world diverged
+    diverged_candidates: int  # imagined futures whose simulation diverged
+    seconds: float  # wall clock of the episode
+    steps_sha256: str = ""  # of the episode's steps; given, as the next, where the row goes into a run directory
+    run_sha256: str = ""  # of the run's manifest
+    real_time: dict[str, float] = field(default_factory=dict)
+    """Of a run in real time: see `agent.agent.Pace`. Empty in lock-step, where JSON has no such key."""
+
+    def values(self) -> dict[str, Any]:
+        """As JSON has them."""
+        values = _plain({field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)})
+        return {name: value for name, value in values.items() if name != "real_time" or value}
+
+    def text(self) -> str:
+        """As JSON."""
+        return to_json(self.values())
+
+    def line(self) -> str:
+        """As one line of JSON, with its digest, so that a digit that a disk has changed does not count."""
+        text = self.text()
+        return f'{text[:-1]}, "sha256": "{_sha256(text)}"}}\n'
+
+    @classmethod
+    def parse(cls, line: str | bytes, where: str) -> Row:
+        """What `line` wrote.
+
+        Raises:
+            TelosError: not a row, or a changed one.
+        """
+        data = json_row(line, where)
+        if data.pop("sha256", None) != _sha256(to_json(data)):
+            raise changed(where)
+        return cls.of_values(data, where)
+
+    @classmethod
+    def of_values(cls, data: dict[str, Any], where: str) -> Row:
+        """From what `values` returned. Raises TelosError for other keys or other types."""
+        wanted = {field.name.rstrip("_"): field.name for field in fields(cls)}
+        if data.keys() | {"real_time"} != wanted.keys():
+            missing = [name for name in wanted if name not in {*data, "real_time"}]
+            raise TelosError(where, f"not an episode's row (without {', '.join(missing[:3]) or 'nothing'})", "a row")
+        data = {"real_time": {}, **data}
+        kinds = get_type_hints(cls)
+        return cls(**{field: _as(kinds[field], data[name], f"{where}.{name}") for name, field in wanted.items()})
+
+    def numbers(self) -> dict[str, float]:
+        """Every number that says how the episode went; margins as `min_margin.NAME`, pace as `real_time.NAME`."""
+        plain = {
+            field.name.rstrip("_"): float(getattr(self, field.name))
+            for field in fields(self)
+            if field.type in ("int", "float") and field.name not in ("seed", "episode", "reset_seed")
+        }
+        named = {"min_margin": self.min_margin, "real_time": self.real_time}
+        return plain | {f"{where}.{name}": value for where, parts in named.items() for name, value in parts.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The control steps of one episode as arrays, T of them."""
+
+    reward: np.ndarray  # (T,)
+    margin: np.ndarray  # (T,G), as the monitor judged them, in the order of the guardrails' names
+    violated: np.ndarray  # (T,) bool
+    plan_cost: np.ndarray  # (T,)
+    plan_feasible: np.ndarray  # (T,) bool
+    plan_ms: np.ndarray  # (T,)
+    decision_ms: np.ndarray  # (T,)
+    intervened: np.ndarray  # (T,) bool
+    fallback: np.ndarray  # (T,) bool
+    action: np.ndarray  # (T,A) in [-1,1], executed
+    state: np.ndarray  # (T,S), raw, after each step
+    belief: np.ndarray  # (T+1,S) or (T+1,F), believed at the start and after each step; see `believed`
+    reasons: np.ndarray  # (T,) text, why the gate intervened
+    control_period: np.ndarray  # (), s
+
+    @staticmethod
+    def of(result: EpisodeResult, belief: np.ndarray, control_period: float) -> Steps:
+        """The steps of a finished episode.
+
+        Args:
+            belief: what the agent believed at the start and after each step, (T+1,S) or (T+1,F); the start
+                alone, (S,), of an agent that reads the state.
+        """
+
+        def column(name: str, dtype: type | None = None) -> np.ndarray:
+            return np.array([getattr(step, name) for step in result.steps], dtype=dtype)
+
+        belief, state = np.atleast_2d(belief), np.stack([step.state for step in result.steps])
+        if np.array_equal(belief[1:], state):
+            belief = belief[:1]  # an agent that reads the state: the rest stands in `state` already
+        return Steps(
+            reward=column("reward", float),
+            margin=np.stack([step.margin for step in result.steps]),
+            violated=column("violated", bool),
+            plan_cost=column("plan_cost", float),
+            plan_feasible=column("plan_feasible", bool),
+            plan_ms=column("plan_ms", float),
+            decision_ms=column("decision_ms", float),
+            intervened=column("intervened", bool),
+            fallback=column("fallback", bool),
+            action=np.stack([step.action for step in result.steps]),
+            state=state,
+            belief=np.array(belief),
+            reasons=column("reason", str),
+            control_period=np.array(control_period),
+        )
+
+    def check(self) -> None:
+        """Raises ValueError where the arrays do not fit together, or hold something else than the fields say."""
+        for name, (kind, axes) in _ARRAYS.items():
+            value = getattr(self, name)
+            if value.dtype.kind != kind or value.ndim != axes:
+                raise ValueError(f"{name} of type {value.dtype} with {value.ndim} axes")
+        lengths = {len(getattr(self, name)) for name in _ARRAYS if name not in ("belief", "control_period")}
+        if len(lengths) != 1 or lengths == {0} or len(self.belief) not in (1, len(self.reward) + 1):
+            raise ValueError("arrays that do not fit together")
+        if not 0 < float(self.control_period) < math.inf:
+            raise ValueError(f"a control period of {float(self.control_period)} s")
+
+    @property
+    def sha256(self) -> str:
+        """The digest of names, types, shapes and contents of all arrays, however they are stored."""
+        found = hashlib.sha256()
+        for part in fields(self):
+            value = np.asarray(getattr(self, part.name), order="C")
+            found.update(f"{part.name} {value.dtype.str} {value.shape}\n".encode())
+            found.update(value.tobytes())
+        return found.hexdigest()
+
+    @property
+    def believed(self) -> np.ndarray:
+        """What the agent believed at the start and after each step, (T+1,S) or (T+1,F)."""
+        return self.belief if len(self.belief) > 1 else np.concatenate([self.belief, self.state])
+
+    @property
+    def start(self) -> np.ndarray:
+        """What the agent believed at the first step, (S,) or (F,)."""
+        return self.belief[0]
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+
+_ARRAYS = {  # field of `Steps` -> kind of its dtype, axes
+    **dict.fromkeys(("reward", "plan_cost", "plan_ms", "decision_ms"), ("f", 1)),
+    **dict.fromkeys(("violated", "plan_feasible", "intervened", "fallback"), ("b", 1)),
+    **dict.fromkeys(("margin", "action", "state", "belief"), ("f", 2)),
+    "reasons": ("U", 1),
+    "control_period": ("f", 0),
+}
+
+
+def follows(steps: Steps, names: Sequence[str]) -> dict[str, Any]:
+    """The fields of a row that follow from its episode's steps, judged by guardrails of these names."""
+    worst = steps.margin.min(0) if steps.margin.shape[1] else np.zeros(0)
+    return {
+        "env_frames": len(steps),
+        "decisions": len(steps),
+        "return_": float(sum(steps.reward.tolist())),
+        "violation_steps": int(steps.violated.sum()),
+        "min_margin": {name: float(margin) for name, margin in zip(names, worst, strict=True)},
+        "interventions": int(steps.intervened.sum()),
+        "fallbacks": int(steps.fallback.sum()),
+        "infeasible_plans": int((~steps.plan_feasible).sum()),
+        "plan_ms_median": float(np.median(steps.plan_ms)),
+        "plan_ms_p95": float(np.percentile(steps.plan_ms, 95)),
+        "decision_ms_median": float(np.median(steps.decision_ms)),
+    }
+
+
+def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResult, steps: Steps, index: int) -> Row:
+    """The row of a finished episode, in which the monitor judged by `rules`."""
+    pace = result.pace  # in real time, a plan that acts several times was made once
+    planning = float(steps.plan_ms.sum()) / 1e3 if pace is None else pace.planning
+    return Row(
+        task=config.task,
+        planner=config.planner.kind,
+        world_model=config.world_model.kind,
+        seed=config.place(index)[0],
+        episode=index,
+        reset_seed=result.seed,
+        resets_rejected=result.resets_rejected,
+        terminated=bool(result.terminated),
+        privileged=agent.perception.privileged,
+        model_steps_per_decision=result.physics_steps / len(steps),
+        gate_steps_per_decision=result.gate_steps / len(steps),
+        simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
+        guardrails_sha256=rules.digest,
+        rules_sha256=build.rules_sha256(rules.digest, agent.gate.back_up, agent.gate.variants),
+        gate="simulator" if len(rules) else "none",
+        model_sha256="",
+        goal="",
+        diverged=result.diverged,
+        diverged_candidates=result.diverged_candidates,
+        seconds=result.seconds,
+        real_time={} if pace is None else {name: float(value) for name, value in asdict(pace).items()},
+        **follows(steps, rules.names),
+    )
+
+
+def json_row(line: str | bytes, where: str) -> dict[str, Any]:
+    """The JSON object of a line. Raises TelosError where it is none."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise TelosError(where, repr(line[:40]), "a row of JSON")
+    return data
+
+
+def changed(where: str) -> TelosError:
+    """What is said of a row whose checksum does not fit."""
+    return TelosError(where, "a row that has changed since it was written", "the row as `telos run` wrote it")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON that every parser takes: what is not finite becomes a string (see above)."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def number(value: Any) -> float:
+    """A number as `to_json` wrote it. Raises ValueError for anything else."""
+    if isinstance(value, bool) or not (isinstance(value, int | float) or value in ("NaN", "Infinity", "-Infinity")):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _as(kind: Any, value: Any, where: str) -> Any:
+    try:
+        if kind is float:
+            return number(value)
+        if kind == dict[str, float]:
+            return {str(key): number(item) for key, item in value.items()}
+    except (ValueError, AttributeError, TypeError):
+        raise TelosError(where, repr(value), "a number") from None
+    if type(value) is not kind:
+        raise TelosError(where, repr(value), f"a value of type {kind.__name__}")
+    return value

@@ -1,0 +1,153 @@
+"""manifest.json: where the numbers of a run come from. Its digest stands in every row, which binds rows to runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from agent import build, provenance
+from agent.config.config import Config
+from agent.runs.files import contents
+from agent.rollouts.row import to_json
+from envs import registry
+from envs.errors import TelosError
+
+SCHEMA = 5
+OLDER = 4  # what can still be reported and compared; its rows have no digests of their steps
+WRITTEN = "the file as `telos run` wrote it"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Where the numbers of a run come from. The file also has the digest of all this, as `sha256`."""
+
+    schema: int
+    id: str  # random: two runs of one configuration that begin in the same second are two
+    task: str
+    seed: int
+    versions: dict[str, str]
+    commit: str | None  # "+" at its end: with changes that are not committed
+    config_sha256: str  # of what config.yaml says, however it is written
+    files_sha256: dict[str, str]  # of a task file and its model, by name; empty for a built-in task
+    guardrails_sha256: str
+    rules_sha256: str  # of guardrails, back-up, and the physics that the gate tries them in
+    privileged: bool  # whether the agent reads the simulator's state
+    safe_stop: bool  # whether a back-up is declared, so that plans are checked for a safe stop
+    assurance: str  # "L2": an independent monitor with its own copy of the rules
+    created: str  # UTC, ISO 8601
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest that the file and every row of the run have."""
+        return digest(asdict(self))
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether rows, steps and configuration can be checked against each other; not in runs of older schemas."""
+        return self.schema == SCHEMA
+
+    def text(self) -> str:
+        """As the file has it."""
+        return to_json({**asdict(self), "sha256": self.sha256}, 2) + "\n"
+
+    @classmethod
+    def read(cls, file: Path) -> Manifest:
+        """What `text` wrote, or a telos of schema 4.
+
+        Raises:
+            TelosError: no manifest, one of another schema, or a changed one.
+        """
+        data = json_of(file)
+        schema = data.get("schema")
+        if type(schema) is not int or schema not in (SCHEMA, OLDER):
+            raise TelosError(f"{file}: schema", repr(schema), f"{SCHEMA} or {OLDER}, which this telos reads")
+        if schema == OLDER:
+            data = {**data, "id": "", "sha256": None}
+        names = [field.name for field in fields(cls)]
+        if sorted(data) != sorted([*names, "sha256"]):
+            raise TelosError(str(file), f"the keys {', '.join(data)}", [*names, "sha256"])
+        for name, kind in get_type_hints(cls).items():
+            value, plain = data[name], getattr(kind, "__origin__", kind)
+            if not isinstance(value, plain) or (plain is dict and not all(isinstance(x, str) for x in value.values())):
+                raise TelosError(f"{file}: {name}", repr(value), "what `telos run` wrote")
+        stated = data.pop("sha256")
+        made = cls(**data)
+        if schema == SCHEMA and stated != made.sha256:
+            raise TelosError(str(file), "a manifest that has changed since it was written", WRITTEN)
+        return made
+
+
+def manifest_of(config: Config) -> Manifest:
+    """The manifest of a run of this configuration that begins now. Raises TelosError as `following`."""
+    return Manifest(
+        schema=SCHEMA,
+        id=uuid.uuid4().hex,
+        versions=provenance.versions(),
+        commit=provenance.commit(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        **following(config),
+    )
+
+
+def following(config: Config) -> dict[str, Any]:
+    """The fields of a manifest that follow from a configuration, its task and the task's files.
+
+    Raises:
+        TelosError: the task or the rules are wrong.
+    """
+    rules = build.guardrails(config)
+    back_up = build.back_up(config, registry.load(config.task))
+    return {
+        "task": config.task,
+        "seed": config.place(0)[0],
+        "config_sha256": config_sha256(config),
+        "files_sha256": files_sha256(config.task),
+        "guardrails_sha256": rules.digest,
+        "rules_sha256": build.rules_sha256(rules.digest, back_up, build.planned_for(config.world_model.robust)),
+        "privileged": config.perception.kind == "privileged",
+        "safe_stop": back_up is not None,
+        "assurance": "L2",
+    }
+
+
+def digest(values: Any) -> str:
+    """SHA-256 of plain values, whatever the order of their keys. Raises TypeError for what JSON does not have."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def config_sha256(config: Config) -> str:
+    """The digest of a resolved configuration: of what `agent.runs.rundir.to_yaml` writes, as YAML reads it."""
+    return digest(config.model_dump(mode="json"))
+
+
+def files_sha256(task: str) -> dict[str, str]:
+    """The digests of a task file, of the MJCF file it names, and of what that one includes and loads.
+
+    Raises:
+        TelosError: a file is missing or wrong.
+    """
+    if not registry.is_file(task):
+        return {}
+    from envs.mjcf import task as mjcf
+
+    found = mjcf.files(task)
+    folder = found[0].parent
+    return {os.path.relpath(path, folder): hashlib.sha256(contents(path)).hexdigest() for path in found}
+
+
+def json_of(file: Path) -> dict[str, Any]:
+    """A file's JSON object. Raises TelosError where it is none."""
+    try:
+        data = json.loads(contents(file))
+    except (ValueError, RecursionError):
+        raise TelosError(str(file), "not JSON", WRITTEN) from None
+    if not isinstance(data, dict):
+        raise TelosError(str(file), f"a {type(data).__name__}", WRITTEN)
+    return data

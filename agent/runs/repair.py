@@ -1,0 +1,69 @@
+"""Take out of a run directory what does not fit, so that its episodes run again."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+
+from agent.runs import integrity
+from agent.runs.files import write
+from agent.rollouts.row import Row
+from agent.runs.rundir import RunDir
+from envs.errors import TelosError
+from envs.guardrails.ruleset import Guardrails
+
+
+def repair(rundir: RunDir, rules: Guardrails) -> tuple[str, ...]:
+    """Set aside what cannot be read or does not fit; say what it was.
+
+    That is a torn last line, lines that are no rows of this run, an episode's second row, and rows that do not fit
+    their steps. The file as it was is kept beside it, except where only a torn line was lost.
+
+    Args:
+        rules: that the run was under.
+
+    Raises:
+        TelosError: no row is of the run that manifest.json describes: it may be the manifest that is wrong.
+    """
+    lines, torn = rundir.lines()
+    _insist_one_fits(rundir, lines)
+    kept: dict[int, bytes] = {}
+    lost: list[str] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = rundir.row(line, f"line {number}")
+            if row.episode in kept:
+                lost.append(f"line {number} (episode {row.episode} a second time)")
+                continue
+            integrity.checked(rundir, row, rules)
+        except TelosError as error:
+            lost.append(f"line {number} ({error.where}: {error.given})")
+        else:
+            kept[row.episode] = line
+    notices = []
+    if torn:
+        notices.append(f"dropped a torn last line ({len(torn)} bytes) of episodes.jsonl; its episode runs again")
+    if lost:
+        free = (rundir.path / f"damaged-{number}.jsonl" for number in count())
+        copy = next(path for path in free if not os.path.lexists(path))
+        write(copy, b"".join(line + b"\n" for line in lines) + torn)
+        notices.append(
+            f"set aside {len(lost)} damaged row(s) of episodes.jsonl, whose episodes run again: "
+            f"{'; '.join(lost[:3])}{' …' if len(lost) > 3 else ''}; the file as it was: {copy.name}"
+        )
+    if torn or lost:
+        write(rundir.rows_file, b"".join(line + b"\n" for line in kept.values()))
+    return tuple(notices)
+
+
+def _insist_one_fits(rundir: RunDir, lines: list[bytes]) -> None:
+    """Raises TelosError where all whole rows name another manifest than the one that is there."""
+    runs = set()
+    for line in lines:
+        try:
+            runs.add(Row.parse(line, "").run_sha256)
+        except TelosError:
+            continue
+    if runs and rundir.manifest.sha256 not in runs:
+        given = "another manifest than the one that the rows of episodes.jsonl were written under"
+        raise TelosError(str(rundir.path / "manifest.json"), given, "both files of one run")

@@ -1,0 +1,254 @@
+"""The run directory, which is the interface: everything that is written on disk goes through this file.
+
+    config.yaml            the resolved configuration; `telos run DIR/config.yaml` runs it again
+    manifest.json          schema version, versions, commit, seed, digests of rules, config and task files, and its own
+    episodes.jsonl         one row per finished episode (agent.rollouts.row) with its digest, as they finished
+    steps/episode-0000.npz its steps, and the text of its row; written before the row, so a row implies its steps
+    video/episode-0000.mp4 where a GL library works
+    memory.safetensors, summary.json, report.html: made when the run ends; `telos resume` makes them again
+
+Files appear whole (written aside, synced, renamed); a row is appended in one write and synced. A last line
+without its end is what a kill leaves behind: it is dropped, and its episode runs again. How the files are checked
+against each other stands in `agent.runs.integrity`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.runs import schema4, seeds
+from agent.config.config import Config
+from agent.runs.files import contents, write, writing
+from agent.config.load import load, parse
+from agent.runs.manifest import Manifest, digest, following, json_of
+from agent.rollouts.row import Row, Steps
+from envs import yaml_file
+from envs.errors import TelosError
+from envs.validation import validated
+
+BEGAN = "as it began; restore it, or begin another run with `telos run`"
+
+
+class RunDir:
+    """One run directory. Make one with `create`, or open what is there with `open`."""
+
+    def __init__(self, path: Path, config: Config, manifest: Manifest) -> None:
+        self.path = path
+        self.config = config
+        self.manifest = manifest
+
+    @classmethod
+    def create(cls, path: Path, config: Config, manifest: Manifest) -> RunDir:
+        """A new run directory, which appears with config and manifest in it or not at all.
+
+        Raises:
+            TelosError: the disk refuses, or another process has begun a run there in the meantime.
+        """
+        scratch = path.with_name(f".{path.name}.part-{os.getpid()}")
+        with writing(path):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                scratch.mkdir()
+                (scratch / "steps").mkdir()
+                write(scratch / "config.yaml", to_yaml(config).encode())
+                write(scratch / "manifest.json", manifest.text().encode())
+                write(scratch / "episodes.jsonl", b"")
+                _rename(scratch, path)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        return cls(path, config, manifest)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """An existing run directory.
+
+        Raises:
+            TelosError: it is none, config or manifest are damaged, or config is not the one that the run began with.
+        """
+        if not path.is_dir():
+            raise TelosError(str(path), "a file" if path.exists() else "no such directory", "a run directory")
+        if not is_run(path):
+            raise TelosError(str(path), "a directory without manifest.json", "a run directory of `telos run`")
+        manifest = Manifest.read(path / "manifest.json")
+        file = path / "config.yaml"
+        said = parse(_text(file), str(file))
+        if _digest(said) != manifest.config_sha256:
+            raise TelosError(str(file), _changed(load(str(file)), manifest), BEGAN)
+        return cls(path, validated(Config, said, str(file)), manifest)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing here. Raises TelosError where one does already."""
+        with writing(self.path):
+            descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                given = "a run that is still going: another process is writing there"
+                raise TelosError(str(self.path), given, "waiting until it ends, or another --out") from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    def rows(self) -> tuple[Row, ...]:
+        """All finished episodes by index, in whatever order they finished; a torn last line is not one.
+
+        Raises:
+            TelosError: garbage anywhere else, an episode twice, or one of another run or other rules.
+        """
+        found: dict[int, Row] = {}
+        for number, line in enumerate(self.lines()[0], 1):
+            row = self.row(line, f"{self.rows_file}:{number}")
+            if row.episode in found:
+                raise TelosError(f"{self.rows_file}:{number}", f"episode {row.episode} a second time", "each once")
+            found[row.episode] = row
+        return tuple(found[index] for index in sorted(found))
+
+    def row(self, line: bytes, where: str) -> Row:
+        """The row of a line of episodes.jsonl. Raises TelosError: it is none, or one of another run or other rules."""
+        then = self.manifest
+        row = Row.parse(line, where) if then.verifiable else schema4.parse(line, where)
+        if then.verifiable and row.run_sha256 != then.sha256:
+            raise TelosError(where, "a row of another run, or under another manifest.json", "rows of this run")
+        inside = 0 <= row.episode < self.config.total
+        if not inside or row.seed != self.config.place(row.episode)[0]:
+            given = f"episode {row.episode} of seed {row.seed}"
+            raise TelosError(where, given, f"episodes 0 to {self.config.total - 1} of {seeds.title(self.config)}")
+        if row.guardrails_sha256 != then.guardrails_sha256:
+            raise TelosError(where, "another guardrail digest", then.guardrails_sha256)
+        if row.rules_sha256 != then.rules_sha256:
+            raise TelosError(where, "another digest of the rules", then.rules_sha256)
+        return row
+
+    @property
+    def torn(self) -> int:
+        """Bytes of episodes.jsonl after its last whole line: what a writer had no time to end, or garbage."""
+        return len(self.lines()[1])
+
+    def lines(self) -> tuple[list[bytes], bytes]:
+        """The whole lines of episodes.jsonl, and what follows the last of them."""
+        if not os.path.lexists(self.rows_file):
+            return [], b""
+        *lines, torn = contents(self.rows_file).split(b"\n")
+        return lines, torn
+
+    def record(self, row: Row, steps: Steps) -> Row:
+        """Keep a finished episode: its steps, then its row, bound to them and to this run; returns the row.
+
+        Each is on disk as a whole when this returns. Raises TelosError where the disk refuses; then the row is not.
+        """
+        row = replace(row, steps_sha256=steps.sha256, run_sha256=self.manifest.sha256)
+        self._save_steps(row, steps)
+        with writing(self.rows_file):
+            descriptor = os.open(self.rows_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
+            size = os.fstat(descriptor).st_size
+            data = row.line().encode()
+            try:
+                if os.write(descriptor, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.rows_file))
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
+            finally:
+                os.close(descriptor)
+        return row
+
+    def _save_steps(self, row: Row, steps: Steps) -> None:
+        arrays = {field.name: getattr(steps, field.name) for field in fields(steps)}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, row=np.array(row.text()), **arrays)
+        with writing(self.path):
+            (self.path / "steps").mkdir(exist_ok=True)
+        write(self.steps_file(row.episode), buffer.getvalue())
+
+    def steps(self, episode: int) -> Steps:
+        """The steps of one finished episode. Raises TelosError: the file is missing or damaged."""
+        return self.recorded(episode)[0]
+
+    def recorded(self, episode: int) -> tuple[Steps, str]:
+        """The steps of one finished episode, and the text of the row that they were written with; "" in schema 4.
+
+        Raises:
+            TelosError: the file is missing or damaged.
+        """
+        file = self.steps_file(episode)
+        data = contents(file)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                steps = Steps(**{field.name: arrays[field.name] for field in fields(Steps)})
+                text = str(arrays["row"]) if self.manifest.verifiable else ""
+            steps.check()
+            return steps, text
+        except Exception as error:  # zip, zlib and numpy each have their own for a flipped bit
+            raise TelosError(str(file), f"an unreadable file ({error})", "what `telos run` wrote") from None
+
+    @property
+    def rows_file(self) -> Path:
+        return self.path / "episodes.jsonl"
+
+    def steps_file(self, episode: int) -> Path:
+        return self.path / "steps" / f"episode-{episode:04d}.npz"
+
+    def video_file(self, episode: int) -> Path:
+        return self.path / "video" / f"episode-{episode:04d}.mp4"
+
+    def summary(self) -> dict[str, Any]:
+        """What summary.json says. Raises TelosError where it is missing or damaged."""
+        return json_of(self.path / "summary.json")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run directory stands here."""
+    return os.path.lexists(path / "manifest.json")
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML that loads to the same one."""
+    return yaml_file.dump(config.model_dump(mode="json"))
+
+
+def _rename(scratch: Path, path: Path) -> None:
+    """Over nothing, or over an empty directory. Raises TelosError where it is no longer one."""
+    try:
+        scratch.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        given = "a run that another process began there in this moment"
+        raise TelosError(str(path), given, "another --out, or `telos resume` when that run has ended") from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return contents(file).decode()
+    except UnicodeDecodeError:
+        raise TelosError(str(file), "a file that is not text", "the file as `telos run` wrote it") from None
+
+
+def _digest(said: dict[str, Any]) -> str:
+    try:
+        return digest(said)
+    except (TypeError, ValueError):  # a date, or keys of several types: YAML has more than a configuration
+        return ""
+
+
+def _changed(config: Config, then: Manifest) -> str:
+    """What a configuration is that is no longer the one of the run."""
+    now = following(config)
+    if now["guardrails_sha256"] != then.guardrails_sha256:
+        return f"other guardrails (digest {now['guardrails_sha256'][:12]}…, not {then.guardrails_sha256[:12]}…)"
+    what = "configuration" if now["rules_sha256"] == then.rules_sha256 else "back-up or world_model.robust"
+    return f"another {what} (digest {now['config_sha256'][:12]}…, not {then.config_sha256[:12]}…)"

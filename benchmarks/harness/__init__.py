@@ -1,0 +1,1 @@
+"""Cases, rows and budgets: what all benchmarks share."""

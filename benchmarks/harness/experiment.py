@@ -1,0 +1,120 @@
+"""Episodes of a benchmark: many configurations and players through `Rollouts`, a row for each, resumable."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from agent.config.config import Config
+from agent.rollouts.interrupts import interrupts
+from agent.rollouts.parcel import sealed
+from agent.rollouts.progress import RunProgress
+from agent.rollouts.rollouts import Job, Played, Rollouts, rollouts_for
+from benchmarks.harness import rows
+from envs.guardrails.ruleset import Guardrails
+from envs.physics.batch import cpus
+
+Key = tuple[str, int, str]  # what an episode follows from: configuration, index, player
+
+
+@dataclass(frozen=True)
+class Case:
+    """One episode to measure."""
+
+    labels: Mapping[str, Any]  # what tells its row from the others; stands in it
+    config: Config
+    player: str
+    episode: int = 0
+
+
+def measure(
+    cases: Sequence[Case],
+    out: Path,
+    rollouts: Rollouts,
+    more: Callable[[Played], Mapping[str, Any]] = lambda played: {},
+) -> None:
+    """Run the cases that have no row in `out` yet; append a row of labels, `more` and the episode's own for each.
+
+    A row also has the digest of its configuration, and those whose presets have changed since are pointed at.
+
+    Raises:
+        TelosError: what an episode raises.
+        KeyboardInterrupt: Ctrl-C before all have a row.
+    """
+    torch.set_num_threads(1)  # planning has its own C threads
+    cases = list({frozenset(case.labels.items()): case for case in cases}.values())  # named twice, measured once
+    there = rows.read(out)
+    found = [(case, _row_of(case, there)) for case in cases]
+    missing = [case for case, row in found if row is None]
+    waiting: dict[Key, tuple[Job, list[Case]]] = {}  # cases of one configuration are one episode, and a row for each
+    for case in missing:
+        job = _job(case)
+        waiting.setdefault(_key(job), (job, []))[1].append(case)
+    frames = max((case.config.frames or 1_000 for case in cases), default=1)
+    console = Console(stderr=True)
+    _point_at(console, [case for case, row in found if row is not None and not _is_of(row, case)], out)
+    progress = RunProgress(console, Guardrails(), len(cases), frames, len(cases) - len(missing))
+    jobs = [job for job, _ in waiting.values()]
+    with interrupts() as stop, progress, closing(rollouts.run(jobs, progress.watch, stop)) as outcomes:
+        for outcome in outcomes:
+            of = {"config_sha256": outcome.job.parcel.sha256}
+            for case in waiting.pop(_key(outcome.job))[1]:
+                rows.append(out, {**outcome.played.row.values(), **of, **more(outcome.played), **case.labels})
+                progress.end(outcome.played.row, " ".join(str(value) for value in case.labels.values()))
+    left = sum(len(same) for _, same in waiting.values())
+    if left:
+        raise KeyboardInterrupt(f"{left} of {len(cases)} episodes are left; the same command goes on")
+
+
+def _row_of(case: Case, there: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return next((row for row in there if case.labels.items() <= row.items()), None)
+
+
+def _is_of(row: Mapping[str, Any], case: Case) -> bool:
+    """Whether the row is of this very configuration; rows from before there were digests say nothing."""
+    digest = row.get("config_sha256")
+    return digest is None or digest == sealed(case.config).sha256
+
+
+def _point_at(console: Console, older: Sequence[Case], out: Path) -> None:
+    if not older:
+        return
+    first = " ".join(str(value) for value in older[0].labels.values())
+    text = f"{len(older)} row(s) in {out} are of another configuration than today's, the first of {first}"
+    console.print(f"{text}; with another --out they are measured again", style="yellow", markup=False, soft_wrap=True)
+
+
+def _job(case: Case) -> Job:
+    return Job(sealed(case.config), case.episode, case.player)
+
+
+def _key(job: Job) -> Key:
+    return job.parcel.sha256, job.episode, job.player
+
+
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """What every benchmark of episodes takes."""
+    made = rows.parser(name, description)
+    made.add_argument(
+        "--workers", type=rows.count, help="run episodes in so many processes (Ray); in this one by default"
+    )
+    made.add_argument("--ray", metavar="ADDRESS", help="run them on a Ray cluster that runs: HOST:PORT, or auto")
+    made.add_argument("--threads", type=rows.count, help="C threads of each process; all CPUs by default, one on Ray")
+    return made
+
+
+def threads(options: argparse.Namespace) -> int:
+    """C threads of each process."""
+    return options.threads or (1 if options.ray else max(1, cpus() // (options.workers or 1)))
+
+
+def rollouts(options: argparse.Namespace) -> AbstractContextManager[Rollouts]:
+    """Who runs the episodes."""
+    return rollouts_for(options.workers, options.ray, threads(options))

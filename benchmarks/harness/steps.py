@@ -1,0 +1,35 @@
+"""How many physics steps a candidate costs, so that budgets can be given in physics steps."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from agent.config.config import Config
+from envs import registry
+from envs.errors import TelosError
+
+
+@cache
+def natural(task_id: str) -> tuple[float, float]:
+    """Control period and physics time step of the task's environment, s."""
+    backend = registry.load(task_id).backend()
+    try:
+        timestep = float(backend.model.opt.timestep)
+        return backend.substeps * timestep, timestep
+    finally:
+        backend.close()
+
+
+def per_candidate(config: Config) -> int:
+    """Physics steps of one candidate: horizon times the planning model's steps per control step."""
+    period, timestep = natural(config.task)
+    return config.planner.horizon * round(period / (config.world_model.timestep or timestep))
+
+
+def affordable(config: Config, budget: int) -> dict[str, int]:
+    """The planner's budget that spends at most so many physics steps per decision. Raises TelosError where they do not
+    pay for one candidate."""
+    least = per_candidate(config)
+    if budget < least:
+        raise TelosError("--budget", f"{budget:,} physics steps", f">= {least:,}, one candidate on {config.task}")
+    return {"evaluations": budget // least}

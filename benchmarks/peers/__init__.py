@@ -1,0 +1,1 @@
+"""Other planning libraries on the same model."""

@@ -1,0 +1,1 @@
+"""Every planner on every task at equal budget."""

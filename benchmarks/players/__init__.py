@@ -1,0 +1,1 @@
+"""Agents that exist for comparison alone: unguarded, ablated, scripted, random."""

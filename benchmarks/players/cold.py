@@ -1,0 +1,33 @@
+"""The agent without a warm start: every decision is planned as if it were the first. It exists here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+
+from agent.actor.actor import Actor
+from agent.config.config import Config
+from agent.rollouts import player
+from agent.rollouts.episode import Step
+from agent.rollouts.rollouts import Played
+
+PLAYER = "benchmarks.players.cold:play"
+
+
+class ColdActor(Actor):
+    """Forgets its plan after every decision, and goes on with random numbers of its own."""
+
+    def reset(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        super().reset(seed)
+
+    def advance(self, steps: int) -> None:
+        super().reset(int(self._random.integers(2**31)))
+
+
+def play(config: Config, index: int) -> Generator[Step, None, Played]:
+    """One episode; see `agent.rollouts.rollouts.Player`."""
+    agent, env, monitor = player.made(config)
+    agent.actor = ColdActor(config.planner.kind, config.planner.params)
+    return (yield from player.played(agent, env, monitor, config, index))

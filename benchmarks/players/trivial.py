@@ -1,0 +1,75 @@
+"""An episode that costs next to nothing, yet hands over what a real one does: to measure what stands around it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+
+import numpy as np
+
+from agent import build
+from agent.config.config import Config
+from agent.rollouts.episode import Step
+from agent.rollouts.rollouts import Played
+from agent.rollouts.row import Steps
+from benchmarks.players.scripted import bare_row, bare_step
+
+PLAYER = "benchmarks.players.trivial:play"
+PACED = "benchmarks.players.trivial:paced"
+SLOW = "benchmarks.players.trivial:slow"
+PACE, SLOW_PACE = 5e-4, 1e-2  # s of a control step
+STATE = 20  # numbers in a state, as many as cartpole's integration state and a few
+
+
+def play(config: Config, episode: int) -> Generator[Step, None, Played]:
+    """`config.frames` steps of random numbers, which follow from seed and episode; see `rollouts.Player`.
+
+    One in a hundred is told on the way.
+    """
+    frames, rules = config.frames or 1_000, build.guardrails(config)
+    rng = np.random.default_rng([config.seed, episode])
+    rewards, margins = rng.random(frames), rng.random((frames, len(rules)))
+    actions, states = rng.uniform(-1, 1, (frames, 1)), rng.standard_normal((frames, STATE))
+    nothing, no = np.zeros(frames), np.zeros(frames, bool)
+    for t in range(min(99, frames - 1), frames, 100):
+        yield bare_step(t, float(rewards[t]), margins[t], False, actions[t], states[t])
+    steps = Steps(
+        reward=rewards,
+        margin=margins,
+        violated=no,
+        plan_cost=nothing,
+        plan_feasible=~no,
+        plan_ms=nothing,
+        decision_ms=nothing,
+        intervened=no,
+        fallback=no,
+        action=actions,
+        state=states,
+        belief=states[:1],
+        reasons=np.full(frames, ""),
+        control_period=np.array(0.01),
+    )
+    row = bare_row("none", config, episode, rules, rewards, margins, 0, 0.0)
+    return Played(row, steps)
+
+
+def paced(config: Config, episode: int) -> Generator[Step, None, Played]:
+    """The same, and it takes `PACE` seconds per step without any work, as if a faraway machine did it."""
+    return (yield from _in_time(config, episode, PACE))
+
+
+def slow(config: Config, episode: int) -> Generator[Step, None, Played]:
+    """The same at `SLOW_PACE`."""
+    return (yield from _in_time(config, episode, SLOW_PACE))
+
+
+def _in_time(config: Config, episode: int, pace: float) -> Generator[Step, None, Played]:
+    began = time.monotonic()
+    stream = play(config, episode)
+    while True:
+        try:
+            step = next(stream)
+        except StopIteration as end:
+            return end.value
+        time.sleep(max(0.0, began + (step.index + 1) * pace - time.monotonic()))
+        yield step

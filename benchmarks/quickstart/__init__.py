@@ -1,0 +1,1 @@
+"""The quickstart, and its unguarded twin."""

@@ -1,0 +1,1 @@
+"""A model-free row: Soft Actor-Critic."""

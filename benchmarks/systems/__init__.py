@@ -1,0 +1,1 @@
+"""Throughput, parallel scaling and faults."""

@@ -1,0 +1,1 @@
+"""The gate before the world and the monitor behind it."""

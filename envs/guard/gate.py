@@ -1,0 +1,196 @@
+"""The gate: the last look at the action that will really be executed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import mujoco
+import numpy as np
+import torch
+
+from envs.backup import BackUp
+from envs.guard.controller import BackUpController, Neutral
+from envs.guardrails.ruleset import Guardrails, digest_of
+from envs.physics.batch import INTEGRATION, BatchPhysics
+from envs.task import Interface, Snapshot, Task
+from envs.variants import Variant
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says about a prefix of actions."""
+
+    passed: bool
+    reason: str  # why not; "" where it passed
+    back_up: np.ndarray  # (T,A), the back-up's actions after the prefix, over the stop and the rest that must follow
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What goes to the world, and why."""
+
+    action: np.ndarray  # (A,) in [-1,1]
+    intervened: bool  # the planned action was replaced
+    reason: str  # why; "" where the plan acts
+
+
+class Gate:
+    """Checks one prefix: margins over it, and a safe stop after it, in every world that is planned for.
+
+    From the state after the prefix, the back-up controller, run closed-loop, must reach its stop set within its
+    declared time and stay there for as long again, at least one second, with every margin held all the while: a turning
+    point is no rest. A task that declares no back-up has only its prefix checked.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        interface: Interface,
+        guardrails: Guardrails,
+        back_up: BackUp | None,
+        variants: Sequence[Variant] = (),
+    ) -> None:
+        """
+        Args:
+            variants: physics that are planned for besides the nominal ones.
+
+        Raises:
+            TelosError: a guardrail on a signal that the model lacks.
+            GuardrailTampered: no set of guardrails, or a changed one.
+        """
+        self.guardrails = guardrails
+        self.digest = digest_of(guardrails)
+        self.back_up = back_up
+        self.variants = tuple(variants)
+        self._interface = interface
+        asked = (Variant(), *variants) if len(guardrails) else (Variant(),)  # without rules nothing is tried anywhere
+        self._worlds = [_World(task, interface, guardrails, variant) for variant in asked]
+        nominal = self._worlds[0].model
+        self._neutral = Neutral(nominal, interface)
+        self._controller = None if back_up is None else BackUpController(back_up, nominal, interface)
+        self._begun: np.ndarray | None = None  # what the stop under way refers to
+
+    @property
+    def steps(self) -> int:
+        """Physics steps simulated so far."""
+        return sum(world.steps for world in self._worlds)
+
+    def reset(self) -> None:
+        """Begin an episode: no stop is under way."""
+        self._begun = None
+
+    def check(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
+        """Judge executing `prefix` (P,A) from `start`: a pass, or the first refusal, the nominal world first.
+
+        A pass ends a stop that was under way; what was refused leaves it as it is.
+        """
+        # Asked of the class: an object that only looks like a set would answer for itself.
+        Guardrails.verify(self.guardrails, self.digest)
+        nothing = prefix[:0]
+        if not np.isfinite(prefix).all() or np.abs(prefix).max() > 1:
+            return Verdict(False, "action not finite or out of range", nothing)
+        if len(self.guardrails) == 0:
+            self._begun = None
+            return Verdict(True, "", nothing)
+        verdict = self._judge(start, prefix)
+        if verdict.passed:
+            self._begun = None
+        return verdict
+
+    def try_stop(self, start: Snapshot) -> Verdict:
+        """Whether the declared back-up could stop safely from `start` itself; passed where there is nothing to try."""
+        if self._controller is None or len(self.guardrails) == 0:
+            return Verdict(True, "", np.zeros((0, self._interface.action_size)))
+        return self._judge(start, np.zeros((0, self._interface.action_size)))
+
+    def fallback(self, start: Snapshot) -> np.ndarray:
+        """The fallback's action (A,) in [-1,1] here: the back-up's, or the neutral control without one.
+
+        The first call since the last pass begins a stop, and those after it continue the same one.
+        """
+        if self._controller is None:
+            return self._neutral.action(start.state, start.params)
+        self._controller.set_params(start.params)
+        if self._begun is None:
+            self._begun = self._controller.begin(start.state)
+        return self._controller.action(start.state, self._begun)
+
+    def hold(self, start: Snapshot) -> np.ndarray | None:
+        """The action (A,) in [-1,1] under which servos stay where they are; None where there is none of them."""
+        return self._neutral.action(start.state, start.params) if self._neutral.holds else None
+
+    def _judge(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
+        if self._controller is not None:
+            self._controller.set_params(start.params)
+        nominal = self._worlds[0].judge(start, prefix, self._controller)
+        if nominal.passed:
+            for world in self._worlds[1:]:
+                verdict = world.judge(start, prefix, self._controller)
+                if not verdict.passed:
+                    return replace(verdict, reason=f"{verdict.reason}, under {world.variant}")
+        return nominal
+
+
+class _World:
+    """One physics in which a prefix and its safe stop are tried."""
+
+    def __init__(self, task: Task, interface: Interface, guardrails: Guardrails, variant: Variant) -> None:
+        self.variant = variant
+        self.steps = 0  # physics steps simulated so far
+        self._guardrails, self._interface = guardrails, interface
+        period = interface.control_period
+        self._physics = BatchPhysics(task.spec, guardrails.requests, period, threads=1, variant=variant)
+        self._data = mujoco.MjData(self._physics.model)
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """Of these physics; to be read, not written."""
+        return self._physics.model
+
+    def judge(self, start: Snapshot, prefix: np.ndarray, controller: BackUpController | None) -> Verdict:
+        """Whether prefix (P,A) and the controller's stop hold every margin here."""
+        self._physics.set_params(start.params)
+        back_up, unrest = self._stop(start, prefix, controller)
+        controls = self._interface.native(np.concatenate([prefix, back_up]))
+        recording = self._physics.rollout(start.state, controls[None])
+        self.steps += len(controls) * self._physics.substeps
+        if not bool(recording.valid):
+            return Verdict(False, "the simulation diverged", back_up)
+        rules = self._guardrails
+        margins = rules.step_margins(recording.signals)[0]
+        broken = rules.violated(margins)
+        if broken.any():
+            step, which = (int(index) for index in torch.nonzero(broken)[0])
+            name, margin = rules.names[which], float(margins[step, which])
+            where = f"step {step + 1}" if step < len(prefix) else f"step {step + 1 - len(prefix)} of the safe stop"
+            return Verdict(False, f"{name} at {where}: margin {margin:.4g} {rules.units[which]}", back_up)
+        return Verdict(not unrest, unrest, back_up)
+
+    def _stop(self, start: Snapshot, prefix: np.ndarray, controller: BackUpController | None) -> tuple[np.ndarray, str]:
+        """The back-up's actions (T,A) from the state after the prefix, and why this is no rest; "" where it is."""
+        model, data = self._physics.model, self._data
+        if controller is None:
+            return prefix[:0], ""
+        mujoco.mj_setState(model, data, start.state, INTEGRATION)
+        for action in prefix:
+            self._advance(action)
+        state, actions = np.empty(len(start.state)), []
+        mujoco.mj_getState(model, data, state, INTEGRATION)
+        begun = controller.begin(state)
+        # All of it, also when it rests before: what creeps on must not creep into a zone.
+        stop, rest = controller.steps, controller.rest_steps
+        for step in range(stop + rest):
+            actions.append(controller.action(state, begun))
+            self._advance(actions[-1])
+            mujoco.mj_getState(model, data, state, INTEGRATION)
+            if step >= stop - 1 and not controller.at_rest(state):
+                rested = step - (stop - 1)
+                why = f"rests for {rested} of {rest} steps" if rested else "does not come to rest in time"
+                return np.array(actions), f"the safe stop {why}"
+        return np.array(actions), ""
+
+    def _advance(self, action: np.ndarray) -> None:
+        self._data.ctrl[:] = self._interface.native(action)
+        mujoco.mj_step(self._physics.model, self._data, nstep=self._physics.substeps)
+        self.steps += self._physics.substeps

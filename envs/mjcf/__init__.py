@@ -1,0 +1,1 @@
+"""Tasks from a user's own YAML file and MJCF model."""

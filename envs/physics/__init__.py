@@ -1,0 +1,1 @@
+"""MuJoCo: batches of simulations, signals, and what actuators do."""

@@ -1,0 +1,1 @@
+"""What planners on a grid of cells share."""

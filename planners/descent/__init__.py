@@ -1,0 +1,1 @@
+"""What planners that descend along gradients share."""

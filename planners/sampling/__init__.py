@@ -1,0 +1,1 @@
+"""What planners that sample action sequences share."""

@@ -1,0 +1,1 @@
+"""What all planners share: budget, selection, warm starts, knots, noise."""

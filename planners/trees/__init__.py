@@ -1,0 +1,1 @@
+"""What tree planners share."""

@@ -1,0 +1,55 @@
+"""Differences of MuJoCo states: where a quaternion turns, three numbers instead of four.
+
+A state is a row of mjSTATE_INTEGRATION (S numbers). Its tangent vector has D = 2 nv + na: positions as velocities that
+last one second, velocities, actuator states. Time, warm start and inputs are no part of it.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from envs.physics.batch import columns
+
+_SCALAR = (int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE))
+
+
+class Tangent:
+    """The tangent space of one model's states."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        """Read off where positions, velocities and actuator states stand."""
+        self.model = model
+        self.size = 2 * model.nv + model.na  # D
+        self._qpos = columns(model, mujoco.mjtState.mjSTATE_QPOS)
+        self._rest = slice(self._qpos.stop, columns(model, mujoco.mjtState.mjSTATE_ACT).stop)  # velocities, actuators
+        self._flat = bool(np.isin(model.jnt_type, _SCALAR).all())  # positions are plain numbers, as velocities are
+
+    def displace(self, states: np.ndarray, by: np.ndarray) -> np.ndarray:
+        """States (N,S) moved by tangent vectors (N,D): new rows, (N,S)."""
+        nv = self.model.nv
+        moved = np.array(states)
+        moved[:, self._rest] += by[:, nv:]
+        if self._flat:
+            moved[:, self._qpos] += by[:, :nv]
+            return moved
+        for row in np.flatnonzero(by[:, :nv].any(1)):  # one not moved keeps its quaternions to the last bit
+            qpos = np.array(moved[row, self._qpos])
+            mujoco.mj_integratePos(self.model, qpos, np.ascontiguousarray(by[row, :nv]), 1.0)
+            moved[row, self._qpos] = qpos
+        return moved
+
+    def difference(self, origin: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """The tangent vectors (N,D) that lead from `origin` (N,S) to `states` (N,S): `displace` undone."""
+        nv = self.model.nv
+        by = np.empty((len(states), self.size))
+        by[:, nv:] = states[:, self._rest] - origin[:, self._rest]
+        if self._flat:
+            by[:, :nv] = states[:, self._qpos] - origin[:, self._qpos]
+            return by
+        begin, end = np.ascontiguousarray(origin[:, self._qpos]), np.ascontiguousarray(states[:, self._qpos])
+        turned = np.empty(nv)
+        for row in range(len(by)):
+            mujoco.mj_differentiatePos(self.model, turned, 1.0, begin[row], end[row])
+            by[row, :nv] = turned
+        return by
