@@ -25,9 +25,9 @@ import torch
 
 from agent import build
 from agent.rollouts.episode import seeds_of
+from agent.rollouts.row import Row, Steps, follows
 from agent.runs.files import contents
 from agent.runs.manifest import OLDER, WRITTEN, files_sha256, following
-from agent.rollouts.row import Row, Steps, follows
 from agent.runs.rundir import BEGAN, RunDir
 from envs import registry
 from envs.errors import TelosError

@@ -14,8 +14,8 @@ from typing import Any, get_type_hints
 
 from agent import build, provenance
 from agent.config.config import Config
-from agent.runs.files import contents
 from agent.rollouts.row import to_json
+from agent.runs.files import contents
 from envs import registry
 from envs.errors import TelosError
 

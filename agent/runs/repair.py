@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from itertools import count
 
+from agent.rollouts.row import Row
 from agent.runs import integrity
 from agent.runs.files import write
-from agent.rollouts.row import Row
 from agent.runs.rundir import RunDir
 from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails

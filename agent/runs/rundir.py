@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from agent.runs import schema4, seeds
 from agent.config.config import Config
-from agent.runs.files import contents, write, writing
 from agent.config.load import load, parse
-from agent.runs.manifest import Manifest, digest, following, json_of
 from agent.rollouts.row import Row, Steps
+from agent.runs import schema4, seeds
+from agent.runs.files import contents, write, writing
+from agent.runs.manifest import Manifest, digest, following, json_of
 from envs import yaml_file
 from envs.errors import TelosError
 from envs.validation import validated
