@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 
 from agent.actor.actor import Actor
+from agent.actor.clock import Pace
 from agent.composition.compose import composer
 from agent.composition.problem import ImaginedProblem, insist_every_step
-from agent.composition.robust import Risk
+from agent.composition.risk import Risk
 from agent.configurator import Configurator
 from agent.cost.objective import Objective
 from agent.memory.memory import Memory
-from agent.perception.perception import Belief, Percept, Perception
+from agent.perception.perception import Perception
 from envs.errors import TelosError
 from envs.guard.gate import Executed, Gate, Verdict
 from envs.guardrails.ruleset import Guardrails, digest_of
+from envs.percept import Percept
 from envs.task import Snapshot, TaskParams
 from envs.trajectory import Trajectory
 from planners.problem import Plan
+from worldmodels.belief import Belief
 from worldmodels.ensemble import Ensemble
 from worldmodels.model import WorldModel
 
@@ -39,18 +42,6 @@ class Decision:
     plan_seconds: float  # of it, planning; in real time, what the plan took in the background
     age: float = 0.0  # s of simulated time since the state that the plan starts from; above 0 in real time alone
     notice: str = ""  # what a user should know at once
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How an episode in real time went."""
-
-    asked: float  # simulated seconds per second
-    factor: float  # as it was; NaN before the second decision
-    age_median: float  # s of simulated time between the state that a plan starts from and its action
-    age_p95: float  # s
-    plans: int  # finished
-    planning: float  # s, spent on those
 
 
 class Agent:
@@ -112,7 +103,7 @@ class Agent:
         Args:
             observation: the environment's own.
             snapshot: `Environment.snapshot()`, for an agent whose perception is privileged.
-            params: the task's instruction (`agent.perception.perception.instruction`), for one whose is not.
+            params: the task's instruction (`envs.percept.instruction`), for one whose is not.
 
         Raises:
             GuardrailTampered: the guardrails are not those the agent was built with.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -13,9 +11,10 @@ from typing import Any
 from agent.actor.actor import Actor, Policy
 from agent.agent import Agent
 from agent.composition.compose import problem_over
-from agent.composition.robust import MEAN, WORST, Risk
+from agent.composition.risk import MEAN, WORST, Risk
 from agent.config.config import Config, CostConfig, RobustConfig, RuleConfig
 from agent.config.plugins import known_planners
+from agent.config.resolved import back_up, guardrails, planned_for
 from agent.configurator import Configurator, Rule, Settings
 from agent.cost.intrinsic import registry as intrinsic
 from agent.cost.objective import Cost, Critic, Objective, TaskCost
@@ -24,12 +23,10 @@ from agent.perception.estimator import StateEstimator
 from agent.perception.perception import ObservationStack, Perception, PrivilegedState
 from agent.realtime import RealTimeAgent
 from envs import registry
-from envs.backup import BackUp, strengthened
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.guard.gate import Gate
 from envs.guard.monitor import Monitor
-from envs.guardrails.registry import build as build_guardrails
 from envs.guardrails.ruleset import Guardrails
 from envs.physics import signals
 from envs.physics.batch import PhysicsOptions
@@ -45,40 +42,6 @@ from planners.problem import Budget
 from worldmodels import registry as models
 from worldmodels.ensemble import Ensemble
 from worldmodels.model import WorldModel
-
-
-def guardrails(config: Config) -> Guardrails:
-    """The rules of this run: those of the config, over those that a user's own task file declares.
-
-    Raises:
-        TelosError: a guardrail that is not well formed, or two of one name.
-        GuardrailWeakened: the config would weaken one of the task's.
-    """
-    rules = build_guardrails(config.guardrails)
-    if not registry.is_file(config.task):
-        return rules
-    from envs.mjcf import task as mjcf
-
-    return build_guardrails(mjcf.parse(config.task).guardrails).strengthened(rules)
-
-
-def back_up(config: Config, task: Task) -> BackUp | None:
-    """The back-up of this run: that of the config, over the one that the task declares.
-
-    Raises:
-        GuardrailWeakened: the config's is not as strict as the task's.
-    """
-    declared = None if config.back_up is None else config.back_up.back_up
-    return strengthened(task.back_up, declared)
-
-
-def rules_sha256(guardrails_sha256: str, back_up: BackUp | None, variants: Sequence[Variant] = ()) -> str:
-    """The digest of all that an agent must obey: its guardrails, the back-up that must be able to stop it, and the
-    physics besides the nominal ones in which the gate tries both."""
-    stop = None if back_up is None else back_up.canonical()
-    worlds = [{name: float(value) for name, value in asdict(variant).items()} for variant in variants]
-    canonical = json.dumps([guardrails_sha256, stop, *worlds], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def environment(config: Config, render_mode: str | None = "rgb_array") -> Environment:
@@ -197,11 +160,6 @@ def world_model(config: Config, task: Task, interface: Interface, requests: tupl
             where = f"world_model.robust.{error.where.replace('variant', f'variants[{index}]', 1)}"
             raise TelosError(where, error.given, error.allowed, error.nearest) from None
     return Ensemble(members)
-
-
-def planned_for(config: RobustConfig | None) -> list[Variant]:
-    """The physics that a plan must work in besides the nominal ones."""
-    return [] if config is None else [Variant(**variant.model_dump()) for variant in config.variants]
 
 
 def _risk(config: RobustConfig | None) -> Risk | None:

@@ -24,7 +24,7 @@ import numpy as np
 
 from agent.config.config import Config
 from agent.config.load import load, preset_of
-from agent.rollouts.rollouts import PLAYER
+from agent.rollouts.jobs import PLAYER
 from benchmarks.harness import experiment, rows, steps
 from benchmarks.planners import planners
 from benchmarks.planners.scores import interval, mean_return, name_of

@@ -24,7 +24,7 @@ import numpy as np
 from agent.config.config import Config
 from agent.rollouts import player
 from agent.rollouts.episode import Step
-from agent.rollouts.rollouts import Played
+from agent.rollouts.jobs import Played
 from benchmarks.harness import experiment, rows
 from benchmarks.planners import planners
 from benchmarks.planners.scores import name_of

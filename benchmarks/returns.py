@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent.config.load import load
-from agent.rollouts.rollouts import PLAYER, Played
+from agent.rollouts.jobs import PLAYER, Played
 from benchmarks.harness import experiment, rows
 from benchmarks.planners.scores import interval, mean_return
 from benchmarks.players import scripted

@@ -104,7 +104,14 @@ def load(task_id: str) -> Task:
 def _made_from(source: str, task: Task) -> Task:
     """Note on the task how it can be made again; see `Task.source`."""
     object.__setattr__(task, "source", source)
+    object.__setattr__(task, "maker", _made_again)
     return task
+
+
+def _made_again(task_id: str, source: str) -> Task:
+    """The task of this id; of this file, where the id is a path that leads elsewhere from here."""
+    elsewhere = is_file(task_id) and str(Path(task_id).absolute()) != source
+    return load(source if elsewhere else task_id)
 
 
 def make(

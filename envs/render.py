@@ -7,10 +7,12 @@ nobody called it, `context` still takes a backend that works. Without one, every
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,3 +162,13 @@ class Encoder:
             self._writer.close()
         finally:
             self._folder.cleanup()
+
+
+def quiet_gl(video: bool) -> None:
+    """Choose MuJoCo's GL backend before it is imported, and keep its import quiet."""
+    from envs import render
+
+    warnings.filterwarnings("ignore", message="(overflow|invalid value) encountered")  # judged where it matters
+    warnings.filterwarnings("ignore", module=r"(glfw|OpenGL|dm_control|gymnasium|shimmy|absl)\b")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # about other people's XML, which the user cannot mend
+    render.prepare(video)

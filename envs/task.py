@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -169,6 +168,8 @@ class Task:
     camera: str | int | None = None  # of the model, for pictures; one that sees what moves where None
     source: str = field(default="", init=False, compare=False)
     """What `envs.registry.load` made this task from; "" for any other, also for one that `dataclasses.replace` made."""
+    maker: Callable[[str, str], Task] | None = field(default=None, init=False, compare=False, repr=False)
+    """A function of id and source that makes the task again, where it has a source."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle names the task, and it is made again where it is read: its functions cannot be pickled.
@@ -176,10 +177,10 @@ class Task:
         Raises:
             TelosError: a task that was not made from its id.
         """
-        if not self.source:
+        if self.maker is None:
             allowed = "a task as envs.registry.load makes it; copy.deepcopy works for any"
             raise TelosError(f"pickle of task {self.id!r}", "a task that cannot be made again from its id", allowed)
-        return _loaded, (self.id, self.source)
+        return self.maker, (self.id, self.source)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Task:
         """The task itself: it has no state."""
@@ -192,14 +193,6 @@ class Task:
             return interface(backend)
         finally:
             backend.close()
-
-
-def _loaded(task_id: str, source: str) -> Task:
-    """The task of this id; of this file, where the id is a path that leads elsewhere from here."""
-    from envs import registry
-
-    elsewhere = registry.is_file(task_id) and str(Path(task_id).absolute()) != source
-    return registry.load(source if elsewhere else task_id)
 
 
 def interface(backend: Backend) -> Interface:

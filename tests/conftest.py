@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from agent.command.arguments import quiet_gl
 from agent.command.cli import main
 from agent.config.config import Config
+from envs.render import quiet_gl
 
 settings.register_profile("telos", deadline=None)  # a busy machine is no fault of the code
 RAIL = {"kind": "joint_position", "name": "short_rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "unit": "m"}

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from agent.composition.problem import ImaginedProblem
-from agent.perception.perception import Belief
 from envs.errors import TelosError
 from envs.trajectory import Trajectory
 from planners import registry
 from planners.problem import Budget, Plan, Planner, Unsuited
+from worldmodels.belief import Belief
 
 
 class Policy(Protocol):

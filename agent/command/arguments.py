@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import logging
 import re
-import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -15,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import tyro
 
 from envs.errors import TelosError
+from envs.render import quiet_gl
 
 TITLE = re.compile("^[A-Z][a-z]+ [a-z]+ (?=Unrecognized |Missing |Error |Invalid |invalid )")  # says what follows again
 MAX_LEVELS = 10  # of a field in fields
@@ -179,13 +178,3 @@ def _value(name: str, text: str) -> Any:
     from envs import yaml_file
 
     return yaml_file.content(text, f"run {name}", "a YAML value")
-
-
-def quiet_gl(video: bool) -> None:
-    """Choose MuJoCo's GL backend before it is imported, and keep its import quiet."""
-    from envs import render
-
-    warnings.filterwarnings("ignore", message="(overflow|invalid value) encountered")  # judged where it matters
-    warnings.filterwarnings("ignore", module=r"(glfw|OpenGL|dm_control|gymnasium|shimmy|absl)\b")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # about other people's XML, which the user cannot mend
-    render.prepare(video)

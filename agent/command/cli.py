@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
-from agent.command.arguments import Misuse, parse, quiet_gl, split
+from agent.command.arguments import Misuse, parse, split
 from envs.errors import TelosError
+from envs.render import quiet_gl
 
 if TYPE_CHECKING:
     from rich.console import Console

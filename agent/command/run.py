@@ -15,17 +15,20 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from agent import build, provenance
+from agent import provenance
+from agent.config import resolved
 from agent.config.config import Config
 from agent.config.load import writable
-from agent.memory.memory import Episode, Memory
+from agent.memory.episode import Episode
+from agent.memory.memory import Memory
 from agent.reports import report
 from agent.rollouts import episode
 from agent.rollouts.interrupts import interrupts
+from agent.rollouts.jobs import Job, Rollouts
 from agent.rollouts.parcel import sealed
 from agent.rollouts.player import frame_limit, made
 from agent.rollouts.progress import RunProgress
-from agent.rollouts.rollouts import Job, Rollouts, Serial
+from agent.rollouts.rollouts import Serial
 from agent.rollouts.row import Row, to_json
 from agent.runs import integrity, seeds, statistics
 from agent.runs.files import refusal, write, writing
@@ -199,7 +202,7 @@ def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callabl
     parcel = sealed(config)
     jobs = (Job(parcel, index) for index in range(config.total) if index not in finished)
     limit = frame_limit(config, registry.load(config.task).interface())
-    with RunProgress(console, build.guardrails(config), config.total, limit, len(rows)) as progress:
+    with RunProgress(console, resolved.guardrails(config), config.total, limit, len(rows)) as progress:
         outcomes = rollouts.run(jobs, progress.watch, stop)
         with closing(outcomes):
             for outcome in outcomes:

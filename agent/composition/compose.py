@@ -7,7 +7,8 @@ from functools import partial
 
 from agent.composition.branching import BranchingProblem, DifferentiableProblem, PhysicalProblem
 from agent.composition.problem import ImaginedProblem
-from agent.composition.robust import Risk, RobustProblem
+from agent.composition.risk import Risk
+from agent.composition.robust import RobustProblem
 from agent.composition.robust_branching import RobustPhysicalProblem
 from worldmodels.ensemble import Ensemble
 from worldmodels.model import Branching, Differentiable, Physical, WorldModel

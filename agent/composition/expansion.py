@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,12 +18,10 @@ from torch import Tensor
 
 from agent.composition.edges import follow
 from agent.composition.fields import CostFunction, Fields, apart, derivatives, joined, together
+from agent.composition.problem import ImaginedProblem
 from envs.task import Snapshot
 from planners.capabilities import Linearisation
 from worldmodels.model import Physical
-
-if TYPE_CHECKING:
-    from agent.composition.branching import PhysicalProblem
 
 STEP = 1e-5  # rad, m, their rates, actions: a larger one steps over contacts, a smaller one sees no curvature
 CHUNK = 2048  # edges simulated together: more only take more memory
@@ -50,7 +47,7 @@ class _Stencil:
         return torch.where(both[..., None], twice / STEP**2, 0.0)
 
 
-def linearise(problem: PhysicalProblem, actions: Tensor) -> Linearisation:
+def linearise(problem: ImaginedProblem, actions: Tensor) -> Linearisation:
     """Expand around the trajectory of actions (H,A), which is valid.
 
     An edge on which the simulation diverges tells no slope: its direction counts as flat.
@@ -96,7 +93,7 @@ def linearise(problem: PhysicalProblem, actions: Tensor) -> Linearisation:
     )
 
 
-def steps(problem: PhysicalProblem) -> int:
+def steps(problem: ImaginedProblem) -> int:
     """Control steps that `linearise` simulates: the trajectory, and the edges from each of its states."""
     size = _physical(problem).tangent_size()
     ends = 0 if problem.objective.critic is None else 1 + 2 * size
@@ -127,7 +124,7 @@ def track(models: Sequence[Physical], start: Snapshot, nominal: Tensor, offsets:
     return torch.from_numpy(taken[:-1])
 
 
-def _physical(problem: PhysicalProblem) -> Physical:
+def _physical(problem: ImaginedProblem) -> Physical:
     assert isinstance(problem.model, Physical)
     return problem.model
 
@@ -150,7 +147,7 @@ def _displaced(model: Physical, states: Tensor, actions: Tensor, stencil: _Stenc
     return nodes, tried.reshape(len(nodes), -1)
 
 
-def _edges(problem: PhysicalProblem, nodes: Tensor, actions: Tensor) -> tuple[Fields, Tensor]:
+def _edges(problem: ImaginedProblem, nodes: Tensor, actions: Tensor) -> tuple[Fields, Tensor]:
     """Edges of one control step from nodes (N,S) under actions (N,A), with their margins (N,G)."""
     parts = [
         follow(problem, _physical(problem), some, taken[:, None].contiguous())
@@ -190,7 +187,7 @@ def _semidefinite(matrices: Tensor) -> Tensor:
     return (vectors * values.clamp(min=0.0)[:, None]) @ vectors.mT
 
 
-def _terminal(problem: PhysicalProblem, state: Tensor, edges: Fields) -> tuple[Tensor, Tensor]:
+def _terminal(problem: ImaginedProblem, state: Tensor, edges: Fields) -> tuple[Tensor, Tensor]:
     """Gradient (D,) and Hessian (D,D) of the terminal cost at a state (1,S).
 
     A critic outside autograd is differentiated by its own differences, once.

@@ -14,10 +14,12 @@ from types import MappingProxyType
 import mujoco
 import numpy as np
 
-from agent.perception.perception import Belief, Percept, flatten
+from agent.perception.perception import flatten
 from envs.errors import Diverged
+from envs.percept import Percept
 from envs.physics.batch import INTEGRATION, BatchPhysics
 from envs.task import Interface, Snapshot, Task, TaskParams
+from worldmodels.belief import Belief
 
 _STARTS = 4  # twin resets that the first belief is sought from
 _SEED = 0x7E105  # of those resets

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from envs.task import Snapshot, TaskParams
-
-
-@dataclass(frozen=True)
-class Percept:
-    """What the world hands to the agent at one step."""
-
-    observation: Any  # the environment's own: an array or a dict of arrays
-    snapshot: Snapshot | None  # read-only state and TaskParams, for agents declared privileged
-    params: TaskParams | None = None  # the task's instruction: targets and sizes that a person set
-
-
-@dataclass(frozen=True)
-class Belief:
-    """What the agent holds to be true."""
-
-    snapshot: Snapshot | None  # believed simulator state; None where only features are perceived
-    features: np.ndarray  # (F,), the observation, flattened, stacked where perception stacks
+from envs.percept import Percept
+from worldmodels.belief import Belief
 
 
 class Perception(Protocol):
@@ -43,11 +26,6 @@ class Perception(Protocol):
     def update(self, percept: Percept, action: np.ndarray) -> Belief:
         """The belief after `action` (A,) in [-1,1] was executed."""
         ...
-
-
-def instruction(params: TaskParams) -> TaskParams:
-    """What a person may tell any agent: all of the params but `stale`, which are pieces of the physics state."""
-    return TaskParams(params.model, params.attributes)
 
 
 def flatten(observation: Any) -> np.ndarray:

@@ -7,7 +7,6 @@ ones bit for bit, so what is shown is what was decided.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from rich.table import Table
 from torch import Tensor
 
 from agent.agent import Decision
+from agent.reports.explanation import Explanation
 from agent.rollouts import episode as episodes
 from agent.rollouts.episode import Step
 from agent.rollouts.player import made
@@ -34,27 +34,6 @@ from planners.search.select import Scores, order
 BEST = 8  # candidates shown
 PANELS = 4  # coordinates of a tree drawn
 COLUMNS = 4  # guardrails in the table, those that the published plan comes closest to
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """One decision, as it was made."""
-
-    episode: int
-    step: int
-    decision: Decision
-    replayed: Steps  # the re-run's steps, the decision's own included
-    same: bool  # whether its actions equal the recorded ones bit for bit
-    exact: bool  # whether they must: not where the clock decides
-    ranked: tuple[int, ...]  # candidates of the population, best first by the selection order
-    violation: np.ndarray  # (N,), worst scaled violation of each candidate
-    named: dict[int, str]  # candidate -> what it is: fallback, previous, a proposal, published
-
-    @property
-    def population(self) -> Population:
-        population = self.decision.plan.population
-        assert population is not None
-        return population
 
 
 def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explanation:

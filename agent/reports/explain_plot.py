@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from agent.reports.explain import Explanation
+    from agent.reports.explanation import Explanation
 
 MAX_MARGINS = 6  # guardrails drawn, those that the published plan comes closest to
 MAX_ACTIONS = 8  # components drawn

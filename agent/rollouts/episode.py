@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from agent.agent import Agent, Decision, Pace
-from agent.perception.perception import instruction
+from agent.actor.clock import Pace
+from agent.agent import Agent, Decision
 from agent.rollouts.outcome import Outcome, advance
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.guard.monitor import Monitor
+from envs.percept import instruction
 
 MAX_RESETS = 100
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from agent import build
+from agent.config import resolved
 from agent.config.config import Config
 from envs import registry
 from envs.errors import GuardrailTampered, TelosError
@@ -49,7 +49,7 @@ def sealed(config: Config) -> Parcel:
     Raises:
         TelosError: its rules or its task's files are wrong.
     """
-    return Parcel(config, files_of(config.task), build.guardrails(config))
+    return Parcel(config, files_of(config.task), resolved.guardrails(config))
 
 
 def opened(parcel: Parcel, sha256: str) -> Config:
@@ -66,7 +66,7 @@ def opened(parcel: Parcel, sha256: str) -> Config:
     config = parcel.config
     if any(not _is_here(Path(name), content) for name, content in parcel.files.items()):
         config = config.model_copy(update={"task": str(_laid_down(parcel))})
-    Guardrails.verify(parcel.guardrails, build.guardrails(config).digest)
+    Guardrails.verify(parcel.guardrails, resolved.guardrails(config).digest)
     return config
 
 

@@ -11,7 +11,7 @@ from agent.config.config import Config
 from agent.rollouts import episode, film
 from agent.rollouts.episode import Step
 from agent.rollouts.film import Film
-from agent.rollouts.rollouts import Played
+from agent.rollouts.jobs import Played
 from agent.rollouts.row import Steps, row_of
 from agent.rollouts.trace import Tracer
 from envs.environment import Environment

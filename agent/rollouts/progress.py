@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from agent.rollouts.acted import often, share
-from agent.rollouts.rollouts import Tick
+from agent.rollouts.jobs import Tick
 from agent.rollouts.row import Row
 from envs.guardrails.ruleset import Guardrails
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import provenance
-from agent.rollouts.rollouts import Job, Outcome, Tick, Watch, play
+from agent.rollouts.jobs import Job, Outcome, Tick, Watch, play
 from agent.rollouts.supervisor import ray_folder
 from envs.errors import TelosError
 from envs.physics.batch import cpus
@@ -70,7 +70,7 @@ class Player:
     """Runs in a worker process: plays one job at a time, and gives a sign of life beside it."""
 
     def __init__(self, threads: int, tick: float) -> None:
-        from agent.command.arguments import quiet_gl
+        from envs.render import quiet_gl
 
         quiet_gl(video=True)
         import torch

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
-from agent import build
+from agent.config import resolved
 from agent.rollouts.episode import EpisodeResult
 from envs.errors import TelosError
 
@@ -253,7 +253,7 @@ def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResul
         gate_steps_per_decision=result.gate_steps / len(steps),
         simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
         guardrails_sha256=rules.digest,
-        rules_sha256=build.rules_sha256(rules.digest, agent.gate.back_up, agent.gate.variants),
+        rules_sha256=resolved.rules_sha256(rules.digest, agent.gate.back_up, agent.gate.variants),
         gate="simulator" if len(rules) else "none",
         model_sha256="",
         goal="",

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agent import build
+from agent.config import resolved
 from agent.rollouts.episode import seeds_of
 from agent.rollouts.row import Row, Steps, follows
 from agent.runs.files import contents
@@ -48,7 +48,7 @@ def rules_of(rundir: RunDir) -> Guardrails:
     changed = changed_files(rundir)
     if changed:
         raise TelosError(str(rundir.path), f"a run of another {' and '.join(changed)} than today's", BEGAN)
-    rules = build.guardrails(rundir.config)
+    rules = resolved.guardrails(rundir.config)
     if not then.verifiable:
         if rules.digest != then.guardrails_sha256:
             raise TelosError(str(file), "other guardrails than config.yaml has", WRITTEN)

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from agent import build, provenance
+from agent import provenance
+from agent.config import resolved
 from agent.config.config import Config
 from agent.rollouts.row import to_json
 from agent.runs.files import contents
@@ -102,15 +103,15 @@ def following(config: Config) -> dict[str, Any]:
     Raises:
         TelosError: the task or the rules are wrong.
     """
-    rules = build.guardrails(config)
-    back_up = build.back_up(config, registry.load(config.task))
+    rules = resolved.guardrails(config)
+    back_up = resolved.back_up(config, registry.load(config.task))
     return {
         "task": config.task,
         "seed": config.place(0)[0],
         "config_sha256": config_sha256(config),
         "files_sha256": files_sha256(config.task),
         "guardrails_sha256": rules.digest,
-        "rules_sha256": build.rules_sha256(rules.digest, back_up, build.planned_for(config.world_model.robust)),
+        "rules_sha256": resolved.rules_sha256(rules.digest, back_up, resolved.planned_for(config.world_model.robust)),
         "privileged": config.perception.kind == "privileged",
         "safe_stop": back_up is not None,
         "assurance": "L2",

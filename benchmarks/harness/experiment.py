@@ -14,9 +14,10 @@ from rich.console import Console
 
 from agent.config.config import Config
 from agent.rollouts.interrupts import interrupts
+from agent.rollouts.jobs import Job, Played, Rollouts
 from agent.rollouts.parcel import sealed
 from agent.rollouts.progress import RunProgress
-from agent.rollouts.rollouts import Job, Played, Rollouts, rollouts_for
+from agent.rollouts.rollouts import rollouts_for
 from benchmarks.harness import rows
 from envs.guardrails.ruleset import Guardrails
 from envs.physics.batch import cpus

@@ -21,7 +21,7 @@ from typing import Any
 
 from agent.config.config import Config
 from agent.config.load import load, preset_of
-from agent.rollouts.rollouts import PLAYER
+from agent.rollouts.jobs import PLAYER
 from benchmarks.harness import experiment, rows, steps
 from benchmarks.planners import page as planner_page
 from benchmarks.planners import tables as planner_tables

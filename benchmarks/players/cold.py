@@ -10,7 +10,7 @@ from agent.actor.actor import Actor
 from agent.config.config import Config
 from agent.rollouts import player
 from agent.rollouts.episode import Step
-from agent.rollouts.rollouts import Played
+from agent.rollouts.jobs import Played
 
 PLAYER = "benchmarks.players.cold:play"
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from agent import build
+from agent.config import resolved
 from agent.config.config import Config
 from agent.rollouts import episode
 from agent.rollouts.episode import Step
+from agent.rollouts.jobs import Played
 from agent.rollouts.outcome import Outcome, advance
 from agent.rollouts.player import frame_limit
-from agent.rollouts.rollouts import Played
 from agent.rollouts.row import Row
 from envs.environment import Environment
 from envs.guard.monitor import Monitor
@@ -141,7 +142,7 @@ def bare_row(
         gate_steps_per_decision=0.0,
         simulator_fraction=0.0,
         guardrails_sha256=rules.digest,
-        rules_sha256=build.rules_sha256(rules.digest, None),
+        rules_sha256=resolved.rules_sha256(rules.digest, None),
         gate="none",
         model_sha256="",
         goal="",

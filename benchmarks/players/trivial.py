@@ -7,10 +7,10 @@ from collections.abc import Generator
 
 import numpy as np
 
-from agent import build
+from agent.config import resolved
 from agent.config.config import Config
 from agent.rollouts.episode import Step
-from agent.rollouts.rollouts import Played
+from agent.rollouts.jobs import Played
 from agent.rollouts.row import Steps
 from benchmarks.players.scripted import bare_row, bare_step
 
@@ -26,7 +26,7 @@ def play(config: Config, episode: int) -> Generator[Step, None, Played]:
 
     One in a hundred is told on the way.
     """
-    frames, rules = config.frames or 1_000, build.guardrails(config)
+    frames, rules = config.frames or 1_000, resolved.guardrails(config)
     rng = np.random.default_rng([config.seed, episode])
     rewards, margins = rng.random(frames), rng.random((frames, len(rules)))
     actions, states = rng.uniform(-1, 1, (frames, 1)), rng.standard_normal((frames, STATE))

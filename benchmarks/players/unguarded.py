@@ -12,7 +12,7 @@ from agent.agent import Agent
 from agent.config.config import Config
 from agent.rollouts import player
 from agent.rollouts.episode import Step
-from agent.rollouts.rollouts import Played
+from agent.rollouts.jobs import Played
 from envs.environment import Environment
 
 PLAYER = "benchmarks.players.unguarded:play"

@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 import torch
 
-from agent import build
+from agent.config import resolved
 from agent.config.config import Config
 from agent.config.load import load
 from agent.rollouts import episode
@@ -79,7 +79,7 @@ def main() -> None:
     torch.set_num_threads(1)
     config = load("quickstart")
     found = {twin: paths(config, twin, options.episodes) for twin in LOOKS}
-    draw(found, build.guardrails(config), options.out)
+    draw(found, resolved.guardrails(config), options.out)
 
 
 if __name__ == "__main__":

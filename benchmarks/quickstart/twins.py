@@ -16,7 +16,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from agent.config.load import load
-from agent.rollouts.rollouts import PLAYER, Played
+from agent.rollouts.jobs import PLAYER, Played
 from agent.runs.statistics import Estimate
 from benchmarks.harness import experiment, rows
 from benchmarks.planners.scores import mean_return

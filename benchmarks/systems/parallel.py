@@ -24,9 +24,10 @@ import torch
 from agent.config.config import Config
 from agent.config.load import load
 from agent.rollouts.interrupts import interrupts
+from agent.rollouts.jobs import Job, Outcome, Rollouts
 from agent.rollouts.parcel import sealed
 from agent.rollouts.ray import RayRollouts
-from agent.rollouts.rollouts import Job, Outcome, Rollouts, rollouts_for
+from agent.rollouts.rollouts import rollouts_for
 from agent.rollouts.row import TIMES
 from benchmarks.harness import rows
 from envs.errors import TelosError

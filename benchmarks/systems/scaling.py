@@ -37,9 +37,9 @@ import numpy as np
 
 from agent.config.config import Config
 from agent.config.load import load
+from agent.rollouts.jobs import Job, Tick
 from agent.rollouts.parcel import sealed
 from agent.rollouts.ray import TICK, TICKS, RayRollouts, _Run, _Worker
-from agent.rollouts.rollouts import Job, Tick
 from agent.runs.manifest import manifest_of
 from agent.runs.rundir import RunDir
 from benchmarks.harness import rows

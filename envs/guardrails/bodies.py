@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from envs.guardrails.config import GuardrailConfig, Name, Number, Params, Positive
-from envs.guardrails.guardrail import Value
 from envs.guardrails.limits import between, bounds_at_least_as_strict, check_bounds
+from envs.guardrails.rule import Value
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import BaseModel, Field
 
 from envs import numbers
-from envs.guardrails.guardrail import Guardrail, Value
+from envs.guardrails.rule import Granularity, Params, Value
 from envs.names import Name
 from envs.numbers import LARGEST
-from envs.requests import Request
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +22,6 @@ __all__ = ["GuardrailConfig", "Name", "NonNegative", "Number", "Params", "Positi
 Number = Annotated[numbers.Number, Field(ge=-LARGEST, le=LARGEST)]
 Positive = Annotated[numbers.Positive, Field(le=LARGEST)]
 NonNegative = Annotated[numbers.NonNegative, Field(le=LARGEST)]
-
-Params = Mapping[str, Any]  # a guardrail's rule, by name
 
 
 class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
@@ -42,7 +38,7 @@ class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
     name: Name  # unique within a set
     tolerance: NonNegative = 0.0  # in `unit`
     scale: Positive  # `unit` per "1 bad"
-    granularity: Literal["step", "substep"] = "step"
+    granularity: Granularity = "step"
     unit: str  # of the margin
 
     @classmethod
@@ -80,17 +76,3 @@ class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
     def at_least_as_strict(new: Params, old: Params) -> bool:
         """Whether `margin` under `new` is, for every signal, at most what it is under `old`."""
         return new == old
-
-    def guardrail(self) -> Guardrail:
-        """The canonical guardrail. Raises TelosError when a signal does not exist at this granularity."""
-        at = "state" if self.granularity == "step" else "interval"
-        return Guardrail(
-            name=self.name,
-            kind=self.kind,
-            rule=tuple(self.rule().items()),
-            signals=tuple(Request(name, at) for name in self.reads()),
-            tolerance=self.tolerance,
-            scale=self.scale,
-            granularity=self.granularity,
-            unit=self.unit,
-        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from envs.guardrails.config import GuardrailConfig, Name, NonNegative, Params, Positive
-from envs.guardrails.guardrail import Value
+from envs.guardrails.rule import Value
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,19 +8,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, final, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, final, get_args
 
 from envs.errors import GuardrailTampered, TelosError, nearest
 from envs.guardrails.kinds import resolve
+from envs.guardrails.rule import Granularity, Value
 from envs.requests import Request
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from envs.trajectory import Signals
-
-Granularity = Literal["step", "substep"]
-Value = float | str | tuple[float, ...] | None
 
 _AT = MappingProxyType({"step": "state", "substep": "interval"})
 

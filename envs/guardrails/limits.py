@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import model_validator
 
 from envs.guardrails.config import GuardrailConfig, Name, Number, Params, Positive
-from envs.guardrails.guardrail import Value
+from envs.guardrails.rule import Value
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Self
 
 from envs.guardrails.config import GuardrailConfig, Name, Params, Positive
-from envs.guardrails.guardrail import Value
+from envs.guardrails.rule import Value
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,6 +12,7 @@ from envs.guardrails.config import GuardrailConfig
 from envs.guardrails.guardrail import Guardrail
 from envs.guardrails.kinds import KINDS, kinds, resolve
 from envs.guardrails.ruleset import Guardrails
+from envs.requests import Request
 from envs.validation import validated
 
 __all__ = ["KINDS", "build", "describe", "kinds", "parse", "resolve"]
@@ -38,6 +39,21 @@ def parse(config: Mapping[str, Any] | GuardrailConfig, where: str = "guardrail")
     return validated(model, plain, where)
 
 
+def guardrail(config: GuardrailConfig) -> Guardrail:
+    """The canonical guardrail. Raises TelosError when a signal does not exist at this granularity."""
+    at = "state" if config.granularity == "step" else "interval"
+    return Guardrail(
+        name=config.name,
+        kind=config.kind,
+        rule=tuple(config.rule().items()),
+        signals=tuple(Request(name, at) for name in config.reads()),
+        tolerance=config.tolerance,
+        scale=config.scale,
+        granularity=config.granularity,
+        unit=config.unit,
+    )
+
+
 def build(configs: Sequence[Mapping[str, Any] | GuardrailConfig]) -> Guardrails:
     """The guardrails these configurations describe.
 
@@ -55,7 +71,7 @@ def build(configs: Sequence[Mapping[str, Any] | GuardrailConfig]) -> Guardrails:
             taken = f"a name other than that of guardrails[{names.index(parsed.name)}]"
             raise TelosError(f"{where}.name", repr(parsed.name), taken)
         try:
-            rule = parsed.guardrail()
+            rule = guardrail(parsed)
         except TelosError as error:
             raise TelosError(f"{where}: {error.where}", error.given, error.allowed, error.nearest) from None
         deepest = -parsed.lowest_margin(rule.params)

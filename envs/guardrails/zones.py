@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from envs.errors import nearest
 from envs.guardrails.config import GuardrailConfig, Name, NonNegative, Params, Positive
-from envs.guardrails.guardrail import Value
+from envs.guardrails.rule import Value
 from envs.names import fault
 from envs.requests import POINTS
 from envs.zones import Box, Cylinder, Zone, depth, signed_distance

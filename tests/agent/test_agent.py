@@ -12,14 +12,15 @@ from numpy.testing import assert_array_equal
 from agent import build
 from agent.agent import Agent
 from agent.config.config import Config
-from agent.perception.perception import Belief, instruction
 from agent.rollouts import episode
 from envs.environment import Environment
 from envs.errors import TelosError
+from envs.percept import instruction
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Trajectory
 from planners import registry as planners
+from worldmodels.belief import Belief
 
 CARTPOLE, CHEETAH = "dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0"
 RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.9, "upper": 0.9, "unit": "m"}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agent.composition.compose import composer
-from agent.composition.robust import WORST, Risk
+from agent.composition.risk import WORST, Risk
 from agent.cost.objective import Objective, TaskCost
 from envs import registry
 from envs.environment import Environment

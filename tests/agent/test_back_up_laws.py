@@ -12,11 +12,13 @@ import yaml
 
 from agent import build
 from agent.agent import Agent
+from agent.config import resolved
 from agent.config.load import load
 from agent.rollouts import episode
+from agent.rollouts.jobs import Job
 from agent.rollouts.parcel import sealed
 from agent.rollouts.player import made
-from agent.rollouts.rollouts import Job, Serial
+from agent.rollouts.rollouts import Serial
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.guard.gate import Gate
@@ -190,7 +192,7 @@ def test_the_law_is_part_of_the_rules_digest(tmp_path: Path) -> None:
         config = load(task=arm(tmp_path, **more), overrides=SMALL)
         agent, env, _ = made(config)
         env.close()
-        digests.add(build.rules_sha256(agent.digest, agent.gate.back_up))
+        digests.add(resolved.rules_sha256(agent.digest, agent.gate.back_up))
     assert len(digests) == 4
 
 

@@ -14,9 +14,10 @@ from agent import build
 from agent.config.config import Config
 from agent.rollouts import episode
 from agent.rollouts.episode import EpisodeResult
+from agent.rollouts.jobs import Job, Played
 from agent.rollouts.parcel import sealed
 from agent.rollouts.player import play
-from agent.rollouts.rollouts import Job, Played, Serial
+from agent.rollouts.rollouts import Serial
 from agent.runs.rundir import RunDir
 from envs import registry
 from envs.environment import Environment

@@ -16,12 +16,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from agent import build
 from agent.config.config import Config
 from agent.perception.estimator import StateEstimator
-from agent.perception.perception import Belief, Percept, instruction
 from agent.rollouts import episode
 from envs import registry
 from envs.environment import Environment
+from envs.percept import Percept, instruction
 from envs.task import Snapshot, Task
 from envs.variants import Variant
+from worldmodels.belief import Belief
 
 CARTPOLE, CHEETAH = "dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0"
 REACHER, WALKER = "dm_control/reacher-easy-v0", "dm_control/walker-walk-v0"

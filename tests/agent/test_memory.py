@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from agent.memory.memory import Episode, Memory
+from agent.memory.episode import Episode
+from agent.memory.memory import Memory
 from envs.errors import TelosError
 
 S, A, G = 3, 2, 1

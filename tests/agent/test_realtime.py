@@ -18,15 +18,17 @@ from numpy.testing import assert_array_equal
 
 from agent import build
 from agent.actor.actor import Actor
+from agent.actor.background import Answer, BackgroundActor, Mind, PlannerThread, Question, Thinker
+from agent.actor.clock import Ticks
 from agent.agent import Agent
 from agent.config.config import Config
-from agent.perception.perception import instruction
-from agent.realtime import Answer, BackgroundActor, Mind, PlannerThread, Question, RealTimeAgent, Thinker, Ticks
+from agent.realtime import RealTimeAgent
 from agent.rollouts import episode
 from agent.rollouts.episode import EpisodeResult
 from agent.rollouts.row import Row
 from envs.environment import Environment
 from envs.errors import TelosError
+from envs.percept import instruction
 from planners.icem import Icem
 from planners.problem import Plan
 

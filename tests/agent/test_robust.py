@@ -18,7 +18,8 @@ from agent import build
 from agent.agent import Agent
 from agent.composition.compose import problem_over
 from agent.composition.problem import ImaginedProblem
-from agent.composition.robust import MEAN, WORST, Risk, RobustProblem
+from agent.composition.risk import MEAN, WORST, Risk
+from agent.composition.robust import RobustProblem
 from agent.config.config import Config, CostConfig
 from agent.cost.objective import Objective
 from agent.rollouts import episode

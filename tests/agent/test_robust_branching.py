@@ -13,7 +13,7 @@ from agent import build
 from agent.composition.branching import PhysicalProblem
 from agent.composition.compose import composer, problem_over
 from agent.composition.problem import ImaginedProblem
-from agent.composition.robust import MEAN, WORST, Risk
+from agent.composition.risk import MEAN, WORST, Risk
 from agent.composition.robust_branching import RobustPhysicalProblem
 from agent.config.config import CostConfig
 from envs import registry

@@ -16,6 +16,7 @@ import yaml
 from agent import build
 from agent.agent import Agent
 from agent.command.arguments import split
+from agent.config import resolved
 from agent.config.config import Config
 from agent.config.load import load
 from agent.configurator import Rule, Settings
@@ -54,7 +55,7 @@ def reference() -> Config:
 
 
 def digest(config: Config) -> str:
-    return build.guardrails(config).digest
+    return resolved.guardrails(config).digest
 
 
 def test_1_an_override_that_empties_the_list(reference: Config) -> None:
@@ -152,7 +153,7 @@ def test_10_changing_the_agents_own_copy_is_noticed_and_changes_no_judgement(ref
 
 
 def test_11_a_tensor_written_in_place_changes_nothing(reference: Config) -> None:
-    rules = build.guardrails(reference)
+    rules = resolved.guardrails(reference)
     rules.tolerance.fill_(1e9)
     rules.scale.fill_(1e9)
     assert torch.equal(rules.tolerance, torch.zeros(4, dtype=torch.float64))
@@ -160,7 +161,7 @@ def test_11_a_tensor_written_in_place_changes_nothing(reference: Config) -> None
 
 
 def test_12_a_pickle_or_a_copy_with_other_content_is_refused(reference: Config) -> None:
-    rules = build.guardrails(reference)
+    rules = resolved.guardrails(reference)
     assert pickle.loads(pickle.dumps(rules)).digest == rules.digest
     data = pickle.dumps(rules).replace(b'"clearance":0.01', b'"clearance":0.00')
     assert data != pickle.dumps(rules)
@@ -193,9 +194,9 @@ def test_13_an_actor_that_ignores_the_danger_is_stopped_at_the_gate() -> None:
 
 def test_what_may_be_done_rules_add_up() -> None:
     more = load("quickstart", overrides={"guardrails": [{**POST, "name": "another"}]})
-    assert set(build.guardrails(more).names) == {"another", *build.guardrails(quickstart()).names}
+    assert set(resolved.guardrails(more).names) == {"another", *resolved.guardrails(quickstart()).names}
     tighter = load("quickstart", overrides={"guardrails": [{**POST, "clearance": 0.02}]})
-    assert build.guardrails(tighter)["post_east"].params["clearance"] == 0.02
+    assert resolved.guardrails(tighter)["post_east"].params["clearance"] == 0.02
     assert build_guardrails([POST]).strengthened(build_guardrails([POST])).digest == build_guardrails([POST]).digest
 
 
@@ -215,7 +216,7 @@ def test_15_another_task_does_not_shed_the_rules_of_a_task_file(tmp_path: Path) 
     moved = load(str(mine), task=bare)
     assert moved.task == bare
     assert digest(moved) == digest(held)
-    assert set(build.guardrails(moved).names) == {"tip_off_sphere", "calm_shoulder"}
+    assert set(resolved.guardrails(moved).names) == {"tip_off_sphere", "calm_shoulder"}
     agents = [build.agent(config) for config in (held, moved)]
     assert agents[0].gate.back_up is not None
     assert agents[0].gate.back_up == agents[1].gate.back_up

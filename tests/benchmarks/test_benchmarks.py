@@ -13,8 +13,9 @@ import pytest
 from agent.command.cli import Bench
 from agent.config.config import Config
 from agent.config.load import load
+from agent.rollouts.jobs import Job, Outcome
 from agent.rollouts.parcel import sealed
-from agent.rollouts.rollouts import Job, Outcome, Serial
+from agent.rollouts.rollouts import Serial
 from agent.rollouts.row import Row
 from agent.runs.rundir import RunDir
 from benchmarks import returns, tables

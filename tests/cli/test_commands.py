@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agent import build, provenance
+from agent import provenance
 from agent.command import doctor
 from agent.command.arguments import split
+from agent.config import resolved
 from agent.rollouts.episode import seeds_of
+from agent.rollouts.jobs import Tick
 from agent.rollouts.progress import RunProgress
-from agent.rollouts.rollouts import Tick
 from agent.rollouts.row import Row, Steps
 from agent.runs.manifest import manifest_of
 from agent.runs.rundir import RunDir
@@ -220,7 +221,7 @@ def test_names_are_text_and_no_markup(
         done = telos(*command)
         assert done.status == 0, done.err
     screen = Console(file=io.StringIO(), force_terminal=True, width=200)
-    rules = build.guardrails(RunDir.open(Path("a[/b]")).config)
+    rules = resolved.guardrails(RunDir.open(Path("a[/b]")).config)
     with RunProgress(screen, rules, 1, 10, 0) as progress:
         progress.watch(Tick(0, 0, 3, 1.5, np.array([0.2, 2.0, 2.0])))
     assert "(east[/left])" in screen.file.getvalue()  # type: ignore[attr-defined]

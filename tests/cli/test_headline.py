@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agent import build
+from agent.config import resolved
 from agent.reports.verdict import Verdict, judge, records
 from agent.rollouts.acted import beginning, main_reason, often, share
+from agent.rollouts.jobs import Tick
 from agent.rollouts.progress import RunProgress, told
-from agent.rollouts.rollouts import Tick
 from agent.rollouts.row import Row, Steps
 from agent.runs.rundir import RunDir
 from tests.cli.conftest import following, forged
@@ -37,7 +37,7 @@ def verdict(run: Path, change: Change, *, diverged: bool = False, unfinished: bo
         rows.append(replace(following(row, steps)[0], diverged=diverged))
     rows = rows[:2] if unfinished else rows
     kept = {row.episode: episodes[row.episode] for row in rows}
-    return judge(rundir.config, rundir.manifest, rows, kept, records(build.guardrails(rundir.config), kept))
+    return judge(rundir.config, rundir.manifest, rows, kept, records(resolved.guardrails(rundir.config), kept))
 
 
 def acting(moments: Sequence[int], reason: str = "rail at step 1: margin -0.1 m") -> Change:
@@ -164,7 +164,7 @@ def test_the_console_says_it_at_the_end_of_an_episode(finished: Path) -> None:
 
 def test_the_console_says_it_while_the_run_goes_on(finished: Path) -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=200)
-    rules = build.guardrails(RunDir.open(finished).config)
+    rules = resolved.guardrails(RunDir.open(finished).config)
     with RunProgress(screen, rules, 1, 10, 0) as progress:
         progress.watch(Tick(0, 0, 8, 1.5, np.array([0.2, 2.0]), 2))
     assert "the fallback acted in 25 %" in screen.file.getvalue()  # type: ignore[attr-defined]

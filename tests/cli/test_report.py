@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
 
-from agent import build
+from agent.config import resolved
 from agent.config.config import RobustConfig, VariantConfig
 from agent.reports import explain_plot, plots
 from agent.reports.verdict import judge, records
@@ -70,7 +70,7 @@ def test_it_says_what_matters(html: str, finished: Path) -> None:
 
 def test_the_verdict_follows_the_monitor(finished: Path) -> None:
     rundir = RunDir.open(finished)
-    rows, rules = rundir.rows(), build.guardrails(rundir.config)
+    rows, rules = rundir.rows(), resolved.guardrails(rundir.config)
     episodes = {row.episode: rundir.steps(row.episode) for row in rows}
     found = judge(rundir.config, rundir.manifest, rows, episodes, records(rules, episodes))
     broken = sum(row.violation_steps for row in rows)
@@ -86,7 +86,7 @@ def test_the_verdict_follows_the_monitor(finished: Path) -> None:
 
 def test_the_verdict_says_in_which_worlds_the_gate_tried(finished: Path) -> None:
     rundir = RunDir.open(finished)
-    rows, rules = rundir.rows(), build.guardrails(rundir.config)
+    rows, rules = rundir.rows(), resolved.guardrails(rundir.config)
     episodes = {row.episode: rundir.steps(row.episode) for row in rows}
     variants = tuple(VariantConfig(mass=mass) for mass in (0.7, 1.3))
     worlds = rundir.config.world_model.model_copy(update={"robust": RobustConfig(variants=variants)})
@@ -100,7 +100,7 @@ def test_a_margin_that_could_not_be_verified_is_the_worst(finished: Path) -> Non
     rundir = RunDir.open(finished)
     steps = rundir.steps(0)
     steps.margin[5, 1] = np.nan
-    found = records(build.guardrails(rundir.config), {0: steps, 1: rundir.steps(1)})
+    found = records(resolved.guardrails(rundir.config), {0: steps, 1: rundir.steps(1)})
     assert (found[1].worst, found[1].episode, found[1].step) == (-np.inf, 0, 5)
     assert not found[1].held
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from agent import build
+from agent.config import resolved
 from agent.config.load import load
 from agent.memory.memory import Memory
 from agent.rollouts.row import TIMES, Row, to_json
@@ -83,16 +84,16 @@ def test_the_back_up_belongs_to_the_evidence(config_file: Path) -> None:
     strict = load(str(config_file), overrides={"back_up": {**BRAKE, "rest_speed": 0.1}})
     said_again = load(str(config_file), overrides={"back_up": BRAKE})
     found = [build.agent(each) for each in (config, strict, said_again)]
-    digests = [build.rules_sha256(agent.digest, agent.gate.back_up) for agent in found]
+    digests = [resolved.rules_sha256(agent.digest, agent.gate.back_up) for agent in found]
     assert digests[0] == digests[2] != digests[1]
     assert len({agent.digest for agent in found}) == 1, "of the guardrails alone"
-    assert len({*digests, build.rules_sha256(found[0].digest, None)}) == 3
+    assert len({*digests, resolved.rules_sha256(found[0].digest, None)}) == 3
     heavy = load(str(config_file), overrides={"world_model.robust": {"variants": [{"mass": 1.3}]}})
     gate = build.agent(heavy).gate
-    assert build.rules_sha256(found[0].digest, gate.back_up, gate.variants) != digests[0], "it tries more worlds"
-    assert build.rules_sha256(found[0].digest, gate.back_up) == digests[0]
+    assert resolved.rules_sha256(found[0].digest, gate.back_up, gate.variants) != digests[0], "it tries more worlds"
+    assert resolved.rules_sha256(found[0].digest, gate.back_up) == digests[0]
     whole, ordered = BackUp(1, 1, 1, ("b", "a")), BackUp(1.0, 1.0, 1.0, ("a", "b"))
-    assert build.rules_sha256("x", whole) == build.rules_sha256("x", ordered)
+    assert resolved.rules_sha256("x", whole) == resolved.rules_sha256("x", ordered)
 
 
 def test_summary(finished: Path) -> None:

@@ -13,7 +13,8 @@ from agent.command import run
 from agent.config.config import Config
 from agent.config.load import load
 from agent.reports.compare import compare
-from agent.rollouts.rollouts import Job, Outcome, Serial, Watch
+from agent.rollouts.jobs import Job, Outcome, Watch
+from agent.rollouts.rollouts import Serial
 from agent.rollouts.row import TIMES
 from agent.runs.rundir import RunDir
 from envs.errors import TelosError

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from agent.config.config import Config
+from agent.rollouts.jobs import Job, Outcome
 from agent.rollouts.parcel import sealed
 from agent.rollouts.ray import RayRollouts
-from agent.rollouts.rollouts import Job, Outcome, Serial
+from agent.rollouts.rollouts import Serial
 
 pytestmark = pytest.mark.xdist_group("ray")
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731

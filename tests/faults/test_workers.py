@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from agent.config.config import Config
+from agent.rollouts.jobs import Job, Outcome
 from agent.rollouts.parcel import sealed
 from agent.rollouts.ray import RayRollouts
-from agent.rollouts.rollouts import Job, Outcome, Serial
+from agent.rollouts.rollouts import Serial
 from benchmarks.players.trivial import PLAYER
 from envs.errors import TelosError
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from agent.config.config import Config
 from agent.rollouts.episode import Step
-from agent.rollouts.rollouts import Played
+from agent.rollouts.jobs import Played
 from benchmarks.players import trivial
 
 MARKS = "TELOS_TEST_MARKS"  # a folder in which a player leaves marks, so that it fails only so often

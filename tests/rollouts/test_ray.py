@@ -9,9 +9,10 @@ import pytest
 
 from agent import provenance
 from agent.config.config import Config
+from agent.rollouts.jobs import Job
 from agent.rollouts.parcel import sealed
 from agent.rollouts.ray import RayRollouts
-from agent.rollouts.rollouts import Job, Serial
+from agent.rollouts.rollouts import Serial
 from agent.rollouts.row import TIMES
 from envs.errors import TelosError
 

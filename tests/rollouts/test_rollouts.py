@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from agent.config.config import Config
+from agent.rollouts.jobs import Job, Outcome, Rollouts, Tick
 from agent.rollouts.parcel import Parcel, opened, sealed
-from agent.rollouts.rollouts import Job, Outcome, Rollouts, Serial, Tick
+from agent.rollouts.rollouts import Serial
 from agent.rollouts.row import TIMES, Row, Steps
 from envs.errors import GuardrailTampered, TelosError, Unplayable
 from envs.guardrails import build as build_guardrails

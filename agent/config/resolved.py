@@ -1,0 +1,55 @@
+"""What a configuration comes to: rules, back-up, digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from agent.config.config import Config, RobustConfig
+from envs import registry
+from envs.backup import BackUp, strengthened
+from envs.guardrails.registry import build as build_guardrails
+from envs.guardrails.ruleset import Guardrails
+from envs.task import Task
+from envs.variants import Variant
+
+
+def guardrails(config: Config) -> Guardrails:
+    """The rules of this run: those of the config, over those that a user's own task file declares.
+
+    Raises:
+        TelosError: a guardrail that is not well formed, or two of one name.
+        GuardrailWeakened: the config would weaken one of the task's.
+    """
+    rules = build_guardrails(config.guardrails)
+    if not registry.is_file(config.task):
+        return rules
+    from envs.mjcf import task as mjcf
+
+    return build_guardrails(mjcf.parse(config.task).guardrails).strengthened(rules)
+
+
+def back_up(config: Config, task: Task) -> BackUp | None:
+    """The back-up of this run: that of the config, over the one that the task declares.
+
+    Raises:
+        GuardrailWeakened: the config's is not as strict as the task's.
+    """
+    declared = None if config.back_up is None else config.back_up.back_up
+    return strengthened(task.back_up, declared)
+
+
+def rules_sha256(guardrails_sha256: str, back_up: BackUp | None, variants: Sequence[Variant] = ()) -> str:
+    """The digest of all that an agent must obey: its guardrails, the back-up that must be able to stop it, and the
+    physics besides the nominal ones in which the gate tries both."""
+    stop = None if back_up is None else back_up.canonical()
+    worlds = [{name: float(value) for name, value in asdict(variant).items()} for variant in variants]
+    canonical = json.dumps([guardrails_sha256, stop, *worlds], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def planned_for(config: RobustConfig | None) -> list[Variant]:
+    """The physics that a plan must work in besides the nominal ones."""
+    return [] if config is None else [Variant(**variant.model_dump()) for variant in config.variants]
