@@ -30,11 +30,11 @@ from envs.guard.monitor import Monitor
 from envs.guardrails.ruleset import Guardrails
 from envs.physics import signals
 from envs.physics.batch import PhysicsOptions
+from envs.physics.variants import Variant
 from envs.picture import View
 from envs.requests import Request
 from envs.sizes import check_guardrails, check_residuals
 from envs.task import Interface, Task
-from envs.variants import Variant
 from envs.zones import declared
 from planners import registry as planners
 from planners.params import Refused

@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 
 from envs.errors import TelosError
-from envs.variants import Variant
+from envs.physics.variants import Variant
 
 FACTORS = ("gain", "damping", "friction", "mass")
 FACTOR = 2.5

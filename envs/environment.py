@@ -17,9 +17,9 @@ from envs.guardrails.ruleset import Guardrails
 from envs.overlay import draw_paths, draw_zones
 from envs.physics.batch import INTEGRATION
 from envs.physics.compiler import quiet
+from envs.physics.variants import Variant
 from envs.picture import Picture, View, prepare
 from envs.task import Snapshot, Task, TaskParams, interface
-from envs.variants import Variant
 
 ROUNDING = 1e-6  # beyond [-1,1], as float32 and scaling leave it
 # Attributes that a copy's own constructor makes.

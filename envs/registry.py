@@ -13,9 +13,9 @@ from envs.errors import TelosError
 
 if TYPE_CHECKING:
     from envs.environment import Environment
+    from envs.physics.variants import Variant
     from envs.picture import View
     from envs.task import Task
-    from envs.variants import Variant
 
 
 GROUP = "telos.tasks"  # of entry points

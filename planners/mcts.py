@@ -26,8 +26,8 @@ from planners.search.knots import bounded
 from planners.search.noise import coloured
 from planners.search.search import Search
 from planners.search.warm import WarmPlanner
+from planners.tree import Growth
 from planners.trees.actions import DiscreteActions
-from planners.trees.tree import Growth
 
 Rollout = Literal["plan", "hold", "zero"]
 ROLLOUTS: tuple[str, ...] = get_args(Rollout)

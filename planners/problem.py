@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planners.trees.tree import Tree
+from planners.tree import Tree
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

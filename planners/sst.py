@@ -29,8 +29,8 @@ from planners.params import Params
 from planners.search.knots import bounded
 from planners.search.search import Search
 from planners.search.warm import WarmPlanner
+from planners.tree import Growth
 from planners.trees.landmarks import Landmarks
-from planners.trees.tree import Growth
 
 GROWTH = 0.9  # share of a budget in seconds for the tree
 

@@ -12,8 +12,8 @@ from envs import registry
 from envs.backup import BackUp, strengthened
 from envs.guardrails.registry import build as build_guardrails
 from envs.guardrails.ruleset import Guardrails
+from envs.physics.variants import Variant
 from envs.task import Task
-from envs.variants import Variant
 
 
 def guardrails(config: Config) -> Guardrails:

@@ -12,7 +12,7 @@ from agent.reports.plots import BLUE, INK, MUTED, RED
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from planners.trees.tree import Tree
+    from planners.tree import Tree
 
 WIDEST = 4.0  # points, of an edge that every simulation went through
 

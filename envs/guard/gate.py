@@ -13,8 +13,8 @@ from envs.backup import BackUp
 from envs.guard.controller import BackUpController, Neutral
 from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.physics.batch import INTEGRATION, BatchPhysics
+from envs.physics.variants import Variant
 from envs.task import Interface, Snapshot, Task
-from envs.variants import Variant
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.physics.batch import BatchPhysics
+from envs.physics.variants import Variant
 from envs.task import Interface, Snapshot, Task
-from envs.variants import Variant
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from envs.flags import check_flags
 from envs.physics import signals
 from envs.physics.compiler import compiled, shrink_textures
 from envs.physics.contact_wrench import ContactWrench
+from envs.physics.variants import Variant
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Signals, nothing
-from envs.variants import Variant
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
-from planners.descent.polish import before, polished
 from planners.params import Params
+from planners.polish import before, polished
 from planners.problem import Budget, Plan, Problem
 from planners.sampling import pace
 from planners.sampling.distribution import Distribution, around, split

@@ -18,7 +18,7 @@ from torch import Tensor
 from planners.problem import Batch, Budget, Evaluation, Plan, Population, Problem, SearchStatistics, read
 from planners.search.knots import bounded
 from planners.search.select import Scores, first, scores
-from planners.trees.tree import Tree
+from planners.tree import Tree
 
 T = TypeVar("T")
 

@@ -20,8 +20,8 @@ from agent.rollouts import episode
 from envs import registry
 from envs.environment import Environment
 from envs.percept import Percept, instruction
+from envs.physics.variants import Variant
 from envs.task import Snapshot, Task
-from envs.variants import Variant
 from worldmodels.belief import Belief
 
 CARTPOLE, CHEETAH = "dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0"

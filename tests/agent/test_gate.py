@@ -22,8 +22,8 @@ from envs.errors import GuardrailTampered
 from envs.guard.gate import Gate
 from envs.guardrails import Guardrails
 from envs.guardrails.registry import build as rules_of
+from envs.physics.variants import Variant
 from envs.task import Snapshot
-from envs.variants import Variant
 from worldmodels.simulator.simulator import Simulator
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"

@@ -23,8 +23,8 @@ from envs.errors import GuardrailTampered, TelosError
 from envs.guard.gate import Gate
 from envs.guard.monitor import Monitor
 from envs.guardrails.registry import build as rules_of
+from envs.physics.variants import Variant
 from envs.task import Snapshot
-from envs.variants import Variant
 
 CARTPOLE, HOPPER = "dm_control/cartpole-swingup-v0", "dm_control/hopper-stand-v0"
 RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.05, "upper": 0.05, "unit": "m"}

@@ -27,9 +27,9 @@ from envs import registry as tasks
 from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
 from envs.guardrails.ruleset import Guardrails
+from envs.physics.variants import Variant
 from envs.task import Snapshot, TaskParams
 from envs.trajectory import Signals, Trajectory, no_doubt
-from envs.variants import Variant
 from planners import registry as planners
 from planners.capabilities import Differentiable, Linearisable, Steppable
 from planners.problem import Budget

@@ -19,9 +19,9 @@ from agent.config.config import CostConfig
 from envs import registry
 from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
+from envs.physics.variants import Variant
 from envs.task import Snapshot
 from envs.trajectory import Trajectory
-from envs.variants import Variant
 from planners import registry as planners
 from planners.capabilities import Discretisable, Linearisable, Linearisation, Measurable, Steppable
 from planners.problem import Budget

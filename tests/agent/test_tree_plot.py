@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from agent.reports import tree_plot
-from planners.trees.tree import Tree
+from planners.tree import Tree
 
 
 def tree_of_four() -> Tree:

@@ -20,7 +20,7 @@ import pytest
 from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
-from envs.variants import Variant
+from envs.physics.variants import Variant
 
 ROOT = Path(__file__).parents[2]
 ARM = str(ROOT / "docs" / "arm" / "arm.yaml")

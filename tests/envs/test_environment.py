@@ -13,8 +13,8 @@ from envs.errors import TelosError
 from envs.guard.monitor import Monitor
 from envs.guardrails import Guardrail, Guardrails, build
 from envs.physics.batch import columns
+from envs.physics.variants import Variant
 from envs.task import Snapshot, at_states
-from envs.variants import Variant
 
 
 @pytest.mark.parametrize("task", ["dm_control/reacher-easy-v0", "Hopper-v5"])

@@ -12,9 +12,9 @@ from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.physics.batch import INTEGRATION, BatchPhysics, PhysicsOptions, columns
+from envs.physics.variants import Variant
 from envs.requests import Request
 from envs.task import at_states, in_steps
-from envs.variants import Variant
 
 QUADRUPED = "dm_control/quadruped-walk-v0"
 CARTPOLE = "dm_control/cartpole-swingup-v0"

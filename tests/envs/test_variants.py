@@ -29,8 +29,8 @@ from envs.environment import Environment
 from envs.errors import TelosError
 from envs.physics import actuator_gain
 from envs.physics.batch import BatchPhysics
+from envs.physics.variants import DERIVED, SCALED, Variant
 from envs.task import TaskParams
-from envs.variants import DERIVED, SCALED, Variant
 
 REFUSED = {  # to which `gain` cannot be applied, and why
     "pid with feedforward": "its feedforward input is a force",

@@ -16,7 +16,7 @@ from torch import Tensor
 from planners import registry
 from planners.capabilities import Stepped
 from planners.problem import Budget, Evaluation, Limits, Plan
-from planners.trees.tree import Tree
+from planners.tree import Tree
 
 SPEED = 0.1  # m per control step at full action
 

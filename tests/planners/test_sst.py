@@ -19,8 +19,8 @@ from agent.config.load import load
 from planners.capabilities import Discretisable, Measurable, Stepped
 from planners.problem import Budget, Evaluation, Limits, Plan
 from planners.sst import Sst, SstParams
+from planners.tree import Tree
 from planners.trees.landmarks import Landmarks
-from planners.trees.tree import Tree
 
 ONE = Limits(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
 SPEED = 0.05  # m per control step at full action, on each axis

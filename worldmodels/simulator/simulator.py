@@ -12,10 +12,10 @@ from torch import Tensor
 
 from envs.errors import TelosError
 from envs.physics.batch import BatchPhysics, PhysicsOptions
+from envs.physics.variants import Variant
 from envs.requests import Request
 from envs.task import Interface, Snapshot, Task
 from envs.trajectory import Trajectory, no_doubt
-from envs.variants import Variant
 from worldmodels.model import Chart, Spent
 from worldmodels.simulator import chart
 from worldmodels.simulator.embedding import Embedding
