@@ -63,7 +63,7 @@ def objective(config: CostConfig, task: Task, critic: Critic | None = None) -> t
     """The cost terms by name, and the objective they make."""
     terms: list[tuple[str, float, Cost]] = [("task", config.task, TaskCost(task))]
     terms += [(f"residuals[{i}]", 1.0, residual) for i, residual in enumerate(config.residuals)]
-    terms += [(name, getattr(config, name), intrinsic.make(name)) for name in intrinsic.BUILT_IN]
+    terms += [(name, getattr(config, name), intrinsic.TABLE.load(name)()) for name in intrinsic.TABLE.built_in]
     return tuple(name for name, _, _ in terms), Objective(tuple((weight, cost) for _, weight, cost in terms), critic)
 
 

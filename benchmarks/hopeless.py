@@ -72,7 +72,7 @@ def _costs(batches: Sequence[Batch]) -> list[np.ndarray]:
 
 
 def play(config: Config, index: int) -> Generator[Step, None, Played]:
-    """One episode of which every plan is looked at; see `agent.rollouts.rollouts.Player`."""
+    """One episode of which every plan is looked at; see `agent.rollouts.jobs.Player`."""
     agent, env, monitor = player.made(config)
     kept = int(config.planner.params.get("elites", IcemParams().elites))
     some = whole = 0

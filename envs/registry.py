@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from envs.errors import TelosError
+from envs.table import Entry, Table
 
 if TYPE_CHECKING:
     from envs.environment import Environment
     from envs.physics.variants import Variant
     from envs.picture import View
     from envs.task import Task
-
-
-GROUP = "telos.tasks"  # of entry points
 
 
 def _suite(domain: str, *names: str) -> dict[str, str]:
@@ -59,14 +54,17 @@ TASKS = MappingProxyType(
 """Task id -> `module:function` that makes the `Task`, imported when used."""
 
 
+TABLE = Table(
+    "task",
+    "telos.tasks",
+    MappingProxyType({task_id: Entry(target) for task_id, target in TASKS.items()}),
+    "telos list tasks",
+)
+
+
 def table() -> dict[str, str]:
     """The built-in tasks and those of entry points. Raises TelosError where a name is taken twice."""
-    tasks = dict(TASKS)
-    for point in entry_points(group=GROUP):
-        if point.name in tasks:
-            raise TelosError(f"entry point {GROUP}", f"{point.name} = {point.value}", "a name not taken yet")
-        tasks[point.name] = point.value
-    return tasks
+    return {task_id: entry.target for task_id, entry in TABLE.entries().items()}
 
 
 def is_file(task_id: str) -> bool:
@@ -84,19 +82,11 @@ def load(task_id: str) -> Task:
         from envs.mjcf import task as mjcf
 
         return _made_from(str(Path(task_id).absolute()), mjcf.load(task_id))
-    tasks = table()
-    if task_id not in tasks:
-        raise TelosError.unknown("task", task_id, tasks, "telos list tasks")
-    module, _, function = tasks[task_id].partition(":")
-    try:
-        make_task: Callable[[], Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise TelosError("task", f"{task_id!r}, at {tasks[task_id]}: {error}", '"module:function"') from error
     from envs.task import Task
 
-    made = make_task()
+    made = TABLE.load(task_id)()
     if not isinstance(made, Task):
-        given = f"{task_id!r}, at {tasks[task_id]}, made a {type(made).__name__}"
+        given = f"{task_id!r}, at {table()[task_id]}, made a {type(made).__name__}"
         raise TelosError("task", given, "a function that makes an envs.task.Task")
     return _made_from(task_id, made)
 

@@ -142,12 +142,12 @@ RewardFunction = Callable[[Trajectory, TaskParams], Tensor]
 """Reward of every step, (N,H), float64."""
 TerminationFunction = Callable[[Trajectory, TaskParams], Tensor]
 """Whether each step ends the episode, (N,H), bool."""
-ForgoneFunction = Callable[["mujoco.MjModel", float], Callable[[Tensor], Tensor]]
-"""The model, with what a reset decided, and s per control step -> a function of joint positions and velocities (N,D),
-positions first: a lower bound on the reward that will still be missed, (N,).
+RewardBound = Callable[["mujoco.MjModel", float], Callable[[Tensor], Tensor]]
+"""Makes an admissible and consistent lower bound on the cost-to-go. A step costs 1 - reward; rewards are at most 1.
 
-A step misses what it earns less than 1, and none earns more. The bound counts what is missed until an edge has earned
-nearly all that it could; it is 0 there, and over an edge it falls by no more than the edge misses (it is consistent).
+Its arguments are the model, with what a reset decided, and the seconds of a control step. It returns a function of
+joint positions and velocities (N,D), positions first, that gives the bound (N,). The bound is 0 at states from which
+nearly the full reward can be earned.
 """
 
 
@@ -164,7 +164,7 @@ class Task:
     params: tuple[str, ...] = ()  # MjModel fields that a reset writes
     attributes: tuple[str, ...] = ()  # attributes of the environment's task that the reward reads
     back_up: BackUp | None = None
-    forgone: ForgoneFunction | None = None  # how far it still is, at least
+    reward_bound: RewardBound | None = None  # guides A*
     camera: str | int | None = None  # of the model, for pictures; one that sees what moves where None
     source: str = field(default="", init=False, compare=False)
     """What `envs.registry.load` made this task from; "" for any other, also for one that `dataclasses.replace` made."""

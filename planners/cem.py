@@ -52,4 +52,4 @@ class Cem(SamplingPlanner[CemParams]):
 
     def split(self, total: int) -> tuple[int, ...]:
         """At least twice as many candidates as elites, or fewer iterations."""
-        return split(total, self.params.iterations, least=2 * self.params.elites)
+        return split(total, self.params.iterations, minimum=2 * self.params.elites)

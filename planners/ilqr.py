@@ -81,15 +81,15 @@ class Ilqr(WarmPlanner[IlqrParams, None]):
         point = _point(search.best.batch, search.best.index)
         took = 0.0
         for _ in range(p.descents):
-            if not point.sound or not search.room(self.least(problem)) or search.over(took):
+            if not point.sound or not search.room(self.minimum(problem)) or search.over(took):
                 break
             took = _Descent(p, search, point).run()
             point = self._sample(search, rng, p.samples) or _point(search.best.batch, search.best.index)
         if np.isfinite(search.left):
             self._sample(search, rng, int(search.left))
 
-    def least(self, problem: LinearisableProblem[Any]) -> int:
-        """Evaluations that one step of a descent costs, besides references and samples."""
+    def minimum(self, problem: LinearisableProblem[Any]) -> int:
+        """The evaluations that one step of a descent needs, besides references and samples."""
         return _price(problem) + _line_search(self.params)
 
     def _sample(self, search: Search[Any], rng: np.random.Generator, count: int) -> _Point | None:

@@ -266,7 +266,7 @@ class _Growing:
         tree = self.tree
         weights = sum(tree.weight[kid] for kid in tree.children[node])
         reach = self.params.exploration * math.sqrt(tree.visits[node] + tree.pending[node]) / weights
-        low, high = (tree.worst[node], tree.best[node]) if self.feasible else (-self.most, -tree.least[node])
+        low, high = (tree.worst[node], tree.best[node]) if self.feasible else (-self.most, -tree.least_violation[node])
         scale = 1 / (high - low) if high > low else 0.0
 
         def score(kid: int) -> float:
@@ -279,7 +279,7 @@ class _Growing:
 
     def _merit(self, node: int) -> float:
         """What is made great: the return, or where nothing is feasible, minus the violation. Not finite: unknown."""
-        return self.tree.value(node, self.params.optimism) if self.feasible else -self.tree.least[node]
+        return self.tree.value(node, self.params.optimism) if self.feasible else -self.tree.least_violation[node]
 
     # --- new paths ------------------------------------------------------------------------------------------------
 

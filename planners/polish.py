@@ -39,7 +39,7 @@ def before(problem: Problem[Any], budget: Budget, share: float, took: float) -> 
         total = budget.seconds / took if took else math.inf
         last, rest = share * total, (1 - share) * total
     references = len(problem.proposals) + 2  # the previous plan, and what the search has found
-    if last < references + Ilqr(DESCENT).least(problem) or rest < references:
+    if last < references + Ilqr(DESCENT).minimum(problem) or rest < references:
         return budget
     return Budget(evaluations=int(rest)) if budget.seconds is None else Budget(seconds=(1 - share) * budget.seconds)
 

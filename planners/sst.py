@@ -8,7 +8,7 @@ however many edges are simulated, and the cheapest known way to each. Nothing ha
 simulator can do: that is why these landmarks grow a tree, and are not drawn first and then joined, by edges that would
 have to meet. Here many edges grow in one call, and the tree begins with the references.
 
-Edge costs are counted above the least that a control step can cost, as in `planners.cells.least`, so that of two ways
+Edge costs are counted above the least that a control step can cost, as in `planners.cells.shift`, so that of two ways
 to a place the cheaper is the better one, also where it is shorter. An edge that breaks a guardrail leads nowhere.
 B edges at once, E actions, H control steps, A action size, D size of an embedding.
 """
@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from planners.capabilities import Measurable
-from planners.cells.least import above_least
 from planners.cells.lookahead import lookahead
+from planners.cells.shift import shifted
 from planners.params import Params
 from planners.search.knots import bounded
 from planners.search.search import Search
@@ -165,7 +165,7 @@ class _Growing:
         stepped = self.problem.step(torch.from_numpy(tree.nodes[parents]), torch.from_numpy(edges))
         self.search.spend(len(parents) * steps)
         violation, cost, done = stepped.violation, stepped.cost.numpy(), stepped.done.numpy()
-        above_least(cost, (violation == 0) & np.isfinite(cost), steps, self.params.most_reward)  # refuses what is less
+        shifted(cost, (violation == 0) & np.isfinite(cost), steps, self.params.most_reward)  # refuses what is less
         rows, points = stepped.nodes.numpy(), self.problem.embedding(stepped.nodes, self.seconds).numpy()
         found: list[int] = []
         for index, parent in enumerate(parents):

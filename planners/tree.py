@@ -68,7 +68,7 @@ class Growth:
         self.total: list[float] = []  # ... the sum of their returns, ...
         self.best: list[float] = []  # ... the greatest, ...
         self.worst: list[float] = []  # ... and the least
-        self.least: list[float] = []  # the least violation of a whole future through it
+        self.least_violation: list[float] = []  # of whole futures through it, scaled
         self.edges = np.zeros((256, hold, action_size))
         self.nodes = np.zeros((256, root.shape[1]))
         self.nodes[self.add(-1, np.zeros((0, action_size)), 1.0)] = root[0].numpy()
@@ -99,7 +99,7 @@ class Growth:
         self.total.append(0.0)
         self.best.append(-math.inf)
         self.worst.append(math.inf)
-        self.least.append(math.inf)
+        self.least_violation.append(math.inf)
         return node
 
     def edge(self, node: int) -> np.ndarray:
@@ -130,7 +130,7 @@ class Growth:
         while node >= 0:
             self.pending[node] -= 1
             self.visits[node] += 1
-            self.least[node] = min(self.least[node], violation)
+            self.least_violation[node] = min(self.least_violation[node], violation)
             if gained is not None:
                 self.count[node] += 1
                 self.total[node] += gained
@@ -160,8 +160,8 @@ class Growth:
                 node = max(kids, key=self.best.__getitem__)
                 known = self.count[node] > 0
             else:
-                node = min(kids, key=self.least.__getitem__)
-                known = self.least[node] < math.inf
+                node = min(kids, key=self.least_violation.__getitem__)
+                known = self.least_violation[node] < math.inf
             if not known:
                 break
             found.append(self.edge(node))

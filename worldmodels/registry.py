@@ -7,59 +7,31 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import Any
 
 from envs.errors import TelosError, nearest
 from envs.requests import Request
+from envs.table import Entry, Table
 from envs.task import Interface, Task
 from worldmodels.model import WorldModel
 
-GROUP = "telos.models"
 PARTS = ("stride", "dt", "action_size", "spent", "imagine")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One world model: a class with the interface of `worldmodels.model.WorldModel`."""
-
-    target: str  # "module:Class"
-    summary: str  # one line
-
-
-BUILT_IN: Mapping[str, Entry] = {
-    "simulator": Entry(
-        "worldmodels.simulator.simulator:Simulator", "MuJoCo itself, batched on C threads; no doubt, needs the state"
+TABLE = Table(
+    "world_model.kind",
+    "telos.models",
+    MappingProxyType(
+        {
+            "simulator": Entry(
+                "worldmodels.simulator.simulator:Simulator",
+                "MuJoCo itself, batched on C threads; no doubt, needs the state",
+            ),
+        }
     ),
-}
-
-
-@cache
-def table() -> Mapping[str, Entry]:
-    """All world models, ours and those of entry points. Raises TelosError where a name is taken twice."""
-    entries = dict(BUILT_IN)
-    for point in entry_points(group=GROUP):
-        if point.name in entries:
-            raise TelosError(f"entry point {GROUP}", f"{point.name} = {point.value}", "a name not taken yet")
-        source = point.dist.name if point.dist else "an unknown distribution"
-        entries[point.name] = Entry(point.value, f"from {source}")
-    return entries
-
-
-def load(name: str) -> type[Any]:
-    """The world model's class. Raises TelosError for an unknown name, or one that leads nowhere."""
-    entries = table()
-    if name not in entries:
-        raise TelosError.unknown("world_model.kind", name, entries)
-    target = entries[name].target
-    module, _, attribute = target.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise TelosError("world_model.kind", f"{name!r}, at {target}: {error}", '"module:Class"') from error
+)
+"""Name -> a class with the interface of `worldmodels.model.WorldModel`."""
 
 
 def make(
@@ -82,7 +54,7 @@ def make(
     Raises:
         TelosError: an unknown name, parameters that are not the model's own, or a class that is no world model.
     """
-    model = load(name)
+    model = TABLE.load(name)
     given = {"threads": threads, **params}
     signature = inspect.signature(model)
     try:
@@ -98,6 +70,6 @@ def make(
         raise TelosError("world_model.params", str(error), f"what {name!r} takes") from error
     missing = [part for part in PARTS if not hasattr(made, part)]
     if missing:
-        said = f"{name!r}, at {table()[name].target}: without {', '.join(missing)}"
+        said = f"{name!r}, at {TABLE.entries()[name].target}: without {', '.join(missing)}"
         raise TelosError("world_model.kind", said, "a class as `worldmodels.model.WorldModel` says")
     return made

@@ -59,7 +59,7 @@ def _all(what: str, task: str | None) -> Listing:
     if what == "models":
         from worldmodels import registry as models
 
-        return _pairs("world model", "what it is", {name: e.summary for name, e in models.table().items()})
+        return _pairs("world model", "what it is", {name: e.summary for name, e in models.TABLE.entries().items()})
     if what == "costs":
         from agent.config.config import CostConfig
 

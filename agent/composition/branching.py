@@ -107,11 +107,11 @@ class PhysicalProblem(BranchingProblem):
         return self.model.embedding(nodes, seconds)
 
     def heuristic(self, nodes: Tensor) -> Tensor:
-        """(N,S) -> (N,): what the task's own bound says of the reward still missed, by the reward's weight.
+        """Admissible heuristic: the task's lower bound on the cost-to-go, times the reward's weight, (N,S) -> (N,).
 
-        0, which claims nothing, where the task tells no bound (`envs.task.ForgoneFunction`), and where anything but its
-        reward counts, as only the reward is known to be at most 1. It is a bound for whoever counts costs above at
-        least that weight per step.
+        It is a bound on costs that are counted in excess of the cheapest possible step (`most_reward` at least the
+        weight). It is 0 where the task declares no `envs.task.RewardBound`, and where the objective has other terms
+        than the reward, because only the reward has a known maximum.
         """
         if self._bound is None:
             return torch.zeros(len(nodes), dtype=torch.float64)
@@ -120,11 +120,11 @@ class PhysicalProblem(BranchingProblem):
     @cached_property
     def _bound(self) -> Callable[[Tensor], Tensor] | None:
         sole = _sole_reward(self.objective)
-        if sole is None or sole[1].forgone is None:
+        if sole is None or sole[1].reward_bound is None:
             return None
         assert isinstance(self.model, Physical)
         weight, read = sole[0], self.model.coordinates
-        missed = sole[1].forgone(self.model.mechanics(self.start), self.dt)
+        missed = sole[1].reward_bound(self.model.mechanics(self.start), self.dt)
         return lambda nodes: weight * missed(read(nodes))
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from agent.composition.edges import follow
-from agent.composition.fields import CostFunction, Fields, apart, derivatives, joined, together
+from agent.composition.fields import CostFunction, Fields, concatenated, derivatives, fields_of, trajectory_of
 from agent.composition.problem import ImaginedProblem
 from envs.task import Snapshot
 from planners.capabilities import Linearisation
@@ -153,7 +153,7 @@ def _edges(problem: ImaginedProblem, nodes: Tensor, actions: Tensor) -> tuple[Fi
         follow(problem, _physical(problem), some, taken[:, None].contiguous())
         for some, taken in zip(nodes.split(CHUNK), actions.split(CHUNK), strict=True)
     ]
-    return joined([apart(path) for path, _ in parts]), torch.cat([judged.margin for _, judged in parts])
+    return concatenated([fields_of(path) for path, _ in parts]), torch.cat([judged.margin for _, judged in parts])
 
 
 def _sound(edges: Fields, values: Tensor, number: int) -> Tensor:
@@ -206,7 +206,7 @@ def _terminal(problem: ImaginedProblem, state: Tensor, edges: Fields) -> tuple[T
     cost = partial(problem.objective.terminal_cost, params=problem.start.params)
     gradient, hessian = _quadratic(cost, moved, stencil, problem.dt)
     if not gradient.any():
-        values = _sound(moved, cost(together(moved, problem.dt)).detach().to(state.dtype), 1)
+        values = _sound(moved, cost(trajectory_of(moved, problem.dt)).detach().to(state.dtype), 1)
         gradient = stencil.slope(values)[..., 0]
     return gradient[0], hessian[0]
 

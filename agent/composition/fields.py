@@ -1,6 +1,6 @@
-"""What a cost reads of a trajectory, taken apart, so that it can be differentiated with respect to every number of it.
+"""A trajectory as a flat set of named tensors, so that a cost can be differentiated with respect to each of them.
 
-N trajectories, independent of each other, n numbers in each.
+N independent trajectories, n numbers in each.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ Fields = Mapping[Key, Tensor]  # (N,…) each
 CostFunction = Callable[[Trajectory], Tensor]  # the cost of each trajectory, (N,) or (N,H)
 
 
-def apart(trajectory: Trajectory) -> Fields:
-    """The trajectory's numbers, by name."""
+def fields_of(trajectory: Trajectory) -> Fields:
+    """The tensors of a trajectory, by name."""
     found = {("state", name): value for name, value in trajectory.signals.state.items()}
     found |= {("interval", name): value for name, value in trajectory.signals.interval.items()}
     found |= {("model", name): getattr(trajectory, name) for name in ("states", "actions", "doubt", "valid")}
     return found
 
 
-def together(fields: Fields, dt: float) -> Trajectory:
-    """`apart` undone."""
+def trajectory_of(fields: Fields, dt: float) -> Trajectory:
+    """The trajectory that these fields make up: the inverse of `fields_of`."""
     signals = Signals(*({name: x for (part, name), x in fields.items() if part == of} for of in ("state", "interval")))
     own = {name: value for (part, name), value in fields.items() if part == "model"}
     return Trajectory(**own, signals=signals, dt=dt)
 
 
-def joined(parts: Sequence[Fields]) -> Fields:
-    """Trajectories in one batch."""
+def concatenated(parts: Sequence[Fields]) -> Fields:
+    """Several batches of trajectories as one batch."""
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
@@ -46,7 +46,7 @@ def derivatives(cost: CostFunction, fields: Fields, dt: float) -> tuple[list[Key
     leaves = {key: x.detach().clone().requires_grad_() for key, x in fields.items() if x.is_floating_point()}
     number = len(fields["model", "actions"])
     with torch.enable_grad():
-        total = cost(together({**fields, **leaves}, dt)).sum()
+        total = cost(trajectory_of({**fields, **leaves}, dt)).sum()
         if not total.requires_grad:
             return [], torch.zeros(number, 0), torch.zeros(number, 0, 0)
         slopes = torch.autograd.grad(total, list(leaves.values()), create_graph=True, allow_unused=True)

@@ -140,7 +140,7 @@ else:
         __doc__=_CostConfig.__doc__,
         **{
             name: (NonNegative, Field(default=0.0, description=f"weight of {cost.summary}"))
-            for name, cost in intrinsic.BUILT_IN.items()
+            for name, cost in intrinsic.TABLE.built_in.items()
         },
     )
 

@@ -104,7 +104,7 @@ class Player:
 
 
 class RayRollouts:
-    """See `agent.rollouts.rollouts.Rollouts`. Outcomes come as they finish, in no order."""
+    """See `agent.rollouts.jobs.Rollouts`. Outcomes come as they finish, in no order."""
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ class ColdActor(Actor):
 
 
 def play(config: Config, index: int) -> Generator[Step, None, Played]:
-    """One episode; see `agent.rollouts.rollouts.Player`."""
+    """One episode; see `agent.rollouts.jobs.Player`."""
     agent, env, monitor = player.made(config)
     agent.actor = ColdActor(config.planner.kind, config.planner.params)
     return (yield from player.played(agent, env, monitor, config, index))

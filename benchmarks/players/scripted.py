@@ -29,12 +29,12 @@ DO_NOTHING = "benchmarks.players.scripted:do_nothing"
 
 
 def random(config: Config, index: int) -> Generator[Step, None, Played]:
-    """Uniform actions; see `agent.rollouts.rollouts.Player`."""
+    """Uniform actions; see `agent.rollouts.jobs.Player`."""
     return (yield from _play("random", config, index, lambda interface, rng: rng.uniform(-1, 1, interface.action_size)))
 
 
 def do_nothing(config: Config, index: int) -> Generator[Step, None, Played]:
-    """The neutral control, which is zero where the actuators allow it; see `agent.rollouts.rollouts.Player`."""
+    """The neutral control, which is zero where the actuators allow it; see `agent.rollouts.jobs.Player`."""
     return (yield from _play("do_nothing", config, index, lambda interface, _: _neutral(interface)))
 
 

@@ -25,6 +25,6 @@ def unguarded_agent(config: Config, env: Environment) -> Agent:
 
 
 def play(config: Config, index: int) -> Generator[Step, None, Played]:
-    """One episode; see `agent.rollouts.rollouts.Player`."""
+    """One episode; see `agent.rollouts.jobs.Player`."""
     env = build.environment(config)
     return (yield from player.played(unguarded_agent(config, env), env, build.monitor(config, env), config, index))

@@ -20,7 +20,7 @@ __all__ = ["KINDS", "build", "describe", "kinds", "parse", "resolve"]
 
 def describe() -> dict[str, str]:
     """One line about each kind."""
-    return {kind: entry.about for kind, entry in kinds().items()}
+    return {kind: entry.summary for kind, entry in kinds().items()}
 
 
 def parse(config: Mapping[str, Any] | GuardrailConfig, where: str = "guardrail") -> GuardrailConfig:

@@ -15,7 +15,7 @@ from envs.backup import BackUp
 from envs.errors import Diverged
 from envs.physics.batch import diverged_world
 from envs.requests import Request
-from envs.task import ForgoneFunction, RewardFunction, Task, TerminationFunction
+from envs.task import RewardBound, RewardFunction, Task, TerminationFunction
 
 _COUNTERS = ("_step_count", "_reset_next_step")  # of dm_control's environment
 
@@ -87,7 +87,7 @@ def suite_task(
     params: tuple[str, ...] = (),
     attributes: tuple[str, ...] = (),
     back_up: BackUp | None = None,
-    forgone: ForgoneFunction | None = None,
+    reward_bound: RewardBound | None = None,
 ) -> Task:
     """A `Task` whose environment is dm_control's."""
     return Task(
@@ -100,7 +100,7 @@ def suite_task(
         params=params,
         attributes=attributes,
         back_up=back_up,
-        forgone=forgone,
+        reward_bound=reward_bound,
     )
 
 

@@ -17,7 +17,7 @@ from envs.task import Task, TaskParams, at_states, in_steps
 from envs.trajectory import Trajectory
 
 _TARGET = 0.015  # m, radius
-_LONGEST = 0.5  # s, of an edge that may end at a goal; see `_forgone`
+_LONGEST = 0.5  # s, of an edge that may end at a goal; see `_reward_bound`
 
 
 def _spec():
@@ -32,7 +32,7 @@ def _reach(trajectory: Trajectory, _: TaskParams) -> Tensor:
     return near * (small + 4) / 5
 
 
-def _forgone(model: mujoco.MjModel, period: float) -> Callable[[Tensor], Tensor]:
+def _reward_bound(model: mujoco.MjModel, period: float) -> Callable[[Tensor], Tensor]:
     """A lower bound on the reward that will still be missed, whatever the mass does.
 
     Along each axis a motor pushes with F at most against a damping b. A step of MuJoCo's makes the new velocity a mean
@@ -79,4 +79,4 @@ def easy() -> Task:
     """Reach the target and stay there, with little control."""
     requests = (*at_states("geom_position/target", "geom_position/pointmass"), *in_steps("ctrl"))
     back_up = BackUp(seconds=1.0, rest_speed=0.01, gain=20.0)
-    return suite_task("point_mass", "easy", _spec, _reach, requests, back_up=back_up, forgone=_forgone)
+    return suite_task("point_mass", "easy", _spec, _reach, requests, back_up=back_up, reward_bound=_reward_bound)

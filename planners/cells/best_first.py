@@ -22,8 +22,8 @@ from torch import Tensor
 
 from planners.capabilities import Discretisable
 from planners.cells.grid import Grid, GridParams, grid
-from planners.cells.least import ROUNDING, above_least
 from planners.cells.lookahead import lookahead
+from planners.cells.shift import ROUNDING, shifted
 from planners.problem import Unsuited
 from planners.search.search import Search
 from planners.trees.actions import action_set
@@ -193,7 +193,7 @@ class Exploration:
         self.simulated += len(line)
         safe = stepped.violation == 0  # a guardrail takes edges away, whatever they cost
         cells = self.grid.nearest(self.problem.coordinates(stepped.nodes).numpy())
-        cost = above_least(stepped.cost.numpy(), safe, self.hold, self.params.most_reward)
+        cost = shifted(stepped.cost.numpy(), safe, self.hold, self.params.most_reward)
         done = stepped.done.numpy()
         bound = self._bound(stepped.nodes)
         for place, parent in enumerate(line):

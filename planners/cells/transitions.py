@@ -19,7 +19,7 @@ from scipy import sparse
 
 from planners.capabilities import Discretisable, DiscretisableProblem
 from planners.cells.grid import Grid, GridParams, grid
-from planners.cells.least import ROUNDING
+from planners.cells.shift import ROUNDING
 from planners.problem import Unsuited
 from planners.search.search import Search
 from planners.trees.actions import action_set

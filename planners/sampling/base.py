@@ -17,7 +17,7 @@ import numpy as np
 from planners.params import Params
 from planners.polish import before, polished
 from planners.problem import Budget, Plan, Problem
-from planners.sampling import pace
+from planners.sampling import timing
 from planners.sampling.distribution import Distribution, around, split
 from planners.search.knots import INTERPOLATIONS, Interpolation, Spline, bounded, shift, spline
 from planners.search.noise import Stock
@@ -54,7 +54,7 @@ class SamplingState:
     counter: int = 0  # plans made; with the seed it makes each plan's own random stream
     previous: np.ndarray | None = None  # (H,A), the last published plan, shifted
     distribution: Distribution | None = None  # the last one, shifted
-    pace: float = 0.0  # s per control step of a candidate, of the last plans under a budget in seconds; 0: not known
+    step_seconds: float = 0.0  # planning time per candidate and control step, from earlier plans; 0: unknown
 
 
 class SamplingPlanner(ABC, Generic[ParamsT]):
@@ -103,7 +103,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
 
         The published plan is never worse, by the order of `planners.search.select`, than any reference evaluated.
         """
-        first = before(problem, budget, self.params.descent, state.pace * problem.horizon)
+        first = before(problem, budget, self.params.descent, state.step_seconds * problem.horizon)
         found, after = self._searched(state, problem, first)
         if first is budget:
             return found, after
@@ -118,7 +118,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         curve = spline(self.params.interpolation, min(self.params.knots or horizon, horizon), horizon)
         previous, distribution = _warm(state, curve, size)
         names, fixed = references(problem, previous)
-        sizes = self._sizes(budget, len(names), state.pace * horizon)
+        sizes = self._sizes(budget, len(names), state.step_seconds * horizon)
         if not sizes:  # no room for a search: references alone, most important first
             search.evaluate(fixed[: budget.evaluations], names)
         floor = (np.inf, np.inf)
@@ -158,9 +158,9 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
             else:  # a mean that cannot go out is no place to search around next time
                 chosen = search.best
                 distribution = replace(distribution, mean=curve.fit(chosen.actions))
-        known = state.pace
+        known = state.step_seconds
         if budget.seconds is not None:
-            known = pace.learned(known, search.seconds / (search.evaluations * horizon))
+            known = timing.learned(known, search.seconds / (search.evaluations * horizon))
         state = SamplingState(state.seed, state.counter + 1, chosen.actions, distribution, known)
         return search.publish(chosen), state
 
@@ -192,7 +192,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
             return self.split(self.params.samples * self.params.iterations)
         else:
             assert budget.seconds is not None
-            room = max(pace.affordable(budget.seconds, took) - fixed, 1)
+            room = max(timing.affordable(budget.seconds, took) - fixed, 1)
         if self.mean_is == "published" and room > 1:
             room -= 1
         return self.split(room) if room > 0 else ()

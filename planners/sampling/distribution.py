@@ -34,12 +34,13 @@ def around(distribution: Distribution, noise: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def split(total: int, iterations: int, decay: float = 1.0, least: int = 1) -> tuple[int, ...]:
+def split(total: int, iterations: int, decay: float = 1.0, minimum: int = 1) -> tuple[int, ...]:
     """Sizes that sum to `total`, each `decay` times smaller than the one before it.
 
-    Fewer iterations where the average would fall below `least`: few candidates teach a distribution nothing.
+    There are fewer iterations where the average size would fall below `minimum`, because a distribution cannot be
+    fitted to few candidates.
     """
-    iterations = max(1, min(iterations, total // least))
+    iterations = max(1, min(iterations, total // minimum))
     share = list(accumulate(decay**-index for index in range(iterations)))
     edges = [round(total * part / share[-1]) for part in share]
     return tuple(size for size in map(sub, edges, [0, *edges]) if size > 0)
@@ -56,9 +57,9 @@ def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, S
 def moments(knots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (P,A) over candidates (K,P,A), faster than numpy's `mean` and `std`."""
     mean = np.add.reduce(knots, 0) / len(knots)
-    apart = knots - mean
-    apart *= apart
-    return mean, np.sqrt(np.add.reduce(apart, 0) / len(knots))
+    squares = knots - mean
+    squares *= squares
+    return mean, np.sqrt(np.add.reduce(squares, 0) / len(knots))
 
 
 def pool(distribution: Distribution, knots: np.ndarray, scores: Scores) -> tuple[np.ndarray, Scores]:
@@ -66,8 +67,8 @@ def pool(distribution: Distribution, knots: np.ndarray, scores: Scores) -> tuple
     old = distribution.scores
     if old is None or len(old) == 0:
         return knots, scores
-    together = Scores(np.concatenate([old.violation, scores.violation]), np.concatenate([old.cost, scores.cost]))
-    return np.concatenate([distribution.elites, knots]), together
+    merged = Scores(np.concatenate([old.violation, scores.violation]), np.concatenate([old.cost, scores.cost]))
+    return np.concatenate([distribution.elites, knots]), merged
 
 
 def softmin(scores: Scores, temperature: float) -> np.ndarray | None:

@@ -17,7 +17,7 @@ from envs.task import Snapshot
 from envs.trajectory import Signals, Trajectory
 from worldmodels import registry as models
 
-every = pytest.mark.parametrize("name", sorted(registry.BUILT_IN))
+every = pytest.mark.parametrize("name", sorted(registry.TABLE.built_in))
 TASK = "dm_control/cartpole-swingup-v0"
 N, H = 6, 5
 
@@ -59,7 +59,7 @@ def numbers(trajectory: Trajectory) -> list[Tensor]:
 
 @every
 def test_every_step_of_every_candidate_costs_something_finite(name: str) -> None:
-    cost = registry.make(name)
+    cost = registry.TABLE.load(name)()
     trajectory, start = imagined(cost)
     before = [tensor.clone() for tensor in numbers(trajectory)]
     found = cost.step_cost(trajectory, start.params)
@@ -73,7 +73,7 @@ def test_every_step_of_every_candidate_costs_something_finite(name: str) -> None
 
 @every
 def test_a_candidate_costs_the_same_whoever_is_beside_it(name: str) -> None:
-    cost = registry.make(name)
+    cost = registry.TABLE.load(name)()
     trajectory, start = imagined(cost)
     together = cost.step_cost(trajectory, start.params)
     alone = torch.cat([cost.step_cost(part(trajectory, slice(i, i + 1)), start.params) for i in range(N)])
@@ -83,7 +83,7 @@ def test_a_candidate_costs_the_same_whoever_is_beside_it(name: str) -> None:
 @every
 def test_whether_it_looks_back_is_as_it_says(name: str) -> None:
     """A future that is built step by step asks for the cost of its last steps alone."""
-    cost = registry.make(name)
+    cost = registry.TABLE.load(name)()
     trajectory, start = imagined(cost)
     whole = cost.step_cost(trajectory, start.params)[:, 2:]
     rest = cost.step_cost(part(trajectory, steps=2), start.params)
@@ -92,7 +92,7 @@ def test_whether_it_looks_back_is_as_it_says(name: str) -> None:
 
 @every
 def test_no_step_knows_what_comes_later(name: str) -> None:
-    cost = registry.make(name)
+    cost = registry.TABLE.load(name)()
     trajectory, start = imagined(cost)
     other = replace(trajectory, actions=trajectory.actions.clone(), doubt=trajectory.doubt.clone())
     other.actions[:, 3:], other.doubt[:, 3:] = 0.25, 7.0
@@ -107,7 +107,7 @@ def test_its_weight_is_a_key_of_the_configuration_and_reaches_the_plan(name: str
     assert names.count(name) == 1
     assert without.terms[names.index(name)][0] == 0.0, "nothing that was not asked for"
     _, objective = build.objective(CostConfig.model_validate({"task": 0.0, name: 3.0}), env.task)
-    cost = registry.make(name)
+    cost = registry.TABLE.load(name)()
     trajectory, start = imagined(cost)
     expected = Objective(((3.0, cost),)).step_cost(trajectory, start.params)
     assert torch.equal(objective.step_cost(trajectory, start.params), expected)

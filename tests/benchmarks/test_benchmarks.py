@@ -19,7 +19,7 @@ from agent.rollouts.rollouts import Serial
 from agent.rollouts.row import Row
 from agent.runs.rundir import RunDir
 from benchmarks import returns, tables
-from benchmarks.harness import experiment, rows
+from benchmarks.harness import experiment, registry, rows
 from benchmarks.players import scripted
 from benchmarks.quickstart import twins as quickstart_twins
 from benchmarks.systems import faults, parallel, scaling, throughput
@@ -155,6 +155,10 @@ def test_every_benchmark_has_help(telos: Callable[..., Any], name: str) -> None:
     done = telos("bench", name, "--help")
     assert done.status == 0
     assert f"telos bench {name}" in done.out
+
+
+def test_the_command_offers_every_registered_benchmark() -> None:
+    assert set(get_args(get_type_hints(Bench)["name"])) == set(registry.MODULES)
 
 
 def test_a_benchmark_that_is_not_there(telos: Callable[..., Any]) -> None:

@@ -19,7 +19,7 @@ from envs.errors import TelosError
 from envs.guardrails import Guardrails, build
 from envs.guardrails.config import Params
 from envs.guardrails.limits import JointVelocity
-from envs.guardrails.registry import kinds, resolve
+from envs.guardrails.registry import resolve
 from envs.guardrails.vacuity import insist_breakable
 from envs.physics import signals
 from envs.physics.batch import BatchPhysics
@@ -384,13 +384,11 @@ class Late(JointVelocity, frozen=True):
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    kinds.cache_clear()
     resolve.cache_clear()
     points = (EntryPoint("late", f"{Late.__module__}:Late", "telos.guardrails"),)
-    monkeypatch.setattr("envs.guardrails.kinds.entry_points", lambda group: points)
+    monkeypatch.setattr("envs.table.plug_ins", lambda group: points)
     monkeypatch.setitem(sys.modules, Late.__module__, SimpleNamespace(Late=Late))
     yield
-    kinds.cache_clear()
     resolve.cache_clear()
 
 

@@ -173,9 +173,8 @@ def test_plug_ins_feed_the_same_table(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
     def installed(*points: EntryPoint) -> None:
-        kinds.cache_clear()
         resolve.cache_clear()
-        monkeypatch.setattr("envs.guardrails.kinds.entry_points", lambda group: points)
+        monkeypatch.setattr("envs.table.plug_ins", lambda group: points)
 
     try:
         installed(EntryPoint("theirs", "envs.guardrails.limits:JointPosition", "telos.guardrails"))
@@ -192,7 +191,6 @@ def test_plug_ins_feed_the_same_table(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(TelosError, match="not taken yet"):
             kinds()
     finally:
-        kinds.cache_clear()
         resolve.cache_clear()
 
 

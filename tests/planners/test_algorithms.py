@@ -70,8 +70,8 @@ def test_icem_evaluates_its_mean_in_the_last_iteration():
 
 def test_split_sums_and_decays():
     assert split(100, 3) == (33, 34, 33)
-    assert split(191, 3, decay=1.25, least=20) == (78, 63, 50)
-    assert split(30, 3, least=20) == (30,)
+    assert split(191, 3, decay=1.25, minimum=20) == (78, 63, 50)
+    assert split(30, 3, minimum=20) == (30,)
     assert split(2, 3) == (1, 1)
     assert sum(split(7, 7, decay=9.0)) == 7
     assert 0 not in split(7, 7, decay=9.0)

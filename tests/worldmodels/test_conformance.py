@@ -67,7 +67,7 @@ def copied(trajectory: Trajectory) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in parts(trajectory).items()}
 
 
-every = pytest.mark.parametrize("name", sorted(registry.table()))
+every = pytest.mark.parametrize("name", sorted(registry.TABLE.entries()))
 on_tasks = pytest.mark.parametrize("task", TASKS)
 
 
@@ -226,11 +226,8 @@ def installed(monkeypatch: pytest.MonkeyPatch):
             self.name, self.value = name, value
 
     points = [Point(name.lower(), f"their_models:{name}") for name in ("Mine", "Gone", "Empty")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "telos.models" else [])
+    monkeypatch.setattr("envs.table.plug_ins", lambda group: points if group == "telos.models" else ())
     monkeypatch.setitem(__import__("sys").modules, "their_models", type("M", (), {"Mine": Mine, "Empty": Empty}))
-    registry.table.cache_clear()
-    yield
-    registry.table.cache_clear()
 
 
 def agent(**world_model: Any) -> Any:
