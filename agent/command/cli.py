@@ -192,7 +192,7 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure on this machine what the README shows of another.
+    """Measure on this machine what docs/measured/ shows of another.
 
     Rows go to runs/bench/NAME.jsonl. A benchmark of episodes that is called again goes on where it stopped. What
     else one takes is told by `telos bench NAME --help`.

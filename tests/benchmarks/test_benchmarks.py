@@ -281,6 +281,6 @@ def test_published_rows_are_quoted_from_the_anchors() -> None:
     assert [returns.published(name) for name in returns.TASKS] == ["850", "656", "994", "964", "993", "825"]
 
 
-@pytest.mark.parametrize("file", tables.BLOCKS, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", tables.FILES, ids=lambda file: file.name)
 def test_documents_show_what_the_rows_say(file: Path) -> None:
     assert tables.written(file) == file.read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from benchmarks.systems import faults
 
 HALF_DEAD = """
 import ctypes, os, signal, subprocess, sys, threading, time
-from agent.supervisor import supervised
+from agent.rollouts.supervisor import supervised
 
 def work():
     if os.fork() == 0:
