@@ -282,9 +282,10 @@ def test_memory_that_gives_out_is_told(telos, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_task_that_is_none_is_refused(telos, monkeypatch: pytest.MonkeyPatch) -> None:
-    from envs import registry
+    from importlib.metadata import EntryPoint
 
-    monkeypatch.setattr(registry, "table", lambda: {"mine": "builtins:dict"})
+    point = EntryPoint("mine", "builtins:dict", "telos.tasks")
+    monkeypatch.setattr("envs.table.plug_ins", lambda group: (point,) if group == "telos.tasks" else ())
     done = telos("list", "signals", "--task", "mine")
     assert done.status == 2
     assert "'mine', at builtins:dict, made a dict" in done.err
