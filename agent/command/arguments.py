@@ -66,7 +66,7 @@ def parse(arguments: list[str], commands: Mapping[str, type[Any]]) -> Any:
 
 
 def _check_choice(command: str, arguments: list[str], kind: type[Any]) -> None:
-    """Raise TelosError if the command's first argument is one of fixed choices, and is missing or not among them."""
+    """For a command whose first argument has fixed choices, raise TelosError if it is missing or not one of them."""
     hints = get_type_hints(kind)
     first = next((field.name for field in dataclasses.fields(kind)), None)
     choices = get_args(hints[first]) if first and get_origin(hints[first]) is Literal else ()

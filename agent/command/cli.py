@@ -352,7 +352,7 @@ def _work() -> NoReturn:
     with contextlib.suppress(KeyboardInterrupt):
         try:
             status = main()
-        except SystemExit as stop:  # --help
+        except SystemExit as stop:  # raised by --help
             status = stop.code if isinstance(stop.code, int) else 0
         except Exception:  # a bug in telos
             traceback.print_exc()

@@ -38,7 +38,7 @@ def show(what: str, name: str | None, task: str | None, console: Console) -> Non
     if listing.about:
         console.print(listing.about, highlight=False, markup=False)
         console.print()
-    if not console.is_terminal:  # for grep and cut
+    if not console.is_terminal:  # plain lines with tabs, for grep and cut
         for row in listing.rows:
             print("\t".join(row))
         return

@@ -42,7 +42,7 @@ class Comparison:
     b: str
     pairs: int  # episodes with the same seed, index and accepted start in both
     other_starts: int  # episodes with the same seed and index but another start, because one run rejected a start
-    left_out: int  # episodes without a partner
+    left_out: int  # episodes that only one of the runs has
     differences: tuple[Difference, ...]
     differing: tuple[Differing, ...]  # configuration, rules, files, versions and code in which the runs differ
     warnings: tuple[str, ...]  # reasons why the runs are not fully comparable or verified

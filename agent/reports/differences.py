@@ -30,7 +30,7 @@ MEANING = {
 class Differing:
     """One field in which two runs differ."""
 
-    field: str  # dotted
+    field: str  # dotted name
     a: str  # value in each run, shortened
     b: str
     meaning: str  # how the difference changes what the results mean; "" if it does not

@@ -27,7 +27,7 @@ MAX_VIDEO_BYTES = 20_000_000
 
 @dataclass(frozen=True)
 class Card:
-    """One number of the headline."""
+    """One of the key figures at the top of the report."""
 
     label: str
     value: str

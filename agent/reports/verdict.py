@@ -167,7 +167,7 @@ def _without_rules(found: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _checked(config: Config, manifest: Manifest, rows: Sequence[Row], found: Sequence[Record]) -> tuple[str, ...]:
-    """How margins and actions were checked."""
+    """The list of how margins and actions were checked."""
     when = {"substep": "at every physics substep", "step": "at the state after every control step"}
     counts = {name: sum(record.granularity == name for record in found) for name in when}
     late = config.variant.latency > 0

@@ -32,7 +32,7 @@ class Step:
     plan_cost: float
     plan_feasible: bool  # whether the planner found a plan that keeps every guardrail
     plan_ms: float  # planning, ms
-    decision_ms: float  # percept to action, ms
+    decision_ms: float  # from percept to action, ms
     intervened: bool
     fallback: bool
     reason: str

@@ -49,7 +49,7 @@ class Outcome:
 class Tick:
     """The progress of a running episode."""
 
-    worker: int  # from 0
+    worker: int  # number of the worker, from 0
     episode: int
     steps: int  # control steps so far
     total: float  # return so far
@@ -91,7 +91,7 @@ def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> 
 
     Raises:
         GuardrailTampered: the parcel or its rules are not those that were sent.
-        Unplayable: a plain TelosError was raised before the first step was done.
+        Unplayable: the job does not fit the task. Raised for a TelosError (no subclass) before the first step is done.
     """
     config = opened(job.parcel, sha256)
     if threads is not None:

@@ -44,7 +44,7 @@ class Parcel:
 
 
 def sealed(config: Config) -> Parcel:
-    """Pack a configuration.
+    """Pack a configuration into a parcel.
 
     Raises:
         TelosError: the configuration's rules or its task's files are wrong.

@@ -83,7 +83,7 @@ class Player:
         return provenance.versions()
 
     def pulse(self) -> bool:
-        """A sign of life."""
+        """Answer a request for a sign of life."""
         return True
 
     def play(self, parcel: Any, sha256: str, episode: int, player: str, worker: int) -> Generator[Any, None, None]:
@@ -216,7 +216,7 @@ class RayRollouts:
         """Start all workers and wait until they are up. Call this before timing anything: starting takes seconds.
 
         Raises:
-            TelosError: a worker has other code, no worker comes up, or Ray failed.
+            TelosError: a worker has other code, no worker comes up, or Ray's own processes have died.
         """
         run = _Run(iter(()), lambda event: None)
         while True:

@@ -58,7 +58,7 @@ class Row:
     privileged: bool  # whether the agent read the simulator's state
     plan_ms_median: float
     plan_ms_p95: float
-    decision_ms_median: float  # percept to action
+    decision_ms_median: float  # from percept to action
     model_steps_per_decision: float  # steps simulated or evaluated by the world model; physics steps for a simulator
     gate_steps_per_decision: float  # physics steps simulated by the gate
     simulator_fraction: float  # seconds inside MuJoCo's C code / seconds of planning
@@ -140,7 +140,7 @@ class Steps:
     state: np.ndarray  # (T,S), raw, after each step
     belief: np.ndarray  # (T+1,S) or (T+1,F), or only its first row, (1,S), if the rest equals `state`; see `believed`
     reasons: np.ndarray  # (T,) text, why the gate intervened
-    control_period: np.ndarray  # (), s
+    control_period: np.ndarray  # scalar (), s
 
     @staticmethod
     def of(result: EpisodeResult, belief: np.ndarray, control_period: float) -> Steps:

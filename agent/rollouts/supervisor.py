@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
+SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # options of prctl(2)
 LONGEST = 20  # characters of the temporary folder's path; Ray puts sockets in it, whose paths are limited to 107
 FAREWELL = 2.0  # s that processes started by the child have to end by themselves
 

@@ -68,7 +68,8 @@ class Tracer:
         return np.array([getattr(self._data, field)[row] for field, row in points])
 
 
-_FIELDS = {"body": "xpos", "inertial": "xipos", "site": "site_xpos", "geom": "geom_xpos"}  # of MjData
+# Kind of object in a signal's name -> the field of MjData with its position.
+_FIELDS = {"body": "xpos", "inertial": "xipos", "site": "site_xpos", "geom": "geom_xpos"}
 
 
 def _points(model: mujoco.MjModel, requests: Iterable[Request]) -> Iterable[tuple[str, int]]:
