@@ -1,4 +1,4 @@
-"""From words on the command line to a command and overrides of config fields."""
+"""Parses the command line into a command and overrides of configuration fields."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ import tyro
 from envs.errors import TelosError
 from envs.render import quiet_gl
 
-TITLE = re.compile("^[A-Z][a-z]+ [a-z]+ (?=Unrecognized |Missing |Error |Invalid |invalid )")  # says what follows again
-MAX_LEVELS = 10  # of a field in fields
-POSITIONAL = get_args(tyro.conf.Positional[str])[1]  # marks a field that is a word, not a flag
+TITLE = re.compile("^[A-Z][a-z]+ [a-z]+ (?=Unrecognized |Missing |Error |Invalid |invalid )")  # redundant title of tyro
+MAX_LEVELS = 10  # of nested fields
+POSITIONAL = get_args(tyro.conf.Positional[str])[1]  # marks a field that is a positional argument, not a flag
 SHORT = MappingProxyType(
     {"planner": "planner.kind", "video": "video.which", "camera": "video.camera", "trace": "video.trace"}
 )
-"""Flags that stand for a field inside a section."""
+"""Short flags -> the nested configuration fields that they set."""
 
 
 class Misuse(Exception):
-    """Arguments that the command does not take; its text is the whole message."""
+    """The arguments are wrong; the text of the exception is the whole message for the user."""
 
 
 def parse(arguments: list[str], commands: Mapping[str, type[Any]]) -> Any:
-    """The command with its arguments; a mistake becomes one line. SystemExit for --help.
+    """Parse the arguments into an instance of a command. Every error has a message of one line.
 
     Raises:
-        TelosError: an unknown command, choice or flag, or a flag's value of another kind.
-        Misuse: anything else that the command does not take.
+        SystemExit: the user asked for --help.
+        TelosError: a command, choice or flag is unknown, a value is missing, or it is not a whole number where one is
+            required.
+        Misuse: any other error in the arguments.
     """
     if not arguments:
         arguments.append("--help")
@@ -64,7 +66,7 @@ def parse(arguments: list[str], commands: Mapping[str, type[Any]]) -> Any:
 
 
 def _check_choice(command: str, arguments: list[str], kind: type[Any]) -> None:
-    """Raises TelosError where the command's first word is none of those that it takes."""
+    """For a command whose first argument has fixed choices, raise TelosError if it is missing or not one of them."""
     hints = get_type_hints(kind)
     first = next((field.name for field in dataclasses.fields(kind)), None)
     choices = get_args(hints[first]) if first and get_origin(hints[first]) is Literal else ()
@@ -76,13 +78,13 @@ def _check_choice(command: str, arguments: list[str], kind: type[Any]) -> None:
 
 
 def _flags(kind: type[Any]) -> list[str]:
-    """What a command takes besides its words."""
+    """The flags of a command."""
     hints = get_type_hints(kind, include_extras=True)
     return [f"--{name}" for name, hint in hints.items() if POSITIONAL not in get_args(hint)]
 
 
 def _misuse(first: str, commands: Mapping[str, type[Any]], complaint: str) -> Exception:
-    """What tyro complains about, in one line."""
+    """The exception for tyro's error message, shortened to one line."""
     where = first if first in commands else "options"
     usage = f"telos {first} --help" if first in commands else "telos --help"
     text = " ".join(re.sub(r"[╭╮╰╯│─]+|-{3,}", " ", complaint).split())
@@ -103,17 +105,22 @@ def _misuse(first: str, commands: Mapping[str, type[Any]], complaint: str) -> Ex
 
 
 def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Config fields of `telos run` apart from its own flags; what they hold is checked with the config.
+    """Separate the configuration fields among the arguments of `telos run` from its own flags.
+
+    The values are checked later, with the configuration.
+
+    Returns:
+        The remaining arguments, and the overrides of configuration fields.
 
     Raises:
-        TelosError: an unknown field, one without a value, or a flag given twice: the last would silently win.
+        TelosError: a field is unknown or has no value, or a flag is given twice (the last would silently win).
     """
     given: set[str] = set()
     if arguments[:1] != ["run"]:
         for word in arguments:
             _once(f"{arguments[0]}", word.partition("=")[0], given)
         if arguments[:1] == ["bench"] and len(arguments) > 2:
-            arguments = [*arguments[:2], "--", *arguments[2:]]  # a benchmark reads its own
+            arguments = [*arguments[:2], "--", *arguments[2:]]  # the benchmark parses the rest itself
         return arguments, {}
     own = ("--task", "--out", "--workers", "--ray", "--help")
     rest, overrides, words = ["run"], {}, iter(arguments[1:])
@@ -142,10 +149,10 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _key(flag: str) -> str:
-    """The config field of a flag, in which - is as good as _; but names of zones are the user's own.
+    """The configuration field of a flag, with - replaced by _, except in the names of zones, which the user chooses.
 
     Raises:
-        TelosError: more levels than any field has, or a name that no file can hold.
+        TelosError: the flag has more levels than any field, or cannot be encoded in UTF-8.
     """
     if flag.count(".") >= MAX_LEVELS:
         raise TelosError(f"run {flag[:40]}…", f"{flag.count('.') + 1} levels", f"at most {MAX_LEVELS}")
@@ -159,7 +166,7 @@ def _key(flag: str) -> str:
 
 
 def _once(where: str, flag: str, given: set[str]) -> None:
-    """Note a flag. Raises TelosError where it was given before."""
+    """Record a flag as given. Raises TelosError if it was given before."""
     key = flag.replace("_", "-")
     if key in given and key.startswith("--") and key != "--help":
         raise TelosError(where, f"{flag} twice", f"{flag} once; a list holds several values")
@@ -174,7 +181,7 @@ def _fields() -> list[str]:
 
 
 def _value(name: str, text: str) -> Any:
-    """A value as YAML reads it."""
+    """The value of a flag, parsed as YAML."""
     from envs import yaml_file
 
     return yaml_file.content(text, f"run {name}", "a YAML value")

@@ -1,6 +1,6 @@
-"""The `telos` command. Everything heavy is imported when it is used, so `telos --help` is quick.
+"""The `telos` command. Heavy modules are imported only when they are used, so that `telos --help` is quick.
 
-What a user can mend is one line on stderr and exit status 2; Ctrl-C is 130.
+An error that the user can fix gives one line on stderr and exit status 2. Ctrl-C gives exit status 130.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Status = int
 FAILED, INTERRUPTED = 2, 130
-MAX_MESSAGE = 1_500  # characters of one message
+MAX_MESSAGE = 1_500  # maximum characters of an error message
 
 Arg = tyro.conf.arg
 Positional = tyro.conf.Positional
@@ -221,7 +221,7 @@ class Bench:
 
     def execute(self, overrides: dict[str, Any]) -> Status:
         quiet_gl(video=False)
-        from importlib import import_module  # by name, as benchmarks stand above agents
+        from importlib import import_module  # by name, because agent/ must not depend on benchmarks/
 
         return import_module("benchmarks.harness.registry").load(self.name)(self.arguments)
 
@@ -262,7 +262,8 @@ def main(argv: Sequence[str] | None = None) -> Status:
             print(f"telos: {_words(stop)}", file=sys.stderr, flush=True)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not complain
+        # Without this, flushing stdout at exit would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError as error:
         return _fail(f"memory: {str(error) or 'given more than there is'}; allowed: a smaller horizon or budget")
@@ -271,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> Status:
 
 
 def _words(stop: BaseException | None) -> str:
-    """What a stop says. One that comes while another one is cleared up has no words of its own."""
+    """The message of an interrupt. A second one, raised during clean-up, has none; use the first one's."""
     while stop is not None:
         if isinstance(stop, KeyboardInterrupt) and stop.args:
             return str(stop)
@@ -281,7 +282,7 @@ def _words(stop: BaseException | None) -> str:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A further Ctrl-C waits until it is over."""
+    """Within this context, another Ctrl-C is delayed until the end."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -291,7 +292,7 @@ def _undisturbed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminable() -> Any:
-    """SIGTERM is as good as Ctrl-C."""
+    """Within this context, SIGTERM raises KeyboardInterrupt, as Ctrl-C does."""
 
     def stop(number: int, frame: Any) -> NoReturn:
         raise KeyboardInterrupt
@@ -310,11 +311,11 @@ def _console(stderr: bool = True) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 200)  # a file has no edge
+    return Console(stderr=stderr, width=None if stream.isatty() else 200)  # a file has no width of its own
 
 
 def _told(path: Path) -> Status:
-    """Say where the report is, on stdout."""
+    """Print the path of the report on stdout."""
     print(path / "report.html")
     return 0
 
@@ -328,7 +329,7 @@ def _fail(message: str) -> Status:
 
 
 def entry() -> NoReturn:
-    """The command as a process; one that drives Ray, as any benchmark may, has a supervisor."""
+    """Run the command as a process, with a supervisor if it may drive Ray, as any benchmark may."""
     words = [word.partition("=")[0] for word in sys.argv[1:]]
     if words[:1] == ["bench"] or "--workers" in words or "--ray" in words:
         from agent.rollouts.supervisor import supervised
@@ -338,22 +339,22 @@ def entry() -> NoReturn:
 
 
 def _work() -> NoReturn:
-    """Run the command and end the process: once it has said its last word, nothing may add to it.
+    """Run the command and end the process with `os._exit`, so that nothing is printed after the command's last line.
 
-    Neither a traceback after an impatient Ctrl-C, nor the farewells of libraries: Ray's would wait for a cluster
-    that has died, and then crash.
+    A late Ctrl-C prints no traceback, and exit handlers of libraries do not run. Ray's exit handler would wait for a
+    cluster that has died, and then crash.
     """
     status = INTERRUPTED
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever called
+        if getattr(sys, name) is None:  # the calling process closed it
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        getattr(sys, name).reconfigure(errors="backslashreplace")  # a character that it lacks is no reason to fail
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # escape characters that the encoding lacks
     with contextlib.suppress(KeyboardInterrupt):
         try:
             status = main()
-        except SystemExit as stop:  # --help
+        except SystemExit as stop:  # raised by --help
             status = stop.code if isinstance(stop.code, int) else 0
-        except Exception:  # a defect of ours
+        except Exception:  # a bug in telos
             traceback.print_exc()
             status = FAILED
     signal.signal(signal.SIGINT, signal.SIG_IGN)

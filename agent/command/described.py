@@ -1,4 +1,4 @@
-"""What the fields of a class mean: their descriptions, or the comments beside them in the source."""
+"""The meanings of a class's fields, from their descriptions or from the comments beside them in the source."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ FIELD = re.compile(r"^    (\w+): [^#]*(?:  # (.*))?$")
 
 @dataclasses.dataclass(frozen=True)
 class Described:
-    """One field."""
+    """One field of a class."""
 
     name: str
-    default: str  # "" where there is none
-    meaning: str  # "" where nobody says
+    default: str  # "" if it has none
+    meaning: str  # "" if it has neither description nor comment
 
 
 def fields_of(kind: type[Any]) -> tuple[Described, ...]:
-    """The fields of a dataclass or a pydantic model, with those that it inherits."""
+    """The fields of a dataclass or a pydantic model, including inherited ones."""
     said = _comments(kind)
     return tuple(Described(name, default, meaning or said.get(name, "")) for name, default, meaning in _fields(kind))
 
 
 def _fields(kind: type[Any]) -> Iterator[tuple[str, str, str]]:
-    """Name, default and description of each field."""
+    """Yield name, default and description of each field."""
     if issubclass(kind, BaseModel):
         for name, field in kind.model_fields.items():
             default = "" if field.default is PydanticUndefined else _text(field.default)
@@ -41,12 +41,12 @@ def _fields(kind: type[Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _comments(kind: type[Any]) -> dict[str, str]:
-    """The comment at the end of each field's line, of the class or else of its bases."""
+    """Field -> the comment at the end of its line, in the source of the class or of its bases."""
     found: dict[str, str] = {}
     for base in kind.__mro__:
         try:
             lines = inspect.getsource(base).splitlines()
-        except (OSError, TypeError):  # built in, or without a source
+        except (OSError, TypeError):  # a built-in class, or one without source
             continue
         for match in filter(None, map(FIELD.match, lines)):
             if match[2]:
@@ -55,7 +55,7 @@ def _comments(kind: type[Any]) -> dict[str, str]:
 
 
 def _text(default: Any) -> str:
-    """As YAML would have it."""
+    """A default as text; null, true and false are written as in YAML."""
     if default is None or isinstance(default, bool):
         return {None: "null", True: "true", False: "false"}[default]
     return str(default)

@@ -1,4 +1,4 @@
-"""`telos doctor`: whether this machine has what telos needs, and what to do where it has not."""
+"""`telos doctor`: checks whether this machine has what telos needs, and says what to do if not."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ MARKS = {"ok": "[green]ok  [/]", "missing": "[red]FAIL[/]", "note": "[yellow]not
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination."""
+    """The result of one check."""
 
     what: str
-    mark: Mark  # note: everything but video works
+    mark: Mark  # "note": only videos do not work
     found: str
-    remedy: str = ""  # what to do; "" where nothing
+    remedy: str = ""  # what the user should do; "" for nothing
 
 
 def examine() -> tuple[Finding, ...]:
-    """Look at everything; nothing is changed."""
+    """Run all checks; none changes anything."""
     return (*_python(), *_packages(), _ours(), _cpus(), *_video())
 
 
 def show(findings: tuple[Finding, ...], console: Console) -> int:
-    """Print the findings; the exit status is 0 unless something other than video is missing."""
+    """Print the findings, and return the exit status: 0 unless something that telos needs is missing."""
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         line = f"{MARKS[finding.mark]} {finding.what:{width}}  {escape(finding.found)}"
@@ -54,7 +54,7 @@ def show(findings: tuple[Finding, ...], console: Console) -> int:
 
 def _python() -> tuple[Finding, ...]:
     found = f"{platform.python_version()} at {sys.executable}"
-    if sys.version_info < (3, 11):  # noqa: UP036 - the point is to say so
+    if sys.version_info < (3, 11):  # noqa: UP036 - this check reports an old Python
         return (Finding("python", "missing", found, "Python 3.11 or newer"),)
     return (Finding("python", "ok", found),)
 

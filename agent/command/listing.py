@@ -1,4 +1,4 @@
-"""`telos list`: what there is to choose from, a line each, and what the parameters of one of them mean."""
+"""`telos list`: lists the available tasks, planners and so on, or the parameters of one planner or guardrail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from envs.errors import TelosError
 
 @dataclass(frozen=True)
 class Listing:
-    """A table, and what is said before it."""
+    """A table, and the text above it."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -38,7 +38,7 @@ def show(what: str, name: str | None, task: str | None, console: Console) -> Non
     if listing.about:
         console.print(listing.about, highlight=False, markup=False)
         console.print()
-    if not console.is_terminal:  # for grep and cut
+    if not console.is_terminal:  # plain lines with tabs, for grep and cut
         for row in listing.rows:
             print("\t".join(row))
         return
@@ -51,7 +51,7 @@ def show(what: str, name: str | None, task: str | None, console: Console) -> Non
 
 
 def _all(what: str, task: str | None) -> Listing:
-    """Everything of one sort."""
+    """The table of everything of one kind."""
     if what == "tasks":
         return _tasks()
     if what == "planners":
@@ -92,7 +92,7 @@ def _tasks() -> Listing:
     rows = []
     for task, target in registry.table().items():
         facts = FACTS.get(task)
-        if facts is None:  # of another package
+        if facts is None:  # the task comes from another package
             rows.append((task, "–", "–", "–", "–", f"from {target}"))
             continue
         sizes = (facts.observation, facts.action, f"{facts.control_period:g} s", facts.frames)
@@ -101,7 +101,7 @@ def _tasks() -> Listing:
 
 
 def _one(what: str, name: str) -> Listing:
-    """The parameters of one planner or guardrail, with what its file says of it."""
+    """The parameters of one planner or guardrail, with the docstring of the planner's file or the guardrail's class."""
     if what == "planners":
         from planners import registry as planners
 

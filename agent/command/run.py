@@ -1,8 +1,8 @@
-"""A run: episodes of one configuration into one run directory; it can be interrupted and resumed.
+"""Runs the episodes of one configuration into one run directory; a run can be interrupted and resumed.
 
-An episode's randomness derives from its seed and its index under that seed alone, and agent and world are
-made afresh for each, so a resumed run writes the rows that an uninterrupted one would have written. (Except
-in real time, or under a planning budget in seconds: then the clock decides.)
+An episode's randomness derives only from its seed and its index under that seed. Agent and environment are built anew
+for each episode. A resumed run therefore writes the same rows as an uninterrupted one, unless it is in real time or has
+a planning budget in seconds, because results then depend on the clock.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ RUNS = Path("runs")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Stopped by the user; the message says how to go on."""
+    """The user stopped the run; the message says how to continue it."""
 
     def __init__(self, path: Path, finished: int) -> None:
         super().__init__(f"interrupted after {finished} finished episodes; finish with: telos resume {path}")
 
 
 def default_out(config: Config) -> Path:
-    """runs/TASK-PLANNER-seedK, or -seedsJ..K, with -2, -3, … where it is taken."""
+    """runs/TASK-PLANNER-seedK, or -seedsJ..K for several seeds; with -2, -3, … if that path exists."""
     task = Path(config.task).stem if registry.is_file(config.task) else config.task
     name = task.removeprefix("dm_control/").removesuffix("-v0").replace("/", "-")
     base = f"{name}-{config.planner.kind}-{seeds.name(config)}"
@@ -73,17 +73,17 @@ def run(
 
     Args:
         config: what to run.
-        rollouts: who runs them; this process where None.
-        out: a new or empty directory, or one of this very configuration, which is then resumed;
-            `default_out` where None.
-        notices: about the configuration, told once it is known to fit the task.
+        rollouts: runs the episodes; None means in this process.
+        out: a new or empty directory, or the directory of a run of an equal configuration, which is then resumed;
+            None means `default_out`.
+        notices: about the configuration; printed once the configuration is known to fit the task.
 
     Raises:
-        TelosError: the configuration does not fit the task, or `out` cannot be used. Nothing is left behind.
-        Interrupted: by Ctrl-C.
+        TelosError: the configuration does not fit the task, or `out` cannot be used. Nothing is left on disk.
+        Interrupted: the user pressed Ctrl-C.
     """
     console = console or Console(stderr=True)
-    if registry.is_file(config.task):  # a run directory must mean the same from anywhere
+    if registry.is_file(config.task):  # an absolute path, so that the run works from any working directory
         config = config.model_copy(update={"task": writable(str(mjcf.located(config.task)))})
     config, shorter = _fitted(config)
     path = default_out(config) if out is None else out
@@ -92,7 +92,7 @@ def run(
         taken = there and (not path.is_dir() or any(path.iterdir()))
     if taken:
         return _continued(path, config, console, rollouts)
-    _, env, monitor = made(config)  # refuses what does not fit, before anything is on disk
+    _, env, monitor = made(config)  # raises if the configuration does not fit, before anything is on disk
     with closing(env):
         episode.start(env, monitor, episode.seeds_of(*config.place(0)))
         warnings = [f"warning: {doubt}" for doubt in doubts(env.model, monitor.guardrails)]
@@ -111,7 +111,7 @@ def run(
 
 
 def _fitted(config: Config) -> tuple[Config, tuple[str, ...]]:
-    """The configuration with as many frames as an episode of the task can have, and what to tell where that is less."""
+    """The configuration with `frames` limited to the task's maximum, and a notice if that changed it."""
     if config.frames is None:
         return config, ()
     limit = registry.load(config.task).interface().frame_limit
@@ -122,13 +122,15 @@ def _fitted(config: Config) -> tuple[Config, tuple[str, ...]]:
 
 
 def resume(path: Path, console: Console | None = None, rollouts: Rollouts | None = None) -> RunDir:
-    """Finish an interrupted run; one that is finished gets its report again.
+    """Finish an interrupted run; for a finished run, only write memory, summary and report again.
+
+    Rows and steps that do not fit each other are set aside, and their episodes run again. If versions have changed
+    since the run began, the user is only warned.
 
     Raises:
-        TelosError: not a run directory, a damaged one, one of an older schema, or one whose configuration, rules,
-            manifest or task file are no longer those it began with. Rows and steps that do not fit are set aside and
-            run again; other versions are only told.
-        Interrupted: by Ctrl-C.
+        TelosError: the path is not a run directory, the run is damaged or of an older schema, or its configuration,
+            rules, manifest or task files are no longer those with which it began.
+        Interrupted: the user pressed Ctrl-C.
     """
     console = console or Console(stderr=True)
     rundir = RunDir.open(path)
@@ -143,7 +145,7 @@ def resume(path: Path, console: Console | None = None, rollouts: Rollouts | None
 
 
 def _tell_of_other_versions(rundir: RunDir, console: Console) -> None:
-    """All episodes of a run should mean the same: warn where other code would add some."""
+    """Warn if other versions would run the remaining episodes: the run's episodes may then not be comparable."""
     then, versions, commit = rundir.manifest, provenance.versions(), provenance.commit()
     others = [
         f"{name} {then.versions.get(name)} (now {versions.get(name)})"
@@ -158,7 +160,7 @@ def _tell_of_other_versions(rundir: RunDir, console: Console) -> None:
 
 
 def _continued(path: Path, config: Config, console: Console, rollouts: Rollouts | None) -> RunDir:
-    """`out` exists: go on if it is this very run, else refuse."""
+    """Resume the run in an existing `out` if it has an equal configuration. Raises TelosError otherwise."""
     if not path.is_dir():
         raise TelosError(f"--out {path}", "a file", "a new or an empty directory")
     if not is_run(path):
@@ -177,7 +179,7 @@ def _continued(path: Path, config: Config, console: Console, rollouts: Rollouts 
 
 
 def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
-    torch.set_num_threads(1)  # planning has its own C threads
+    torch.set_num_threads(1)  # planning uses its own C threads
     config, path = rundir.config, rundir.path
     rows = list(rundir.rows())
     try:
@@ -194,7 +196,10 @@ def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
 
 
 def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callable[[], bool], console: Console) -> None:
-    """Run what is missing, appending to `rows`: steps and video of an episode, then the row that makes it count."""
+    """Run the missing episodes, save each, and append its row to `rows`.
+
+    The row is saved last, after steps and video, because an episode counts as finished once its row is on disk.
+    """
     config = rundir.config
     if len(rows) == config.total:
         return
@@ -217,7 +222,7 @@ def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callabl
 
 
 def _close(rundir: RunDir) -> None:
-    """What a finished run has besides its episodes; all of it follows from them."""
+    """Write memory, summary and report of a finished run; all of them follow from its episodes."""
     rows = rundir.rows()
     kept = Memory(rundir.config.memory.capacity)
     kept.episodes = recalled(rundir)
@@ -233,7 +238,7 @@ def _close(rundir: RunDir) -> None:
 
 
 def recalled(rundir: RunDir) -> list[Episode]:
-    """What short-term memory keeps of a run: its last episodes, from the steps on disk."""
+    """The last episodes of a run, as many as short-term memory holds, read from the steps on disk."""
     episodes = []
     for row in rundir.rows()[-rundir.config.memory.capacity :]:
         steps = rundir.steps(row.episode)
@@ -242,7 +247,7 @@ def recalled(rundir: RunDir) -> list[Episode]:
 
 
 def _save_video(file: Path, video: bytes, tell: Callable[[str], None]) -> None:
-    """Write a video; where that fails, a run goes on without."""
+    """Write a video; if that fails, tell the user and continue without it."""
     try:
         file.parent.mkdir(exist_ok=True)
         write(file, video)
@@ -251,7 +256,7 @@ def _save_video(file: Path, video: bytes, tell: Callable[[str], None]) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what a killed write left aside."""
+    """Remove temporary files and folders that a killed process left."""
     try:
         for file in (*path.glob(".*.part*"), *path.glob("*/.*.part*"), *path.glob("*.part")):
             if file.is_dir():

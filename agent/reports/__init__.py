@@ -1,1 +1,1 @@
-"""What people read about runs: reports, explanations, comparisons."""
+"""Reports, explanations and comparisons of runs."""

@@ -1,4 +1,4 @@
-"""`telos compare A B`: B minus A, episode by episode, with intervals."""
+"""`telos compare A B`: mean differences B minus A over paired episodes, with intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLOCK = ("plan_ms", "decision_ms", "simulator_fraction", "seconds")
 
 @dataclass(frozen=True)
 class Difference:
-    """One field: its means, and the mean of the paired differences."""
+    """One field: its mean in each run, and the mean of the paired differences."""
 
     name: str
     a: float
@@ -29,26 +29,26 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         low, high = self.difference.low, self.difference.high
         return low is not None and high is not None and (low > 0 or high < 0)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs of one task."""
+    """The comparison of two runs of one task."""
 
     a: str
     b: str
     pairs: int  # episodes with the same seed, index and accepted start in both
-    other_starts: int  # pairs by seed and index that began elsewhere, as one run rejected a start
-    left_out: int  # episodes without a partner
+    other_starts: int  # episodes with the same seed and index but another start, because one run rejected a start
+    left_out: int  # episodes that only one of the runs has
     differences: tuple[Difference, ...]
-    differing: tuple[Differing, ...]  # what else the runs differ in
-    warnings: tuple[str, ...]  # what makes the two runs less comparable than they look
+    differing: tuple[Differing, ...]  # configuration, rules, files, versions and code in which the runs differ
+    warnings: tuple[str, ...]  # reasons why the runs are not fully comparable or verified
 
     def json(self) -> str:
-        """All of it, for programs; numbers that are not finite are strings, as in rows."""
+        """The comparison as JSON; numbers that are not finite are strings, as in rows."""
         return to_json(asdict(self), 2)
 
 
@@ -56,7 +56,7 @@ def compare(a: RunDir, b: RunDir) -> Comparison:
     """Pair the episodes of two runs by seed, index and accepted start.
 
     Raises:
-        TelosError: different tasks, no pair, or a run whose files do not fit each other.
+        TelosError: the tasks differ, there is no pair, or the files of a run do not fit each other.
     """
     if a.config.task != b.config.task:
         raise TelosError(f"compare {b.path}", f"task {b.config.task}", f"{a.config.task}, as in {a.path}")
@@ -89,7 +89,7 @@ def compare(a: RunDir, b: RunDir) -> Comparison:
 
 
 def _rows(run: RunDir) -> tuple[dict[tuple[int, int], Row], list[str]]:
-    """The rows of a run by seed and index, each checked with its steps, and what could not be checked."""
+    """The rows of a run by seed and index, each checked against its steps, and warnings about what was not checked."""
     changed = integrity.changed_files(run)
     told = []
     if changed:

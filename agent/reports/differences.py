@@ -1,4 +1,4 @@
-"""In what two runs differ besides their results: field by field, and what a difference means for the comparison."""
+"""The differences between two runs other than their results, and what each means for a comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.runs.manifest import Manifest
 from agent.runs.rundir import RunDir
 
 NONE = "–"
-LONGEST = 40  # characters of a value that are shown
+LONGEST = 40  # maximum length of a value as shown
 MEANING = {
     "variant": "the worlds differ",
     "frames": "episodes of different length",
@@ -23,17 +23,17 @@ MEANING = {
     "real_time": "the world does not wait alike",
     "threads": "times do not compare",
 }
-"""Fields of the configuration that change what the numbers mean, and how; others are what is compared."""
+"""Configuration fields that change what the results mean, and how; other fields are what the user compares."""
 
 
 @dataclass(frozen=True)
 class Differing:
     """One field in which two runs differ."""
 
-    field: str  # dotted
-    a: str  # its values, shortened
+    field: str  # dotted name
+    a: str  # value in each run, shortened
     b: str
-    meaning: str  # why the numbers do not mean the same; "" where they do
+    meaning: str  # how the difference changes what the results mean; "" if it does not
 
     def __str__(self) -> str:
         text = f"{self.field} {self.a} → {self.b}"
@@ -41,7 +41,7 @@ class Differing:
 
 
 def between(a: RunDir, b: RunDir) -> tuple[Differing, ...]:
-    """All fields in which two runs of one task differ, those that change what the numbers mean first."""
+    """All fields in which two runs of one task differ; first those that change what the results mean."""
     found = [*_of_manifests(a.manifest, b.manifest), *_of_configs(a.config, b.config)]
     return tuple(sorted(found, key=lambda one: not one.meaning))
 
@@ -79,7 +79,10 @@ def _digests(field: str, a: str | None, b: str | None, meaning: str) -> Differin
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves by dotted name; items of a list by their own name where they have one, else by their index."""
+    """Yield the leaves of a nested value by dotted name.
+
+    Items of a list are named by their `name` if all have one, and otherwise by their index.
+    """
     if isinstance(value, Mapping):
         items = list(value.items())
     elif isinstance(value, list):

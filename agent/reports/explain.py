@@ -1,7 +1,7 @@
 """`telos explain`: the candidates, costs and margins behind one decision.
 
-Nothing is stored for it: the episode runs again up to the decision, and its actions must equal the recorded
-ones bit for bit, so what is shown is what was decided.
+Candidates are not stored. The episode runs again up to the decision, and its actions are compared bit for bit with the
+recorded ones. If they are equal, the candidates shown are those of the recorded decision.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from planners.capabilities import Charted
 from planners.problem import Population
 from planners.search.select import Scores, order
 
-BEST = 8  # candidates shown
-PANELS = 4  # coordinates of a tree drawn
-COLUMNS = 4  # guardrails in the table, those that the published plan comes closest to
+BEST = 8  # number of best candidates shown; named candidates are shown in any case
+PANELS = 4  # maximum number of coordinates drawn of a tree
+COLUMNS = 4  # maximum number of guardrails in the table; those to which the published plan comes closest
 
 
 def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explanation:
     """Run one episode again up to a decision.
 
     Raises:
-        TelosError: no such episode or step, a run whose files do not fit each other, or a planner that keeps no
+        TelosError: there is no such episode or step, the run's files do not fit each other, or the planner keeps no
             candidates.
     """
     integrity.insist_verifiable(rundir, "explained")
@@ -89,7 +89,7 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
 
 
 def show(rundir: RunDir, episode: int, step: int, console: Console) -> int:
-    """Print the explanation, and write its pictures into the run directory; the exit status."""
+    """Print the explanation, write its pictures into the run directory, and return the exit status."""
     found = explain(rundir, episode, step, console)
     plan = found.decision.plan
     seconds = step * float(found.replayed.control_period)
@@ -129,7 +129,7 @@ def show(rundir: RunDir, episode: int, step: int, console: Console) -> int:
 
 
 def _tree(rundir: RunDir, found: Explanation, console: Console) -> None:
-    """Draw the tree of a search that grew one, where the model's positions are plain numbers."""
+    """Draw the search tree, if the planner grew one and the model's joints are all hinges and slides."""
     from agent.reports import tree_plot
     from agent.reports.plots import png
 
@@ -139,14 +139,14 @@ def _tree(rundir: RunDir, found: Explanation, console: Console) -> None:
     size = (
         f"tree: {len(tree.parent)} nodes, {int(tree.visits[0])} simulations, {int((~tree.feasible).sum())} infeasible"
     )
-    assert isinstance(problem, Charted)  # as all problems over MuJoCo that a tree grows on
+    assert isinstance(problem, Charted)  # all MuJoCo problems on which a tree can grow are
     try:
         space = problem.space()
-    except TelosError:  # rotations in space have no plain coordinates
+    except TelosError:  # ball and free joints: rotations in 3D have no such coordinates
         say(console, f"{size}; not drawn, as the model's positions are more than hinges and slides")
         return
     positions: dict[str, np.ndarray] = {}
-    for at, name in enumerate(space.names[: len(space.names) // 2][:PANELS]):  # velocities follow
+    for at, name in enumerate(space.names[: len(space.names) // 2][:PANELS]):  # the second half are velocities
         places = problem.coordinates(tree.nodes)[:, at].numpy()
         period = space.high[at] - space.low[at]
         label = f"{name}, {space.units[at]}" if space.units else name
@@ -158,10 +158,10 @@ def _tree(rundir: RunDir, found: Explanation, console: Console) -> None:
 
 
 def _drawn(path: Path, draw: Callable[[], bytes], console: Console) -> bool:
-    """Write a picture; where it cannot be drawn, say why."""
+    """Draw and write a picture; if it cannot be drawn, print why and return False."""
     try:
         data = draw()
-    except Exception as error:  # numbers at the end of their range are too much for a plot's axes
+    except Exception as error:  # matplotlib's axes fail on numbers near the limits of floats
         say(console, f"no picture: {type(error).__name__}: {error}")
         return False
     write(path, data)
@@ -173,19 +173,19 @@ def say(console: Console, text: str) -> None:
 
 
 def _spans(indices: Sequence[int]) -> str:
-    """Rising indices in words: 0 to 3, 5; "" of none."""
+    """Ascending indices in words, such as "0 to 3, 5"; "" if there are none."""
     runs = [[index for _, index in run] for _, run in groupby(enumerate(indices), lambda at: at[1] - at[0])]
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def _named(decision: Decision, population: Population, last: Tensor | None) -> dict[int, str]:
-    """Which candidates are references, and which was published."""
+    """Candidate -> its name: the reference that it is, and whether it was published."""
     named: dict[int, str] = {}
     wanted = dict(decision.problem.proposals)
-    if last is not None:  # the last plan shifted by the executed step, its last action held
+    if last is not None:  # the previous plan shifted by one step, its last action repeated
         horizon = decision.problem.horizon
         wanted["previous"] = last[(torch.arange(horizon) + 1).clamp(max=len(last) - 1)]
-    first = len(wanted)  # references are evaluated first
+    first = len(wanted)  # the references are the first candidates of the population
     for name, actions in wanted.items():
         for index in _equal(population.actions[:first], actions.clamp(-1, 1)):
             named.setdefault(index, name)
@@ -204,7 +204,7 @@ def _equal(candidates: Tensor, actions: Tensor) -> list[int]:
 
 
 def _shown(found: Explanation) -> list[int]:
-    """The best candidates, and every one that has a name, in order of rank."""
+    """The best candidates and all named ones, in order of rank."""
     best = found.ranked[:BEST]
     return [index for index in found.ranked if index in best or index in found.named]
 
@@ -238,7 +238,7 @@ def _table(found: Explanation) -> Table:
 
 
 def _why(found: Explanation) -> str:
-    """Why the published plan went out, by the order of selection."""
+    """Why the published plan was selected, as text."""
     plan = found.decision.plan
     text = "why: the order is valid, then feasible, then least violation, then cost. "
     place = next((n for n, index in enumerate(found.ranked, 1) if "published" in found.named.get(index, "")), None)
@@ -255,7 +255,7 @@ def _why(found: Explanation) -> str:
 
 
 def picture(found: Explanation) -> bytes:
-    """Costs of all candidates, and the imagined margins of the best and of the published plan."""
+    """The picture of the decision as PNG: costs of all candidates, imagined margins of those shown and of the plan."""
     from agent.reports import explain_plot
 
     shown = [index for index in _shown(found) if np.isfinite(found.violation[index])]

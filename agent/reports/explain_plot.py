@@ -1,4 +1,4 @@
-"""The picture of one decision: costs of all candidates, imagined margins over the horizon, the chosen action."""
+"""The picture of one decision: costs of all candidates, the published plan, imagined margins over the horizon."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from agent.reports.explanation import Explanation
 
-MAX_MARGINS = 6  # guardrails drawn, those that the published plan comes closest to
-MAX_ACTIONS = 8  # components drawn
+MAX_MARGINS = 6  # maximum number of guardrails drawn; those to which the published plan comes closest
+MAX_ACTIONS = 8  # maximum number of action components drawn
 
 
 def draw(found: Explanation, shown: Sequence[int]) -> bytes:
-    """PNG of a decision.
+    """The picture of a decision as PNG.
 
     Args:
         shown: candidates whose margins are drawn over the horizon.
@@ -30,7 +30,7 @@ def draw(found: Explanation, shown: Sequence[int]) -> bytes:
     rules = list(problem.guardrails)
     closest = np.argsort(plan.margin.numpy() / problem.limits.scale.numpy(), kind="stable")[:MAX_MARGINS]
     curves = None
-    if len(closest):  # the published plan last
+    if len(closest):  # the published plan comes last
         actions = torch.cat([found.population.actions[list(shown)], plan.actions[None]])
         curves = problem.guardrails.step_margins(problem.imagine(actions).signals).numpy()
     rows = 1 + -(-len(closest) // 2)
@@ -86,7 +86,7 @@ def _actions(cell: Axes, found: Explanation) -> None:
 
 
 def _margins(cell: Axes, tolerance: float, curves: np.ndarray, shown: Sequence[int], found: Explanation) -> None:
-    """Margins (C,H) of the shown candidates and, last, of the published plan."""
+    """Draw one guardrail's margins, `curves` (C,H): those of the shown candidates, and last the published plan's."""
     time = found.decision.plan.dt * np.arange(1, curves.shape[1] + 1)
     curves = np.where(np.isfinite(curves), curves, np.nan)
     low, high = np.nanmin(curves, initial=-tolerance), np.nanmax(curves, initial=0.0)

@@ -1,4 +1,4 @@
-"""What is known of one decision."""
+"""The data that explains one decision."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from planners.problem import Population
 
 @dataclass(frozen=True)
 class Explanation:
-    """One decision, as it was made."""
+    """One decision with all its candidates."""
 
     episode: int
     step: int
     decision: Decision
-    replayed: Steps  # the re-run's steps, the decision's own included
-    same: bool  # whether its actions equal the recorded ones bit for bit
-    exact: bool  # whether they must: not where the clock decides
-    ranked: tuple[int, ...]  # candidates of the population, best first by the selection order
+    replayed: Steps  # the re-run's steps up to and including the decision's
+    same: bool  # whether the re-run's actions equal the recorded ones bit for bit
+    exact: bool  # whether they must be equal; not in real time or with a planning budget in seconds
+    ranked: tuple[int, ...]  # candidates of the population in the selection order, best first
     violation: np.ndarray  # (N,), worst scaled violation of each candidate
-    named: dict[int, str]  # candidate -> what it is: fallback, previous, a proposal, published
+    named: dict[int, str]  # candidate -> its name: fallback, previous, another proposal, or published
 
     @property
     def population(self) -> Population:

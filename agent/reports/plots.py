@@ -1,4 +1,4 @@
-"""The pictures of a report, as PNG. Time in seconds, margins in their units, one colour per meaning."""
+"""The pictures of a report as PNG: time in seconds, margins in their units, each colour with one meaning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID = "#1d2733", "#66717f", "#e6e9ee"
 BLUE, RED, AMBER, GREEN = "#2563a8", "#c62f2f", "#d98a00", "#2a8a4a"
-MAX_LINES = 60  # episodes drawn at most
+MAX_LINES = 60  # maximum number of episodes drawn
 STYLE: Any = {
     "font.size": 9,
     "font.family": "sans-serif",
@@ -41,17 +41,17 @@ STYLE: Any = {
     "legend.fontsize": 8,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "text.parse_math": False,  # names are the user's: a $ in one is a dollar sign
+    "text.parse_math": False,  # a $ in a user's name is a dollar sign
 }
 
 
 def png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
-    """What `draw` puts on a figure of this size (inches), without a window and without global state."""
+    """The PNG of what `draw` puts on a figure of this size in inches; opens no window, changes no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks shows as boxes
+        warnings.filterwarnings("ignore", message="Glyph")  # characters that the font lacks are drawn as boxes
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
@@ -61,12 +61,12 @@ def png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
 
 
 def inline(data: bytes, kind: str = "image/png") -> str:
-    """A data URI."""
+    """The data as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def curves(episodes: Sequence[Steps], mark: int) -> bytes:
-    """Return so far, and the cost of each published plan; episode `mark` stands out."""
+    """Plot the return so far and the cost of each published plan over time; episode `mark` is highlighted."""
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
@@ -81,11 +81,11 @@ def curves(episodes: Sequence[Steps], mark: int) -> bytes:
 
 
 def margins(rules: Sequence[Guardrail], columns: Sequence[int], episodes: Sequence[Steps], mark: int) -> bytes:
-    """Each guardrail's margin over time, with its limit; the gate's interventions and violations marked.
+    """Plot each guardrail's margin over time with its limit, and mark interventions of the gate and violations.
 
     Args:
-        rules, columns: the guardrails to draw, and where each stands in `Steps.margin`.
-        mark: the episode that stands out.
+        rules, columns: the guardrails to draw, and the column of each in `Steps.margin`.
+        mark: the highlighted episode.
     """
     rows = -(-len(rules) // 2)
 
@@ -136,7 +136,7 @@ def _margin(cell: Axes, rule: Guardrail, column: int, episodes: Sequence[Steps],
 
 
 def planning_time(episodes: Sequence[Steps]) -> bytes:
-    """How long plans took, against the control period."""
+    """Plot a histogram of planning times, with the control period."""
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     values = np.concatenate([steps.plan_ms for steps in episodes])
@@ -155,7 +155,7 @@ def planning_time(episodes: Sequence[Steps]) -> bytes:
         cell.set(xlabel="ms per decision", ylabel="decisions")
         if wide:
             cell.set_xscale("log")
-            cell.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default one writes formulas
+            cell.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default one writes powers of ten as math
             cell.xaxis.set_minor_formatter(NullFormatter())
         figure.legend(loc="outside upper left")
 
@@ -163,7 +163,7 @@ def planning_time(episodes: Sequence[Steps]) -> bytes:
 
 
 def _drawn(episodes: Sequence[Steps], mark: int) -> list[tuple[int, Steps]]:
-    """Episodes to draw, the marked one last, on top."""
+    """The episodes to draw; the highlighted one comes last, on top."""
     shown = [(index, steps) for index, steps in enumerate(episodes) if index != mark][: MAX_LINES - 1]
     return [*shown, (mark, episodes[mark])]
 

@@ -1,4 +1,4 @@
-"""report.html: one self-contained file that says what ran, what came out, and whether the rules held."""
+"""report.html: one self-contained file with a run's configuration, its results, and whether the guardrails held."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from agent.runs.statistics import Estimate
 from envs import yaml_file
 from envs.guardrails.ruleset import Guardrails
 
-MAX_PLOTS = 12  # guardrails drawn, those with the least scaled margins; the table has all
+MAX_PLOTS = 12  # maximum number of guardrails plotted; those with the least scaled margins. The table lists all.
 MAX_VIDEO_BYTES = 20_000_000
 
 
 @dataclass(frozen=True)
 class Card:
-    """One number of the headline."""
+    """One of the key figures at the top of the report."""
 
     label: str
     value: str
@@ -36,20 +36,20 @@ class Card:
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot, or why there is none."""
+    """A plot, or the reason why it could not be drawn."""
 
-    uri: str  # data URI; "" where it could not be drawn
+    uri: str  # data URI; "" if it could not be drawn
     problem: str
 
 
 def write_report(rundir: RunDir) -> Path:
-    """Make report.html from what the run directory holds, finished or not.
+    """Write report.html from the content of the run directory; the run need not be finished.
 
     Raises:
-        TelosError: files of the directory do not fit each other, or it cannot be written.
+        TelosError: the files of the directory do not fit each other, or report.html cannot be written.
     """
     path = rundir.path / "report.html"
-    write(path, render_report(rundir).encode(errors="replace"))  # the path in it may be of bytes that are no text
+    write(path, render_report(rundir).encode(errors="replace"))  # it contains the path, which may not be valid UTF-8
     return path
 
 
@@ -93,7 +93,7 @@ def render_report(rundir: RunDir) -> str:
 
 
 def _yaml(config: Config) -> str:
-    """The configuration, the same text however the keys of config.yaml are ordered."""
+    """The configuration as YAML; the text does not depend on the order of keys in config.yaml."""
     values = config.model_dump(mode="json")
     return yaml_file.dump({name: json.loads(json.dumps(value, sort_keys=True)) for name, value in values.items()})
 
@@ -115,7 +115,7 @@ def _cards(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[R
             Card("Smallest margin", f"{worst.worst:.3g}".replace("-inf", "none"), f"{worst.unit}, {worst.name}")
         )
     physics, fraction = estimates["model_steps_per_decision"], estimates["simulator_fraction"].mean
-    # Over all decisions, as in the histogram below.
+    # Over all decisions, as in the report's histogram.
     median, late = np.percentile(np.concatenate([steps.plan_ms for steps in episodes.values()]), [50, 95])
     cards += [
         Card("Planning per decision", f"{median:.1f} ms", f"median; 95th percentile {late:.1f} ms"),
@@ -138,7 +138,7 @@ def _interval(estimate: Estimate, form: str) -> str:
 def _pictures(
     rules: Guardrails, found: Sequence[Record], episodes: Mapping[int, Steps]
 ) -> tuple[dict[str, Picture], int]:
-    """Curves, margins and planning by name, and the episode that stands out in them."""
+    """The pictures by name (curves, planning, margins), and the index of the episode highlighted in them."""
     if not episodes:
         return {}, 0
     order = sorted(range(len(found)), key=lambda index: found[index].scaled)[:MAX_PLOTS]
@@ -156,7 +156,7 @@ def _pictures(
 
 
 def _picture(draw: Callable[[], bytes]) -> Picture:
-    """What `draw` makes, or why it could not: numbers at the end of their range are too much for a plot's axes."""
+    """The picture that `draw` makes, or why it failed: matplotlib's axes fail on numbers near the limits of floats."""
     try:
         return Picture(plots.inline(draw()), "")
     except Exception as error:
@@ -172,7 +172,7 @@ def _video(rundir: RunDir) -> str | None:
 
 
 def _closest(row: Row, rules: Guardrails) -> str:
-    """The margin of the guardrail that an episode came closest to."""
+    """The margin of the guardrail to which an episode came closest, as text."""
     if not row.min_margin:
         return "–"
     rule = min(rules, key=lambda rule: row.min_margin[rule.name] / rule.scale)
@@ -180,7 +180,7 @@ def _closest(row: Row, rules: Guardrails) -> str:
 
 
 def _reasons(episodes: Mapping[int, Steps]) -> list[tuple[int, int, str]]:
-    """Where the gate intervened and why; the first 200."""
+    """Episode, step and reason of the gate's first 200 interventions."""
     return [
         (index, step, str(steps.reasons[step]))
         for index, steps in episodes.items()

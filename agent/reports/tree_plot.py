@@ -1,4 +1,4 @@
-"""The picture of a search tree: where the planner looked, over time."""
+"""The picture of a search tree: the positions that the planner explored, over time."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ if TYPE_CHECKING:
 
     from planners.tree import Tree
 
-WIDEST = 4.0  # points, of an edge that every simulation went through
+WIDEST = 4.0  # points; added width of an edge through which every simulation went
 
 
 def draw(
     tree: Tree, coordinates: Mapping[str, np.ndarray], dt: float, best: int | None = None
 ) -> Callable[[Figure], None]:
-    """For `plots.png`: a panel for each coordinate, every edge from its parent's time and place to its own.
+    """Return a function for `plots.png` that draws the tree, with one panel for each coordinate.
 
-    Width tells visits, colour the value (the return of whole futures through the node); what is infeasible is red,
-    and the path to `best` bold.
+    Each edge goes from the parent's time and coordinate to the node's. Its width shows the visits, and its colour the
+    value, which is the return of whole futures through the node. Infeasible edges are red, and the path to `best` is
+    bold.
 
     Args:
         tree: M nodes.
-        coordinates: what a coordinate is -> that of each node, (M,). At least one.
+        coordinates: label of a coordinate -> its value at each node, (M,). At least one coordinate.
         dt: s per control step.
-        best: the node where the drawn path ends; that of the feasible future of greatest return where None.
+        best: the node at which the bold path ends; None means the end of the feasible future of greatest return.
     """
 
     def panels(figure: Figure) -> None:
@@ -48,23 +49,23 @@ def draw(
 
 
 def unwrapped(tree: Tree, values: np.ndarray, period: float) -> np.ndarray:
-    """A periodic coordinate (M,), every node going on from its parent by the shorter way round."""
+    """Unwrap a periodic coordinate (M,), so that each node differs from its parent by at most half a period."""
     found = values.copy()
-    for node in range(1, len(found)):  # parents come first
+    for node in range(1, len(found)):  # parents come before their children
         before = found[tree.parent[node]]
         found[node] = before + (values[node] - before + period / 2) % period - period / 2
     return found
 
 
 def _panel(axes: Any, tree: Tree, points: np.ndarray, best: int | None) -> Any:
-    """The tree with its nodes at `points` (M,2), seconds and coordinate; the edges that a colour bar explains."""
+    """Draw the tree with its nodes at `points` (M,2), s and coordinate; return the edges that the colour bar shows."""
     children = np.arange(1, len(tree.parent))
     valued = children[tree.feasible[1:] & np.isfinite(tree.value[1:])]
-    valued = valued[np.argsort(tree.value[valued], kind="stable")]  # the best on top
+    valued = valued[np.argsort(tree.value[valued], kind="stable")]  # draw the best last, on top
     _edges(axes, tree, points, children[tree.feasible[1:] & ~np.isfinite(tree.value[1:])], color=MUTED, alpha=0.5)
     drawn = _edges(axes, tree, points, valued, cmap="viridis", alpha=0.8)
     drawn.set_array(tree.value[valued])
-    if len(valued):  # a few bad futures would otherwise take up all colours
+    if len(valued):  # without this, a few bad futures would take up most of the colour scale
         drawn.set_clim(*np.quantile(tree.value[valued], [0.1, 1.0]))
     broken = children[~tree.feasible[1:]]
     _edges(axes, tree, points, broken, color=RED, alpha=0.7)
@@ -76,7 +77,7 @@ def _panel(axes: Any, tree: Tree, points: np.ndarray, best: int | None) -> Any:
 
 
 def _edges(axes: Any, tree: Tree, points: np.ndarray, which: np.ndarray, **style: Any) -> Any:
-    """The edges to the nodes `which` (E,), as one collection."""
+    """Draw the edges to the nodes `which` (E,), and return them as one collection."""
     from matplotlib.collections import LineCollection
 
     widths = 0.4 + WIDEST * np.sqrt(tree.visits[which] / max(int(tree.visits[0]), 1))
@@ -87,7 +88,7 @@ def _edges(axes: Any, tree: Tree, points: np.ndarray, which: np.ndarray, **style
 
 
 def _end(tree: Tree) -> int:
-    """Where the feasible future of greatest return ends; where there is none, the last node reached."""
+    """The node at which the feasible future of greatest return ends; without one, the node furthest ahead in time."""
     whole = np.setdiff1d(np.flatnonzero(tree.feasible & np.isfinite(tree.value)), tree.parent)
     if len(whole) == 0:
         return int(tree.time.argmax())

@@ -1,4 +1,4 @@
-"""What a report says about the guardrails: what was checked, what came out, and what was not checked."""
+"""A report's verdict on the guardrails: the result, how it was checked, and what was not checked."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Status = Literal["held", "held_by_fallback", "violated", "diverged", "unguarded"
 
 @dataclass(frozen=True)
 class Record:
-    """One guardrail over a whole run."""
+    """The results of one guardrail over a whole run."""
 
     name: str
     kind: str
-    rule: str  # its numbers, as text
+    rule: str  # its signals and numbers, as text
     unit: str
     granularity: str
     tolerance: float
-    worst: float  # margin; not finite where a step could not be verified
-    episode: int  # of the worst margin
-    step: int  # of the worst margin
-    scaled: float  # worst margin / scale
-    violations: int  # control steps
+    worst: float  # smallest margin; not finite if a step could not be verified
+    episode: int  # of the smallest margin
+    step: int  # of the smallest margin
+    scaled: float  # smallest margin / scale
+    violations: int  # number of violating control steps
 
     @property
     def held(self) -> bool:
@@ -42,7 +42,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The guardrails' part of the headline."""
+    """The verdict that heads the report."""
 
     status: Status
     title: str
@@ -52,7 +52,11 @@ class Verdict:
 
 
 def records(rules: Guardrails, episodes: Mapping[int, Steps]) -> tuple[Record, ...]:
-    """Each guardrail's record over episodes by index, in the order of their names."""
+    """The record of each guardrail, in the order of `rules`.
+
+    Args:
+        episodes: the steps of each episode, by index.
+    """
     found = []
     for column, rule in enumerate(rules):
         values = {
@@ -88,7 +92,7 @@ def records(rules: Guardrails, episodes: Mapping[int, Steps]) -> tuple[Record, .
 def judge(
     config: Config, manifest: Manifest, rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[Record]
 ) -> Verdict:
-    """One sentence that a safety reviewer can accept, and what stands behind it."""
+    """The verdict on a run: one sentence that a safety reviewer can accept, and how it was reached."""
     if not rows:
         return Verdict("empty", "Nothing judged yet", "No episode has finished.", (), ())
     status, title, sentence = _result(rows, episodes, found)
@@ -107,7 +111,7 @@ def judge(
 
 
 def _result(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[Record]) -> tuple[Status, str, str]:
-    """Status, title and sentence: what came out."""
+    """The status, title and sentence of the verdict."""
     diverged = sum(row.diverged for row in rows)
     blown = f" The simulation of the world diverged in {_count(diverged, 'episode')}." if diverged else ""
     if not found:
@@ -144,7 +148,7 @@ def _result(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[
 
 
 def _replaced(rows: Sequence[Row], episodes: Mapping[int, Steps]) -> str:
-    """How often the fallback acted instead of the agent, and why; "" where it never did."""
+    """A sentence that says how often the fallback acted instead of the agent, and why; "" if it never acted."""
     fallbacks, decisions = sum(row.fallbacks for row in rows), sum(row.decisions for row in rows)
     if not fallbacks:
         return ""
@@ -163,7 +167,7 @@ def _without_rules(found: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _checked(config: Config, manifest: Manifest, rows: Sequence[Row], found: Sequence[Record]) -> tuple[str, ...]:
-    """How margins and actions were checked."""
+    """The list of how margins and actions were checked."""
     when = {"substep": "at every physics substep", "step": "at the state after every control step"}
     counts = {name: sum(record.granularity == name for record in found) for name in when}
     late = config.variant.latency > 0
@@ -186,7 +190,7 @@ def _checked(config: Config, manifest: Manifest, rows: Sequence[Row], found: Seq
 
 
 def _missing(config: Config, manifest: Manifest, rows: Sequence[Row]) -> tuple[str, ...]:
-    """What the run does not show."""
+    """The limits of the verdict: what the run does not show."""
     bound = statistics.rate(sum(row.violation_steps > 0 for row in rows), len(rows)).high or 1.0
     missing = [
         f"other starts and seeds: with {_count(len(rows), 'episode')}, up to {100 * bound:.0f} % of such episodes "
@@ -223,7 +227,7 @@ def _and_variants(config: Config) -> str:
 
 
 def _same(config: Config) -> bool:
-    """Whether the planner imagines with the very world it acts in."""
+    """Whether the planner's model equals the world: no variant, and no change to the world model's defaults."""
     model = config.world_model.model_dump(exclude_defaults=True)
     return config.variant == VariantConfig() and not model
 

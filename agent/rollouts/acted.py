@@ -1,4 +1,4 @@
-"""How much of an episode, or of a run, the agent decided: the rest was the fallback's."""
+"""In how many decisions of an episode or a run the fallback acted instead of the agent, and why."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from collections.abc import Iterable
 
 from agent.rollouts.row import Steps
 
-TENTH = 0.1  # a larger share of decisions in which the fallback acted belongs into the headline
+TENTH = 0.1  # if the fallback acted in a larger share of the decisions, the report's headline says so
 _AT_STEP = re.compile(r" at step \d+")
 
 
 def often(fallbacks: int, decisions: int) -> bool:
-    """Whether the fallback acted so often that the result is not the agent's alone."""
+    """Whether the fallback acted in more than a tenth of the decisions."""
     return fallbacks > TENTH * decisions
 
 
 def share(fallbacks: int, decisions: int) -> str:
-    """In how many of the decisions the fallback acted, as text: 37 %."""
+    """The share of decisions in which the fallback acted, as text: 37 %."""
     percent = 100 * fallbacks / decisions if decisions else 0.0
     return f"{percent:.0f} %" if percent >= 1 or percent == 0 else "less than 1 %"
 
 
 def beginning(steps: Steps) -> int:
-    """Decisions from the first on in which the fallback acted without a break."""
+    """The number of decisions at the start of the episode in which the fallback acted without a break."""
     return len(steps) if steps.fallback.all() else int(steps.fallback.argmin())
 
 
 def main_reason(episodes: Iterable[Steps]) -> str:
-    """Why the fallback acted most often: the first reason of the most frequent sort; "" where it never acted.
+    """The most frequent reason why the fallback acted; "" if it never acted.
 
-    Reasons are of one sort where they differ in a time step or in a margin.
+    Reasons that differ only in a time step or a margin count as the same; the first of them is returned.
     """
     reasons = [str(reason) for steps in episodes for reason in steps.reasons[steps.fallback]]
     if not reasons:

@@ -1,4 +1,4 @@
-"""One episode: agent and world in lock-step, judged by the independent monitor."""
+"""One episode: agent and environment take turns, and the independent monitor judges every step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_RESETS = 100
 
 @dataclass(frozen=True)
 class Step:
-    """What one control step showed; the stream that progress bars, logs and viewers subscribe to."""
+    """One finished control step, as progress bars, logs and viewers receive it."""
 
     index: int
     reward: float
@@ -32,21 +32,21 @@ class Step:
     plan_cost: float
     plan_feasible: bool  # whether the planner found a plan that keeps every guardrail
     plan_ms: float  # planning, ms
-    decision_ms: float  # percept to action, ms
+    decision_ms: float  # from percept to action, ms
     intervened: bool
     fallback: bool
     reason: str
     action: np.ndarray  # (A,) in [-1,1]
-    state: np.ndarray  # (S,), raw, after the step; before it where the world diverged
-    plan_age: float = 0.0  # s since the state that the plan starts from; above 0 in real time alone
-    notice: str = ""  # what a user should know at once
+    state: np.ndarray  # (S,), raw, after the step; before it if the world's simulation diverged
+    plan_age: float = 0.0  # s since the state that the plan starts from; above 0 only in real time
+    notice: str = ""  # a message for the user, shown at once
 
 
 class Film(Protocol):
-    """Whatever records an episode."""
+    """Records an episode."""
 
     def take(self, step: int, decision: Decision) -> None:
-        """Look at the world when control step `step` begins and its action is decided."""
+        """Record the world at the start of control step `step`, after the agent chose its action."""
         ...
 
 
@@ -60,12 +60,12 @@ class EpisodeResult:
     resets_rejected: int  # starts that a guardrail forbids
     physics_steps: int  # simulated by the world model
     gate_steps: int  # physics steps simulated by the gate
-    simulator_seconds: float  # of planning, inside MuJoCo's C code
-    seconds: float  # wall clock
-    pace: Pace | None = None  # of an agent in real time
+    simulator_seconds: float  # s of planning spent inside MuJoCo's C code
+    seconds: float  # s of wall-clock time
+    pace: Pace | None = None  # only if the agent ran in real time
     diverged: bool = False  # whether the world's simulation diverged in the last step
-    diverged_candidates: int = 0  # imagined ones whose simulation diverged
-    notice: str = ""  # what the user should be told
+    diverged_candidates: int = 0  # imagined futures whose simulation diverged
+    notice: str = ""  # a message for the user
 
     @property
     def total(self) -> float:
@@ -74,16 +74,19 @@ class EpisodeResult:
 
 
 def seeds_of(seed: int, episode: int) -> tuple[int, ...]:
-    """The reset seeds to try, in order; they depend on the run's seed and the episode's index alone."""
+    """The reset seeds to try, in order; they depend only on the run's seed and the episode's index."""
     words = np.random.SeedSequence([seed, episode]).generate_state(MAX_RESETS + 1)
     return tuple(int(word) % 2**31 for word in words)
 
 
 def start(env: Environment, monitor: Monitor, seeds: tuple[int, ...]) -> tuple[Any, int, int]:
-    """Reset into a state that the guardrails allow; return observation, accepted seed, rejections.
+    """Reset the environment to a state that the guardrails allow.
+
+    Returns:
+        The observation, the accepted seed, and the number of rejected starts.
 
     Raises:
-        TelosError: none of `MAX_RESETS` starts is allowed.
+        TelosError: the guardrails forbid all `MAX_RESETS` starts.
     """
     for rejected, seed in enumerate(seeds[:MAX_RESETS]):
         observation, _ = env.reset(seed=seed)
@@ -101,7 +104,7 @@ def run(
     frames: int | None = None,
     watch: Callable[[Step], None] | None = None,
 ) -> EpisodeResult:
-    """Run one episode to its end, as `play` does; `watch` is called after every step."""
+    """Run one episode to its end with `play`, and call `watch` after every step."""
     stream = play(agent, env, monitor, seed, episode, frames)
     while True:
         try:
@@ -121,12 +124,12 @@ def play(
     frames: int | None = None,
     film: Film | None = None,
 ) -> Generator[Step, None, EpisodeResult]:
-    """One episode as the stream of its steps, each yielded when it is done; returns the result.
+    """Run one episode: yield each control step when it is done, and return the result.
 
     Args:
         seed, episode: all randomness derives from these two.
-        frames: control steps at most; the task's own limit where None.
-        film: takes a frame of every decision that it wants.
+        frames: maximum number of control steps; None means the task's own limit.
+        film: called with every decision.
     """
     with closing(agent):
         return (yield from _play(agent, env, monitor, seed, episode, frames, film))

@@ -14,28 +14,28 @@ from envs import render
 from envs.environment import Environment
 from envs.task import Snapshot
 
-MAX_FRAMES = 450  # of a video; a longer episode is shown faster
+MAX_FRAMES = 450  # per video; longer episodes are played faster
 
 
 @dataclass(frozen=True)
 class Shot:
-    """What a frame is to show."""
+    """The content of one frame."""
 
     state: np.ndarray  # (S,)
-    start: Snapshot  # believed, from which the plan was imagined
+    start: Snapshot  # the believed state at which the plan starts
     actions: Tensor  # (H,A), the plan
 
 
 class Film:
-    """The frames of one episode. What fails here ends the film, never the episode."""
+    """The frames of one episode. An error here ends the film, never the episode."""
 
     def __init__(self, env: Environment, frames: int, tracer: Tracer | None = None, later: bool = False) -> None:
         """
         Args:
-            env: what is filmed.
-            frames: control steps of the episode, at most.
-            tracer: of the imagined futures that are drawn; none are where None.
-            later: draw when the film is developed, as in real time the world does not wait for a picture.
+            env: the environment to film.
+            frames: maximum number of control steps of the episode.
+            tracer: computes the imagined paths to draw; None draws none.
+            later: draw all frames in `developed`. Used in real time, where the world does not wait for drawing.
         """
         self._env = env
         self._tracer = tracer
@@ -47,7 +47,7 @@ class Film:
         self.notice = ""
 
     def take(self, step: int, decision: Decision) -> None:
-        """Film the world as it is when control step `step` begins, and what was decided for it."""
+        """Record the world at the start of control step `step`, and the plan for it, if the step gets a frame."""
         if self.notice or step % self._every:
             return
         self._shots.append(Shot(self._env.snapshot().state, decision.problem.start, decision.plan.actions))
@@ -55,7 +55,7 @@ class Film:
             self._draw()
 
     def _draw(self) -> None:
-        """Draw the shots that were taken, into the video."""
+        """Draw the recorded shots into the video."""
         try:
             for shot in self._shots:
                 paths = () if self._tracer is None else self._tracer.paths(shot.start, shot.actions)
@@ -65,13 +65,13 @@ class Film:
                     self._encoder = render.Encoder(width, height, self.rate)
                 self._encoder.add(frame)
                 self._blank = self._blank and bool((frame == frame[0, 0]).all())
-        except Exception as error:  # whatever a GL driver or ffmpeg comes up with
+        except Exception as error:  # GL drivers and ffmpeg raise many types
             self.notice = f"no video: {_line(error)}; `telos doctor` says more"
             self.close()
         self._shots.clear()
 
     def developed(self) -> bytes | None:
-        """The video as MP4, or None where there is none; `notice` says what is wrong with it."""
+        """The video as MP4, or None if there is none; `notice` then says why, or what is wrong with the video."""
         self._draw()
         if self._encoder is None:
             return None
@@ -85,19 +85,19 @@ class Film:
         return video
 
     def close(self) -> None:
-        """Throw away what was not developed."""
+        """Discard a video that was not finished."""
         if self._encoder is not None:
             self._encoder.close()
             self._encoder = None
 
 
 def wanted(video: VideoConfig, episode: int) -> bool:
-    """Whether this episode is to be filmed."""
+    """Whether the user asked for a video of this episode."""
     return video.which == "all" or (video.which == "first" and episode == 0)
 
 
 def missing() -> str:
-    """Why no video can be made here; "" where one can."""
+    """Why no video can be made on this machine; "" if one can."""
     reason = "no GL library" if render.backend() is None else ""
     if not reason and render.ffmpeg() is None:
         reason = "imageio-ffmpeg is not installed"
@@ -105,7 +105,12 @@ def missing() -> str:
 
 
 def frame_rate(frames: int, period: float) -> tuple[int, float]:
-    """Every how many control steps a frame is taken, and frames per second of the video."""
+    """The number of control steps per frame, and the video's frames per second.
+
+    Args:
+        frames: maximum number of control steps of the episode.
+        period: control period, s.
+    """
     every = max(1, round(1 / (render.FRAMES_PER_SECOND * period)), -(-frames // MAX_FRAMES))
     return every, min(float(render.FRAMES_PER_SECOND), 1 / (every * period))
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, once: finish the episodes that run, and stop. Twice: stop now."""
+"""Ctrl-C: the first one finishes the running episodes and then stops, the second one stops at once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from types import FrameType
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Within it, the first SIGINT is only noted: what it yields says so. The next one raises KeyboardInterrupt.
+    """Yield a function that says whether SIGINT has arrived. Only the second SIGINT raises KeyboardInterrupt.
 
-    Outside the main thread, where Python delivers no signals, it never says so.
+    Outside the main thread, where Python delivers no signals, the function always returns False.
     """
     asked = False
 
@@ -22,7 +22,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        # Straight to the terminal: whatever was interrupted may be in the middle of using the console.
+        # Write to file descriptor 2 directly: the interrupted code may be in the middle of using the console.
         os.write(2, b"\nstopping when the running episodes are finished; Ctrl-C again to stop now\n")
 
     try:

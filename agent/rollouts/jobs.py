@@ -1,4 +1,4 @@
-"""Jobs go in, outcomes come out: the nouns of running episodes, and how one job is played."""
+"""The data types for running episodes (jobs, ticks, outcomes), and `play`, which runs one job."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Job:
 
     parcel: Parcel
     episode: int
-    player: str = PLAYER  # "module:function", a `Player`; benchmarks have others than the agent
+    player: str = PLAYER  # "module:function", a `Player`; benchmarks use their own
 
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """What a player hands over at the end of an episode."""
+    """What a player returns at the end of an episode."""
 
     row: Row
-    steps: Steps | None = None  # None where nobody wants to keep them
+    steps: Steps | None = None  # None if they are not kept
     video: bytes | None = None  # MP4
-    notice: str = ""  # what the user should be told
+    notice: str = ""  # a message for the user
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Tick:
-    """How far a running episode has come."""
+    """The progress of a running episode."""
 
-    worker: int  # from 0
+    worker: int  # number of the worker, from 0
     episode: int
     steps: int  # control steps so far
     total: float  # return so far
@@ -62,7 +62,7 @@ Watch = Callable[[Tick | str], None]
 
 
 class Player(Protocol):
-    """Plays one episode as the stream of its steps."""
+    """Runs one episode: yields its steps, and returns its result."""
 
     def __call__(self, config: Config, episode: int) -> Generator[Step, None, Played]: ...
 
@@ -71,27 +71,27 @@ class Rollouts(Protocol):
     """Runs episodes."""
 
     def run(self, jobs: Iterable[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
-        """Every job's outcome, once, as it finishes; closing the iterator abandons what is running.
+        """Yield each job's outcome once, as it finishes; closing the iterator abandons the running jobs.
 
         Args:
-            jobs: taken as they are needed, so there may be any number of them.
-            watch: told about progress, and about what a user should know.
-            stop: when it says yes, no further job begins; those that run are finished.
+            jobs: consumed lazily, so there may be any number of them.
+            watch: called with progress, and with notices for the user.
+            stop: once it returns True, no further job begins; the running jobs are finished.
         """
         ...
 
 
 def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> Generator[Tick | str, None, Outcome]:
-    """One job as the stream of its progress, a tick per control step, and notices; returns its outcome.
+    """Run one job: yield a tick per control step, and notices; return the outcome.
 
     Args:
-        sha256: the parcel's digest, as the sender says.
-        worker: who plays.
-        threads: C threads of this worker, over those of the configuration.
+        sha256: the parcel's digest as the sender stated it.
+        worker: number of the worker that runs the job.
+        threads: C threads of this worker; overrides the configuration's number.
 
     Raises:
-        GuardrailTampered: the rules that arrived are not those that were sent.
-        Unplayable: what does not fit shows before the first step is done.
+        GuardrailTampered: the parcel or its rules are not those that were sent.
+        Unplayable: the job does not fit the task. Raised for a TelosError (no subclass) before the first step is done.
     """
     config = opened(job.parcel, sha256)
     if threads is not None:

@@ -1,4 +1,4 @@
-"""What one control step of the real world led to, judged by the independent monitor."""
+"""The outcome of one control step in the real world, judged by the independent monitor."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from envs.task import Snapshot
 class Outcome:
     """One control step of the world."""
 
-    observation: Any  # the environment's own; the one before the step where the world diverged
+    observation: Any  # the environment's own; the one before the step if the world's simulation diverged
     reward: float
     terminated: bool
     truncated: bool
     margin: np.ndarray  # (G,), as the monitor judged it
     violated: bool
-    after: Snapshot  # where the world stands; where it stood before the step where it diverged
-    divergence: str = ""  # why the world can no longer be simulated; "" where it can
+    after: Snapshot  # the world after the step; the world before it if the simulation diverged
+    divergence: str = ""  # why the world can no longer be simulated; "" if it can
 
     @property
     def ended(self) -> bool:
@@ -32,23 +32,23 @@ class Outcome:
         return self.terminated or self.truncated or bool(self.divergence)
 
     def notice(self, episode: int, steps: int) -> str:
-        """What the user should be told of an episode that ended here, after so many steps; "" for nothing."""
+        """The message for the user if the simulation diverged in this step, the last of `steps`; "" otherwise."""
         return f"episode {episode} ended at step {steps}: {self.divergence}" if self.divergence else ""
 
 
 def advance(env: Environment, monitor: Monitor, before: Snapshot, observation: Any, action: np.ndarray) -> Outcome:
     """Take one control step and judge it.
 
-    A step in which the world diverges earns nothing, and counts as violated under any guardrail, because nobody can
-    verify where it led.
+    A step in which the world's simulation diverges has reward 0. It counts as a violation if there is any guardrail,
+    because the monitor cannot verify where it led.
 
     Args:
-        before: where the world stands.
-        observation: what the environment shows there.
+        before: the world before the step.
+        observation: the environment's observation before the step.
         action: (A,) in [-1,1].
 
     Raises:
-        TelosError: an action that the environment refuses.
+        TelosError: the environment refuses the action.
     """
     try:
         seen, reward, terminated, truncated, _ = env.step(action)

@@ -1,4 +1,4 @@
-"""A configuration that travels: with the files that its task needs, and with its rules under seal."""
+"""A configuration packed for a worker, with the files of its task and with rules that are protected by digests."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from envs.mjcf import task as mjcf
 
 @dataclass(frozen=True)
 class Parcel:
-    """What a worker needs to run episodes of a configuration anywhere.
+    """What a worker needs to run episodes of a configuration on any machine.
 
-    The guardrails verify themselves when they are unpickled. `opened` compares them with those that the
-    configuration builds where it arrived, and both with digests that came another way.
+    The guardrails verify their digest when they are unpickled. `opened` also compares the parcel with a digest that
+    was sent separately, and the guardrails with those that the worker builds from the configuration.
     """
 
     config: Config
     files: Mapping[str, bytes]
-    """Of a user's own task: absolute path -> content, the task file first; empty for a built-in one."""
+    """The files of a user's own task: absolute path -> content, task file first; empty for a built-in task."""
     guardrails: Guardrails
 
     @cached_property
     def sha256(self) -> str:
-        """Of configuration, files and rules: equal parcels mean equal episodes."""
+        """Digest of configuration, files and rules: equal digests mean equal episodes."""
         digest = hashlib.sha256(self.config.model_dump_json().encode())
         for name, content in sorted(self.files.items()):
             digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
@@ -44,22 +44,25 @@ class Parcel:
 
 
 def sealed(config: Config) -> Parcel:
-    """Pack a configuration.
+    """Pack a configuration into a parcel.
 
     Raises:
-        TelosError: its rules or its task's files are wrong.
+        TelosError: the configuration's rules or its task's files are wrong.
     """
     return Parcel(config, files_of(config.task), resolved.guardrails(config))
 
 
 def opened(parcel: Parcel, sha256: str) -> Config:
-    """The configuration as it can be built here; a task's files are laid down where they are not, or differ.
+    """Unpack a parcel into a configuration that works on this machine.
+
+    If a file of the task is missing here or differs, all of them are written to a private folder.
 
     Args:
-        sha256: what the sender says the parcel's digest is, apart from the parcel.
+        sha256: the parcel's digest as the sender stated it, sent separately from the parcel.
 
     Raises:
-        GuardrailTampered: the parcel is not the one that was sent, or its rules not those of its configuration.
+        GuardrailTampered: the parcel is not the one that was sent, or its rules are not those of its configuration.
+        TelosError: the private folder cannot be used.
     """
     if parcel.sha256 != sha256:
         raise GuardrailTampered("parcel", f"one with digest {parcel.sha256}", sha256)
@@ -71,14 +74,16 @@ def opened(parcel: Parcel, sha256: str) -> Config:
 
 
 def files_of(task: str) -> dict[str, bytes]:
-    """A task file, its model, and whatever that includes or loads, by absolute path; none for a built-in task.
+    """A task file, its model, and all files that the model includes or loads, by absolute path.
+
+    Empty for a built-in task.
 
     Raises:
         TelosError: a file is missing or wrong.
     """
     if not registry.is_file(task):
         return {}
-    mjcf.load(task)  # says what is wrong with it
+    mjcf.load(task)  # raises if the task is wrong
     return {str(path): path.read_bytes() for path in mjcf.files(task)}
 
 
@@ -90,7 +95,7 @@ def _is_here(path: Path, content: bytes) -> bool:
 
 
 def _private() -> Path:
-    """A folder of this user alone. Raises TelosError where somebody else has put something in its place."""
+    """A folder that only this user can access. Raises TelosError if its path holds anything else."""
     path = Path(tempfile.gettempdir()) / f"telos-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
@@ -101,7 +106,7 @@ def _private() -> Path:
 
 
 def _laid_down(parcel: Parcel) -> Path:
-    """The task file among its files, in a folder of this machine that is made once per parcel."""
+    """Write the task's files to a private folder, one per parcel, and return the path of the task file there."""
     root = _private() / parcel.sha256[:16]
     for name, content in parcel.files.items():
         path = root / Path(name).relative_to("/")

@@ -1,4 +1,4 @@
-"""Plays an episode with the agent of a configuration."""
+"""Runs an episode with the agent of a configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from envs.task import Interface
 
 
 def made(config: Config) -> tuple[Agent, Environment, Monitor]:
-    """Agent, world and judge of a configuration, afresh. Raises TelosError for what does not fit."""
+    """Build a new agent, environment and monitor. Raises TelosError if the configuration does not fit the task."""
     env = build.environment(config)
     try:
         return build.agent(config, env.task, env.interface), env, build.monitor(config, env)
@@ -30,14 +30,14 @@ def made(config: Config) -> tuple[Agent, Environment, Monitor]:
 
 
 def play(config: Config, index: int) -> Generator[Step, None, Played]:
-    """One episode; see `rollouts.Player`. Those that `video` asks for are filmed, where a GL library works."""
+    """Run one episode (see `jobs.Player`), with a video if the configuration asks for it and a GL library works."""
     return (yield from played(*made(config), config, index))
 
 
 def played(
     agent: Agent, env: Environment, monitor: Monitor, config: Config, index: int
 ) -> Generator[Step, None, Played]:
-    """One episode with this agent, in this world, which is closed at its end."""
+    """Run one episode with this agent in this environment, and close the environment at the end."""
     with closing(env):
         limit = frame_limit(config, env.interface)
         taken, notice = _film(agent, env, config, index, limit)
@@ -51,16 +51,16 @@ def played(
 
 
 def frame_limit(config: Config, interface: Interface) -> int:
-    """Control steps of an episode, at most."""
+    """The maximum number of control steps of an episode."""
     return min(config.frames or interface.frame_limit, interface.frame_limit)
 
 
 def _film(agent: Agent, env: Environment, config: Config, index: int, limit: int) -> tuple[Film | None, str]:
-    """The film of an episode, or None and what is to be told about that."""
+    """The film of an episode; or None, and a notice for the user ("" if there is nothing to say)."""
     if not film.wanted(config.video, index):
         return None, ""
     if missing := film.missing():
-        return None, missing if index == 0 else ""  # said once
+        return None, missing if index == 0 else ""  # reported once per run
     tracer = None
     if config.video.trace:
         requests = (*env.task.requests, *agent.objective.requests, *agent.guardrails.requests)

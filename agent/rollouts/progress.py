@@ -1,4 +1,4 @@
-"""What a person sees while a run is under way."""
+"""The progress display of a run."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from envs.guardrails.ruleset import Guardrails
 
 
 class RunProgress:
-    """A bar over all control steps of a run: workers, return so far, worst margin, planning rate, time left."""
+    """A progress bar over all control steps of a run: workers, return, worst margin, planning rate, time left."""
 
     def __init__(self, console: Console, rules: Guardrails, episodes: int, frames: int, done: int) -> None:
         """
         Args:
-            episodes, frames: in all; control steps per episode at most.
-            done: episodes that are finished already.
+            episodes: number of episodes of the run.
+            frames: maximum number of control steps per episode.
+            done: number of episodes that are already finished.
         """
         self._rules = rules
         self._scale = rules.scale.numpy()
         self._episodes, self._frames, self._done = episodes, frames, done
-        self._running: dict[int, Tick] = {}  # worker -> how far it has come
-        self._steps = 0  # taken since the clock began
+        self._running: dict[int, Tick] = {}  # worker -> its latest tick
+        self._steps = 0  # control steps since `_clock`
         self._clock = time.perf_counter()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -55,7 +56,7 @@ class RunProgress:
         self._bar.__exit__(kind, error, trace)
 
     def watch(self, event: Tick | str) -> None:
-        """How far an episode has come, or a notice."""
+        """Show the progress of an episode, or print a notice."""
         if isinstance(event, str):
             self._console.print(event, highlight=False, markup=False, soft_wrap=True)
             return
@@ -66,7 +67,7 @@ class RunProgress:
         self._show()
 
     def end(self, row: Row, name: str = "") -> None:
-        """The episode is on disk; it is told by its index where it has no name."""
+        """Print a line for an episode that is on disk. Without a `name`, the line gives its index."""
         self._done += 1
         self._running = {worker: tick for worker, tick in self._running.items() if tick.episode != row.episode}
         text, style = told(row)
@@ -101,7 +102,7 @@ class RunProgress:
 
 
 def told(row: Row) -> tuple[str, str | None]:
-    """A finished episode in a line, and its style where there is something to see."""
+    """One line about a finished episode, and its style: red for violations or divergence, yellow for many fallbacks."""
     parts = [f"return {row.return_:.1f}", f"{row.decisions} decisions"]
     parts.append(f"violating steps {row.violation_steps}" if row.min_margin else "no guardrails")
     if row.diverged:

@@ -1,9 +1,9 @@
-"""Episodes on Ray: across the CPUs of this machine, or of a cluster. The only file that knows Ray.
+"""Running episodes on Ray, across the CPUs of this machine or of a cluster. Only this file uses Ray.
 
-The driver hands out one episode at a time, so that a fast worker gets more of them; a parcel goes into the object
-store once. Progress and outcomes stream back, and the driver alone writes to disk. What dies with a worker or a
-node, or stands still, begins again elsewhere; since an episode's randomness derives from its configuration and
-index, it becomes what it would have been.
+The driver gives each worker one episode at a time, so that a fast worker gets more of them. A parcel goes into the
+object store once. Workers stream progress and outcomes back, and only the driver writes to disk. If a worker or a
+node dies, or a worker stops responding, its episode starts again on another worker. The result is the same, because
+an episode's randomness derives from its configuration and index.
 """
 
 from __future__ import annotations
@@ -28,46 +28,46 @@ from agent.rollouts.supervisor import ray_folder
 from envs.errors import TelosError
 from envs.physics.batch import cpus
 
-TICK = 0.5  # s between two ticks of a running episode, at least
-TICKS = 100  # a second from all workers together, at most: the driver has other things to do
+TICK = 0.5  # s, minimum between two ticks of a running episode
+TICKS = 100  # maximum ticks per second from all workers together, so that they do not keep the driver busy
 POLL = 0.25  # s
 SWEEPS = 8  # attempts to remove a cluster's files
-PROBE = 2.0  # s between two looks whether Ray itself is still there
-START = 180.0  # s without any worker, after which the run is given up
+PROBE = 2.0  # s between two checks whether Ray's own processes are alive
+START = 180.0  # s without any working worker after which the run is given up
 
 
 @dataclass
 class _Worker:
-    """A worker process as the driver sees it: it starts, then it waits for jobs or plays one."""
+    """The driver's record of a worker process, which is starting, waiting for a job, or running one."""
 
     number: int
     actor: Any
-    versions: Any  # a reference to those of its code; None once it has come up
+    versions: Any  # Ray reference to the versions of its code; None once the worker is up
     job: Job | None = None
-    stream: Any = None  # of the job's ticks and outcome
-    heard: float = 0.0  # when it last gave a sign, on the monotonic clock
-    pulse: Any = None  # the sign it was asked for
+    stream: Any = None  # the job's ticks and outcome
+    heard: float = 0.0  # time of its last message on the monotonic clock, s
+    pulse: Any = None  # Ray reference to a pending sign of life
 
 
 @dataclass
 class _Run:
-    """What one call of `run` keeps track of."""
+    """The state of one call of `run`."""
 
     jobs: Iterator[Job]  # not yet taken
     watch: Watch
-    waiting: deque[Job] = field(default_factory=deque)  # taken, or lost with a worker; the next free worker's
-    parcels: dict[str, Any] = field(default_factory=dict)  # digest -> where it lies in the object store
-    lost: Counter[str] = field(default_factory=Counter)  # how often an episode lost its worker
-    heard: float = field(default_factory=time.monotonic)  # when any worker last came up or gave a sign
+    waiting: deque[Job] = field(default_factory=deque)  # for a free worker: taken from `jobs`, or lost with a worker
+    parcels: dict[str, Any] = field(default_factory=dict)  # digest -> Ray reference to the parcel in the object store
+    lost: Counter[str] = field(default_factory=Counter)  # episode -> how often it lost its worker
+    heard: float = field(default_factory=time.monotonic)  # when any worker last came up or was found alive
 
     def take(self, most: int) -> None:
-        """Take jobs until so many wait, as far as there are any."""
+        """Take jobs until `most` of them wait, or none are left."""
         while len(self.waiting) < most and (job := next(self.jobs, None)) is not None:
             self.waiting.append(job)
 
 
 class Player:
-    """Runs in a worker process: plays one job at a time, and gives a sign of life beside it."""
+    """Runs in a worker process: runs one job at a time, and answers requests for a sign of life meanwhile."""
 
     def __init__(self, threads: int, tick: float) -> None:
         from envs.render import quiet_gl
@@ -79,15 +79,15 @@ class Player:
         self._threads, self._tick = threads, tick
 
     def versions(self) -> dict[str, str]:
-        """Of what decides the numbers."""
+        """The versions of the software that decides the numbers."""
         return provenance.versions()
 
     def pulse(self) -> bool:
-        """A sign of life."""
+        """Answer a request for a sign of life."""
         return True
 
     def play(self, parcel: Any, sha256: str, episode: int, player: str, worker: int) -> Generator[Any, None, None]:
-        """Notices, a tick now and then, and at last the outcome."""
+        """Yield notices, a tick from time to time, and finally the played episode."""
         last = time.monotonic()
         stream = play(Job(parcel, episode, player), sha256, worker, self._threads)
         while True:
@@ -104,7 +104,7 @@ class Player:
 
 
 class RayRollouts:
-    """See `agent.rollouts.jobs.Rollouts`. Outcomes come as they finish, in no order."""
+    """Runs episodes on Ray; see `agent.rollouts.jobs.Rollouts`. Outcomes come as they finish, in any order."""
 
     def __init__(
         self,
@@ -116,22 +116,22 @@ class RayRollouts:
     ) -> None:
         """
         Args:
-            workers: processes; where None, as many as the CPUs allow.
-            threads: CPUs that each worker owns, and C threads that it uses; where None, one of a cluster's, or
-                as many as there are for `workers` on this machine.
-            address: of a cluster that runs; a cluster on this machine is started where None.
-            attempts: how often an episode may lose its worker before the run is given up.
-            patience: s without a sign of life, after which a worker is given up.
+            workers: number of processes; None means as many as the CPUs allow.
+            threads: CPUs reserved for each worker, and C threads that it uses. None means 1 on a given cluster or
+                without `workers`; otherwise this machine's CPUs are divided among the workers.
+            address: of a running cluster; None starts one on this machine.
+            attempts: the run is given up when one episode has lost its worker this many times.
+            patience: s without a sign of life after which a worker is given up.
 
         Raises:
-            TelosError: more workers than there are CPUs for, or no cluster at that address.
+            TelosError: fewer than 1 worker, more workers than the CPUs allow, or no cluster at that address.
         """
         if workers is not None and workers < 1:
             raise TelosError("--workers", workers, ">= 1")
         if threads is None:
             threads = 1 if address is not None or workers is None else max(1, cpus() // workers)
         self.threads, self.attempts, self.patience = threads, attempts, patience
-        self._folder = None if address is not None else ray_folder()  # of a cluster of ours
+        self._folder = None if address is not None else ray_folder()  # files of a cluster that we start
         try:
             self._ray = _connected(address, workers, threads, self._folder)
         except BaseException:
@@ -140,7 +140,7 @@ class RayRollouts:
         try:
             there = int(self._ray.cluster_resources().get("CPU", 0))
             self._doors = _doors(self._ray)
-        except Exception as error:  # Ray has many kinds of its own
+        except Exception as error:  # Ray raises many types of its own
             raise _broken(error) from None
         self.workers = workers or max(1, there // threads)
         if self.workers * threads > there:
@@ -151,11 +151,11 @@ class RayRollouts:
         self._class = groups(_with_groups(self._ray, Player))
         self._staff: list[_Worker] = []
         self._probed = time.monotonic()
-        self._gone = False  # whether Ray itself died: then nothing may be asked of it any more
+        self._gone = False  # whether Ray itself died; its API must not be called then
 
     def close(self) -> None:
-        """Stop all workers, and the cluster if it is ours, whose files are removed."""
-        if self._gone:  # what is left of a cluster of ours ends with this process
+        """Stop all workers. If we started the cluster, stop it and remove its files."""
+        if self._gone:  # the rest of a cluster that we started ends with this process
             atexit.unregister(self._ray.shutdown)
         else:
             self._dismiss(self._staff)
@@ -163,7 +163,7 @@ class RayRollouts:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove the files of a cluster of ours; its last processes may still add some."""
+        """Remove the files of a cluster that we started; repeat, because its last processes may still add some."""
         for _ in range(SWEEPS):
             if self._folder is None or not self._folder.exists():
                 return
@@ -174,7 +174,7 @@ class RayRollouts:
         """See `Rollouts.run`.
 
         Raises:
-            TelosError: what an episode raises, a worker that dies again and again over one episode, or no worker.
+            TelosError: an episode raised it, one episode lost `attempts` workers, no worker came up, or Ray failed.
         """
         run = _Run(iter(jobs), watch)
         try:
@@ -200,12 +200,12 @@ class RayRollouts:
             self._dismiss([worker for worker in self._staff if worker.job is not None])
 
     def _pending(self) -> dict[Any, _Worker]:
-        """Whose words are awaited: of those that play, and of those that come up."""
+        """Ray reference -> worker, for all workers that run a job or are starting."""
         playing = {worker.stream: worker for worker in self._staff if worker.job is not None}
         return playing | {worker.versions: worker for worker in self._staff if worker.versions is not None}
 
     def _ready(self, pending: list[Any]) -> list[Any]:
-        """All that have something to say, as soon as one has, or after a while none."""
+        """Wait until a reference is ready and return all that are; empty after `POLL` seconds without one."""
         first, _ = self._ray.wait(pending, timeout=POLL, fetch_local=False)
         if not first:
             return []
@@ -213,15 +213,15 @@ class RayRollouts:
         return ready
 
     def muster(self) -> None:
-        """Start all workers and wait until they are up: who measures has no time for it later.
+        """Start all workers and wait until they are up. Call this before timing anything: starting takes seconds.
 
         Raises:
-            TelosError: one has other code, or none comes up.
+            TelosError: a worker has other code, no worker comes up, or Ray's own processes have died.
         """
         run = _Run(iter(()), lambda event: None)
         while True:
             self._insist_on_ray()
-            self._start(self.workers)  # also those that died on the way
+            self._start(self.workers)  # also replaces workers that died while starting
             coming = {worker.versions: worker for worker in self._staff if worker.versions is not None}
             if not coming:
                 return
@@ -230,7 +230,7 @@ class RayRollouts:
             self._look_after(run)
 
     def _start(self, wanted: int) -> None:
-        """Start the workers that are missing."""
+        """Start workers until there are `wanted`, but never more than `self.workers`."""
         numbers = {worker.number for worker in self._staff}
         for number in range(min(self.workers, wanted)):
             if number not in numbers and len(self._staff) < wanted:
@@ -238,7 +238,7 @@ class RayRollouts:
                 self._staff.append(_Worker(number, actor, actor.versions.remote()))
 
     def _hand_out(self, run: _Run) -> None:
-        """Start the workers that are missing; give a job to each that waits for one."""
+        """Start the missing workers, and give a waiting job to each idle worker."""
         self._start(sum(worker.job is not None for worker in self._staff) + len(run.waiting))
         for worker in self._staff:
             if run.waiting and worker.versions is None and worker.job is None:
@@ -251,7 +251,7 @@ class RayRollouts:
                 worker.job, worker.heard, worker.pulse = job, time.monotonic(), None
 
     def _heard(self, worker: _Worker, run: _Run) -> Outcome | None:
-        """Take what a worker has to say; an outcome where an episode ended."""
+        """Handle one message of a worker; return an outcome if its episode ended."""
         try:
             if worker.versions is not None:
                 _insist_on_versions(worker, self._ray.get(worker.versions, timeout=self.patience))
@@ -275,7 +275,7 @@ class RayRollouts:
         return Outcome(job, item)
 
     def _insist_on_ray(self) -> None:
-        """Raises TelosError where Ray's own processes have died: left alone, it would end this process, unexplained."""
+        """Raise TelosError if Ray's own processes have died. Otherwise Ray would end this process without a reason."""
         if time.monotonic() - self._probed < PROBE:
             return
         for name, (host, port) in self._doors.items():
@@ -285,12 +285,12 @@ class RayRollouts:
                 self._gone = True
                 given = f"its {name} at {host}:{port} is gone"
                 raise TelosError("Ray", given, "a cluster that runs; `telos resume DIR` finishes a run") from None
-            except OSError:  # slow, or a network that comes and goes: Ray waits longer than we should
+            except OSError:  # a slow or unstable network, which Ray itself tolerates for longer
                 continue
         self._probed = time.monotonic()
 
     def _look_after(self, run: _Run) -> None:
-        """Bury who stands still. Raises TelosError where nobody comes up at all."""
+        """Give up workers that stopped responding. Raises TelosError if no worker is up for `START` seconds."""
         for worker in [worker for worker in self._staff if worker.job is not None]:
             if self._stands_still(worker):
                 self._bury(worker, "stands still", run)
@@ -302,7 +302,7 @@ class RayRollouts:
             raise TelosError("workers", given, f"a cluster with {self.threads} free CPUs per worker")
 
     def _stands_still(self, worker: _Worker) -> bool:
-        """Whether a worker gives no sign of life, also when it is asked for one."""
+        """Whether a worker has been silent for `patience` seconds and did not answer a request for a sign of life."""
         silent = time.monotonic() - worker.heard
         if silent < self.patience / 4:
             return False
@@ -310,12 +310,12 @@ class RayRollouts:
             worker.pulse = worker.actor.pulse.remote()
         answered, _ = self._ray.wait([worker.pulse], timeout=0)
         if answered:
-            worker.heard, worker.pulse = time.monotonic(), None  # a dead one shows in its stream
+            worker.heard, worker.pulse = time.monotonic(), None  # also ready if it died; its stream reports that
             return False
         return silent >= self.patience
 
     def _bury(self, worker: _Worker, why: str, run: _Run) -> None:
-        """Give up a worker; its episode begins again."""
+        """Give up a worker and put its episode first in the queue. Raises TelosError if it lost too many workers."""
         self._dismiss([worker])
         job = worker.job
         if job is None:
@@ -337,19 +337,19 @@ class RayRollouts:
 
     def _kill(self, worker: _Worker) -> None:
         if not self._gone:
-            with contextlib.suppress(Exception):  # it may be gone already
+            with contextlib.suppress(Exception):  # the worker may be dead already
                 self._ray.kill(worker.actor)
 
 
 def _insist_on_versions(worker: _Worker, theirs: Mapping[str, str]) -> None:
-    """Raises TelosError for a worker with other code: its rows would mean something else."""
+    """Raise TelosError for a worker with other versions, because its rows would mean something else."""
     for name, ours in provenance.versions().items():
         if theirs.get(name) != ours:
             raise TelosError(f"worker {worker.number}", f"{name} {theirs.get(name)}", f"{name} {ours}, as here")
 
 
 def _with_groups(ray: Any, player: type[Player]) -> type[Any]:
-    """The class, with its sign of life in a thread of its own."""
+    """The class as a Ray worker, with `pulse` in its own thread so that it answers while a job runs."""
 
     class Remote(player):  # pyright: ignore[reportUntypedBaseClass]
         pulse = ray.method(concurrency_group="pulse")(player.pulse)
@@ -359,20 +359,21 @@ def _with_groups(ray: Any, player: type[Player]) -> type[Any]:
 
 
 def _connected(address: str | None, workers: int | None, threads: int, folder: Path | None) -> Any:
-    """Ray, connected to a cluster, or to a new one with files in `folder`. Raises TelosError where there is none."""
-    # Ray reads these when it is imported, and its processes when they start.
+    """Ray, connected to a cluster, or to a new one with files in `folder`. Raises TelosError if it cannot connect."""
+    # Ray reads these variables when it is imported, and its processes read them when they start.
     if address is None:
-        # A cluster of ours is for this machine alone: without this, Linux nodes listen on every network interface.
+        # Our cluster is only for this machine: without this, Linux nodes listen on every network interface.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # ours are actors: those would never be used
-        if "RAY_AUTH_MODE" not in os.environ:  # other users of this machine are not served: one token for all
+        # Our workers are actors, so prestarted workers would never be used.
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+        if "RAY_AUTH_MODE" not in os.environ:  # a random token keeps other users of this machine out
             os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
 
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         return _initialised(ray, address, workers, threads, folder)
-    finally:  # Ray takes SIGTERM for itself
+    finally:  # Ray installs its own SIGTERM handler: restore ours
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, terminate)
 
@@ -384,13 +385,13 @@ def _initialised(ray: Any, address: str | None, workers: int | None, threads: in
             allowed = f"1 to {cpus() // threads} on this machine, with {threads} of {cpus()} CPUs each"
             raise TelosError("--workers", workers, allowed)
         try:
-            # "local", or Ray would join whatever else runs on this machine.
+            # "local": without it, Ray would join any other cluster that runs on this machine.
             ray.init("local", num_cpus=cpus(), include_dashboard=False, _temp_dir=str(folder), **quiet)
-        except Exception as error:  # Ray has many kinds of its own
+        except Exception as error:  # Ray raises many types of its own
             raise _broken(error) from None
         return ray
     _insist_on_listener(address)
-    # Workers run the driver's own code, whatever is installed where they are.
+    # Workers run the driver's own code, even if their machine has another version installed.
     code = {"py_modules": [str(provenance.ROOT / name) for name in provenance.PACKAGES], "excludes": ["__pycache__"]}
     try:
         ray.init(address=address, runtime_env=code, **quiet)
@@ -401,7 +402,7 @@ def _initialised(ray: Any, address: str | None, workers: int | None, threads: in
 
 
 def _doors(ray: Any) -> dict[str, tuple[str, int]]:
-    """Where Ray's own processes listen, by what they are: the cluster's head, and this machine's node."""
+    """The addresses of Ray's own processes by name: the cluster's head process, and this machine's node process."""
     context = ray.get_runtime_context()
     host, _, port = context.gcs_address.rpartition(":")
     doors = {"head process (GCS)": (host, int(port))}
@@ -412,10 +413,10 @@ def _doors(ray: Any) -> dict[str, tuple[str, int]]:
 
 
 def _insist_on_listener(address: str) -> None:
-    """Raises TelosError where nobody listens: Ray itself would end this process."""
+    """Raise TelosError if no process listens at the address, because Ray itself would end this process."""
     host, _, port = address.rpartition(":")
     if not port.isdigit():
-        return  # auto, ray://…: Ray knows better
+        return  # auto, ray://…: left to Ray
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
@@ -424,19 +425,19 @@ def _insist_on_listener(address: str) -> None:
 
 
 def _broken(error: Exception) -> TelosError:
-    """Ray itself failed, where no episode or worker did."""
+    """The error for a failure of Ray itself, not of an episode or a worker."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return TelosError("Ray", f"a failure ({line})", "a cluster that runs; `telos resume DIR` finishes a run")
 
 
 def _cause(error: Any) -> BaseException:
-    """What an episode raised, as it was raised in the worker."""
+    """The error as the episode raised it in the worker, if it is of an expected type; otherwise Ray's own error."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, TelosError | MemoryError | OSError) else error
 
 
 def _reason(error: Exception) -> str:
-    """Why a worker is gone, in a few words."""
+    """Why a worker died, in a few words."""
     kind, text = type(error).__name__, str(error).lower()
     if "OutOfMemory" in kind or "memory pressure" in text:
         return "was stopped, as its machine ran out of memory"

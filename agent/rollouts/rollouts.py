@@ -1,8 +1,8 @@
-"""Running episodes: jobs go in, outcomes come out as they finish, wherever they ran.
+"""Running episodes, in this process or on Ray.
 
-Whatever runs episodes goes through `Rollouts`. `Serial` runs them here, one after another; the other
-implementation is `agent.rollouts.ray.RayRollouts`. Both write the same rows: an episode's randomness derives
-from its configuration and index, never from who ran it.
+All episodes are run through the interface `Rollouts`. `Serial` runs them in this process, one after another;
+`agent.rollouts.ray.RayRollouts` runs them on Ray. Both give the same rows, because an episode's randomness derives
+only from its configuration and index.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from agent.rollouts.jobs import Job, Outcome, Rollouts, Watch, play
 
 
 class Serial:
-    """In this process, in order."""
+    """Runs episodes in this process, in order."""
 
     def run(self, jobs: Iterable[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
         """See `Rollouts.run`."""
@@ -32,10 +32,10 @@ class Serial:
 
 @contextmanager
 def rollouts_for(workers: int | None, address: str | None, threads: int | None) -> Iterator[Rollouts]:
-    """Who runs the episodes: this process, or Ray where workers or a cluster are asked for.
+    """Yield what runs the episodes: Ray if workers or a cluster are asked for, otherwise this process.
 
     Raises:
-        TelosError: more workers than CPUs, or no cluster at that address.
+        TelosError: fewer than 1 worker, more workers than the CPUs allow, or no cluster at that address.
     """
     if workers is None and address is None:
         yield Serial()

@@ -1,8 +1,8 @@
-"""What a run directory keeps of an episode: one JSON row, and the arrays of its steps.
+"""The record of an episode in a run directory: one JSON row, and the arrays of its steps.
 
-Numbers that are not finite are the JSON strings "NaN", "Infinity" and "-Infinity", which `float` of Python
-and `Number` of JavaScript both read back: a margin of -Infinity is a step that could not be verified, and
-null would hide it.
+Numbers that are not finite are written as the JSON strings "NaN", "Infinity" and "-Infinity". Python's `float` and
+JavaScript's `Number` both read them back. They are not written as null, because a margin of -Infinity marks a step
+that could not be verified, and null would hide it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ TIMES = (
     *("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "seconds", "real_time"),
     *("steps_sha256", "run_sha256"),
 )
-"""Fields that depend on the clock, and the digests that cover times; all others are the same, bit for bit, each time
-a config is run."""
+"""Fields that depend on the clock, and digests that cover such fields.
+
+All other fields are the same, bit for bit, each time a configuration is run.
+"""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One finished episode. In JSON, `return_` is "return"."""
+    """One finished episode. In JSON, the key of `return_` is "return"."""
 
     task: str
     planner: str
     world_model: str
-    seed: int  # of the run, or one of its several
-    episode: int  # counted over all seeds of the run
-    reset_seed: int  # of the accepted start; follows from seed and episode
+    seed: int  # the run's seed, or one of its seeds
+    episode: int  # index over all seeds of the run
+    reset_seed: int  # of the accepted start; follows from the seed, the episode's index and the rejected starts
     env_frames: int  # environment frames = control steps
     decisions: int
     return_: float  # the environment's own reward, summed
@@ -50,49 +52,49 @@ class Row:
     min_margin: dict[str, float]  # guardrail -> worst margin of the episode, in its unit
     interventions: int  # decisions whose action the gate replaced
     fallbacks: int  # decisions in which the fallback acted because nothing else was allowed
-    infeasible_plans: int  # decisions for which no plan was found that keeps every guardrail
+    infeasible_plans: int  # decisions for which the planner found no plan that keeps every guardrail
     resets_rejected: int  # unsafe starts
     terminated: bool
     privileged: bool  # whether the agent read the simulator's state
     plan_ms_median: float
     plan_ms_p95: float
-    decision_ms_median: float  # percept to action
-    model_steps_per_decision: float  # simulated or evaluated by the world model; of the simulator, physics steps
+    decision_ms_median: float  # from percept to action
+    model_steps_per_decision: float  # steps simulated or evaluated by the world model; physics steps for a simulator
     gate_steps_per_decision: float  # physics steps simulated by the gate
     simulator_fraction: float  # seconds inside MuJoCo's C code / seconds of planning
     guardrails_sha256: str
-    rules_sha256: str  # of guardrails, back-up, and the physics that the gate tries them in
-    gate: str  # what the gate tries actions in: "simulator"; "none" where nothing is tried
-    model_sha256: str  # of the checkpoint that the world model was loaded from; "" where there is none
-    goal: str  # what the agent was asked for; "" where the task alone says it
+    rules_sha256: str  # of guardrails, back-up, and the physics in which the gate tries them
+    gate: str  # where the gate tries actions: "simulator"; "none" if it tries none
+    model_sha256: str  # of the world model's checkpoint; "" if there is none
+    goal: str  # what the user asked the agent for; "" if only the task defines the goal
     diverged: bool  # whether the simulation of the world diverged
     diverged_candidates: int  # imagined futures whose simulation diverged
-    seconds: float  # wall clock of the episode
-    steps_sha256: str = ""  # of the episode's steps; given, as the next, where the row goes into a run directory
+    seconds: float  # wall-clock time of the episode
+    steps_sha256: str = ""  # of the episode's steps; set, like `run_sha256`, when the row enters a run directory
     run_sha256: str = ""  # of the run's manifest
     real_time: dict[str, float] = field(default_factory=dict)
-    """Of a run in real time: see `agent.agent.Pace`. Empty in lock-step, where JSON has no such key."""
+    """The fields of `agent.actor.clock.Pace` for a run in real time; otherwise empty, and absent from JSON."""
 
     def values(self) -> dict[str, Any]:
-        """As JSON has them."""
+        """The fields as JSON values, by key."""
         values = _plain({field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)})
         return {name: value for name, value in values.items() if name != "real_time" or value}
 
     def text(self) -> str:
-        """As JSON."""
+        """The row as JSON."""
         return to_json(self.values())
 
     def line(self) -> str:
-        """As one line of JSON, with its digest, so that a digit that a disk has changed does not count."""
+        """The row as one line of JSON with its digest, so that a row that the disk has corrupted is rejected."""
         text = self.text()
         return f'{text[:-1]}, "sha256": "{_sha256(text)}"}}\n'
 
     @classmethod
     def parse(cls, line: str | bytes, where: str) -> Row:
-        """What `line` wrote.
+        """Read what `Row.line` wrote.
 
         Raises:
-            TelosError: not a row, or a changed one.
+            TelosError: the line is not a row, or its digest does not match.
         """
         data = json_row(line, where)
         if data.pop("sha256", None) != _sha256(to_json(data)):
@@ -101,7 +103,7 @@ class Row:
 
     @classmethod
     def of_values(cls, data: dict[str, Any], where: str) -> Row:
-        """From what `values` returned. Raises TelosError for other keys or other types."""
+        """Make a row from what `values` returned. Raises TelosError for other keys or other types."""
         wanted = {field.name.rstrip("_"): field.name for field in fields(cls)}
         if data.keys() | {"real_time"} != wanted.keys():
             missing = [name for name in wanted if name not in {*data, "real_time"}]
@@ -111,7 +113,7 @@ class Row:
         return cls(**{field: _as(kinds[field], data[name], f"{where}.{name}") for name, field in wanted.items()})
 
     def numbers(self) -> dict[str, float]:
-        """Every number that says how the episode went; margins as `min_margin.NAME`, pace as `real_time.NAME`."""
+        """All numeric results by name; margins are named `min_margin.NAME`, the pace `real_time.NAME`."""
         plain = {
             field.name.rstrip("_"): float(getattr(self, field.name))
             for field in fields(self)
@@ -136,17 +138,17 @@ class Steps:
     fallback: np.ndarray  # (T,) bool
     action: np.ndarray  # (T,A) in [-1,1], executed
     state: np.ndarray  # (T,S), raw, after each step
-    belief: np.ndarray  # (T+1,S) or (T+1,F), believed at the start and after each step; see `believed`
+    belief: np.ndarray  # (T+1,S) or (T+1,F), or only its first row, (1,S), if the rest equals `state`; see `believed`
     reasons: np.ndarray  # (T,) text, why the gate intervened
-    control_period: np.ndarray  # (), s
+    control_period: np.ndarray  # scalar (), s
 
     @staticmethod
     def of(result: EpisodeResult, belief: np.ndarray, control_period: float) -> Steps:
         """The steps of a finished episode.
 
         Args:
-            belief: what the agent believed at the start and after each step, (T+1,S) or (T+1,F); the start
-                alone, (S,), of an agent that reads the state.
+            belief: the agent's belief at the start and after each step, (T+1,S) or (T+1,F); only the one at the
+                start, (S,), for an agent that reads the simulator's state.
         """
 
         def column(name: str, dtype: type | None = None) -> np.ndarray:
@@ -154,7 +156,7 @@ class Steps:
 
         belief, state = np.atleast_2d(belief), np.stack([step.state for step in result.steps])
         if np.array_equal(belief[1:], state):
-            belief = belief[:1]  # an agent that reads the state: the rest stands in `state` already
+            belief = belief[:1]  # the agent reads the simulator's state: `state` already holds the rest
         return Steps(
             reward=column("reward", float),
             margin=np.stack([step.margin for step in result.steps]),
@@ -173,7 +175,7 @@ class Steps:
         )
 
     def check(self) -> None:
-        """Raises ValueError where the arrays do not fit together, or hold something else than the fields say."""
+        """Raise ValueError if the arrays do not fit together, or their types or axes are not those of the fields."""
         for name, (kind, axes) in _ARRAYS.items():
             value = getattr(self, name)
             if value.dtype.kind != kind or value.ndim != axes:
@@ -186,7 +188,7 @@ class Steps:
 
     @property
     def sha256(self) -> str:
-        """The digest of names, types, shapes and contents of all arrays, however they are stored."""
+        """The digest of names, types, shapes and contents of all arrays; independent of their memory layout."""
         found = hashlib.sha256()
         for part in fields(self):
             value = np.asarray(getattr(self, part.name), order="C")
@@ -196,19 +198,19 @@ class Steps:
 
     @property
     def believed(self) -> np.ndarray:
-        """What the agent believed at the start and after each step, (T+1,S) or (T+1,F)."""
+        """The agent's belief at the start and after each step, (T+1,S) or (T+1,F)."""
         return self.belief if len(self.belief) > 1 else np.concatenate([self.belief, self.state])
 
     @property
     def start(self) -> np.ndarray:
-        """What the agent believed at the first step, (S,) or (F,)."""
+        """The agent's belief at the start, (S,) or (F,)."""
         return self.belief[0]
 
     def __len__(self) -> int:
         return len(self.reward)
 
 
-_ARRAYS = {  # field of `Steps` -> kind of its dtype, axes
+_ARRAYS = {  # field of `Steps` -> kind of its dtype, number of axes
     **dict.fromkeys(("reward", "plan_cost", "plan_ms", "decision_ms"), ("f", 1)),
     **dict.fromkeys(("violated", "plan_feasible", "intervened", "fallback"), ("b", 1)),
     **dict.fromkeys(("margin", "action", "state", "belief"), ("f", 2)),
@@ -218,7 +220,11 @@ _ARRAYS = {  # field of `Steps` -> kind of its dtype, axes
 
 
 def follows(steps: Steps, names: Sequence[str]) -> dict[str, Any]:
-    """The fields of a row that follow from its episode's steps, judged by guardrails of these names."""
+    """The fields of a row that follow from its episode's steps.
+
+    Args:
+        names: the guardrails, in the order of the columns of `steps.margin`.
+    """
     worst = steps.margin.min(0) if steps.margin.shape[1] else np.zeros(0)
     return {
         "env_frames": len(steps),
@@ -236,8 +242,12 @@ def follows(steps: Steps, names: Sequence[str]) -> dict[str, Any]:
 
 
 def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResult, steps: Steps, index: int) -> Row:
-    """The row of a finished episode, in which the monitor judged by `rules`."""
-    pace = result.pace  # in real time, a plan that acts several times was made once
+    """The row of a finished episode.
+
+    Args:
+        rules: the guardrails by which the monitor judged.
+    """
+    pace = result.pace  # in real time, one plan may serve several steps, so `plan_ms` would count it several times
     planning = float(steps.plan_ms.sum()) / 1e3 if pace is None else pace.planning
     return Row(
         task=config.task,
@@ -266,7 +276,7 @@ def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResul
 
 
 def json_row(line: str | bytes, where: str) -> dict[str, Any]:
-    """The JSON object of a line. Raises TelosError where it is none."""
+    """The JSON object of a line. Raises TelosError if the line is not one."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
@@ -277,7 +287,7 @@ def json_row(line: str | bytes, where: str) -> dict[str, Any]:
 
 
 def changed(where: str) -> TelosError:
-    """What is said of a row whose checksum does not fit."""
+    """The error for a row whose checksum does not match."""
     return TelosError(where, "a row that has changed since it was written", "the row as `telos run` wrote it")
 
 
@@ -286,7 +296,7 @@ def _sha256(text: str) -> str:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON that every parser takes: what is not finite becomes a string (see above)."""
+    """JSON that every parser accepts: numbers that are not finite become strings (see the module's docstring)."""
     return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
@@ -301,7 +311,7 @@ def _plain(value: Any) -> Any:
 
 
 def number(value: Any) -> float:
-    """A number as `to_json` wrote it. Raises ValueError for anything else."""
+    """Read a number as `to_json` wrote it. Raises ValueError for anything else."""
     if isinstance(value, bool) or not (isinstance(value, int | float) or value in ("NaN", "Infinity", "-Infinity")):
         raise ValueError(f"{value!r} is not a number")
     return float(value)

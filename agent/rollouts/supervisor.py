@@ -1,7 +1,8 @@
-"""Watches the process that drives Ray, from outside it: Ray ends it where its own processes have died.
+"""Supervises the process that drives Ray, because Ray ends that process when Ray's own processes have died.
 
-The command forks before anything heavy is imported. The child does all the work; the parent waits, hands signals on,
-and when the child is gone says how, and ends what it left behind.
+The command forks before anything heavy is imported. The child does all the work. The parent passes SIGTERM on and
+waits for the child to end. It then prints how the child ended, if the child could not, and kills the processes that
+the child left behind.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
-LONGEST = 20  # characters of a temporary folder under which Ray's sockets have room: their paths hold 107
-FAREWELL = 2.0  # s in which what the child has started may end by itself
+SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # options of prctl(2)
+LONGEST = 20  # characters of the temporary folder's path; Ray puts sockets in it, whose paths are limited to 107
+FAREWELL = 2.0  # s that processes started by the child have to end by themselves
 
 
 def supervised(work: Callable[[], NoReturn], expected: frozenset[int], status: int) -> NoReturn:
-    """Run `work` in a child and exit as it does.
+    """Run `work` in a child process and exit with its status.
 
     Args:
         work: ends its process.
-        expected: the exit statuses that it has explained by itself.
-        status: the exit status where it ends in another way, which is told on stderr.
+        expected: the exit statuses for which `work` itself has printed a message if one is needed.
+        status: the exit status if the child ends in any other way, which is reported on stderr.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(SET_CHILD_SUBREAPER, 1)  # what the child leaves behind becomes ours
+    libc.prctl(SET_CHILD_SUBREAPER, 1)  # processes that the child leaves behind become our children
     parent = os.getpid()
     child = os.fork()
     if child == 0:
         libc.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != parent:  # it died in between
+        if os.getppid() != parent:  # the parent died before the call of prctl
             os._exit(status)
         work()
 
@@ -46,7 +47,7 @@ def supervised(work: Callable[[], NoReturn], expected: frozenset[int], status: i
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends SIGINT to both processes
     signal.signal(signal.SIGTERM, hand_on)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code not in expected:
@@ -64,7 +65,7 @@ def supervised(work: Callable[[], NoReturn], expected: frozenset[int], status: i
 
 
 def ray_folder() -> Path:
-    """A new folder for the files of a Ray that this process starts; its supervisor finds it by the process id."""
+    """Make a folder for the files of a cluster that this process starts. The supervisor finds it by the process id."""
     return Path(tempfile.mkdtemp(prefix=_prefix(os.getpid()), dir=_temporary()))
 
 
@@ -78,10 +79,15 @@ def _temporary() -> Path:
 
 
 def _end_what_is_left() -> None:
-    """Kill what the child has left behind, after a moment; its own children become ours, and follow."""
+    """Kill the processes that the child left behind, after `FAREWELL` seconds.
+
+    When one of them dies, its own children become ours, and are killed in turn.
+    """
     deadline = time.monotonic() + FAREWELL
-    with contextlib.suppress(ChildProcessError):  # that there are none is for the kernel to say:
-        while True:  # while a process ends thread by thread, /proc shows it as a zombie that its children still have
+    # Wait until the kernel raises ChildProcessError. /proc cannot tell that no process is left: while the threads of a
+    # process end one by one, /proc shows the process as a zombie that still has its children.
+    with contextlib.suppress(ChildProcessError):
+        while True:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
                 if time.monotonic() > deadline:
                     for pid in _children():
@@ -91,7 +97,7 @@ def _end_what_is_left() -> None:
 
 
 def _children() -> list[int]:
-    """Of this process."""
+    """The process ids of this process's children."""
     found: list[int] = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The future that an agent imagined, as paths in space."""
+"""An agent's imagined future as paths in space."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from envs.physics.batch import INTEGRATION
 from envs.requests import Request
 from envs.task import Snapshot
 
-MOVED = 1e-3  # m, the shortest path that is drawn
+MOVED = 1e-3  # m; shorter paths are not drawn
 
 
 class Tracer:
-    """Imagines published plans once more, with a world model of its own: the agent's counts what it simulates.
+    """Imagines published plans again to draw their paths.
 
-    Paths are those of the sites, bodies and geoms whose positions and distances cost or guardrails read. Where they
-    read none that moves, the path is that of the centre of the body that travels through the world, or else of the
-    body that moves most.
+    It uses its own world model, because the agent's counts the steps that it simulates. There is a path for each moving
+    site, body or geom whose position or distance the cost or a guardrail reads. If there is none, there is one path:
+    that of the centre of mass of the body that travels through the world, or else of the body that moves most.
     """
 
     def __init__(self, config: Config, env: Environment, requests: Iterable[Request]) -> None:
         """
         Args:
-            config: of the run; of several physics planned for, the nominal ones are imagined.
+            config: of the run. If the agent plans for several variants of the physics, the nominal one is imagined.
             env: the world that is shown.
-            requests: what cost and guardrails read.
+            requests: the signals that cost and guardrails read.
 
         Raises:
-            TelosError: no such world model.
+            TelosError: the world model does not exist.
         """
         nominal = config.world_model.model_copy(update={"robust": None})
         self._model = build.world_model(config.model_copy(update={"world_model": nominal}), env.task, env.interface)
@@ -45,8 +45,10 @@ class Tracer:
         self._points = tuple(dict.fromkeys(_points(env.model, requests)))
 
     def paths(self, start: Snapshot, actions: Tensor) -> tuple[np.ndarray, ...]:
-        """One path (H+1,3) in m for every point that a plan (H,A) moves; none of a plan that diverges, or of a world
-        model that predicts no simulator states."""
+        """One path (H+1,3) in m for every point that a plan (H,A) moves.
+
+        Empty if the plan's simulation diverges, or the world model predicts no simulator states.
+        """
         future = self._model.imagine(start, actions[None], states=True)
         states = future.states[0].numpy()
         if not bool(future.valid) or states.shape[1] != mujoco.mj_stateSize(self._env.model, INTEGRATION):
@@ -66,11 +68,12 @@ class Tracer:
         return np.array([getattr(self._data, field)[row] for field, row in points])
 
 
-_FIELDS = {"body": "xpos", "inertial": "xipos", "site": "site_xpos", "geom": "geom_xpos"}  # of MjData
+# Kind of object in a signal's name -> the field of MjData with its position.
+_FIELDS = {"body": "xpos", "inertial": "xipos", "site": "site_xpos", "geom": "geom_xpos"}
 
 
 def _points(model: mujoco.MjModel, requests: Iterable[Request]) -> Iterable[tuple[str, int]]:
-    """The points on moving bodies whose places these signals depend on, as a field of MjData and a row of it."""
+    """The points on moving bodies on which these signals depend, each as a field of MjData and a row of it."""
     for request in requests:
         kind, objects = signals.parse(request.name)
         if kind == "zone_distance":

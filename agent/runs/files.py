@@ -1,4 +1,4 @@
-"""Files of a run directory: written whole or not at all; read only where they are regular files."""
+"""Reading and writing the files of a run directory: atomic writes, and reads only of regular files."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ _KINDS = {
 
 
 def refusal(where: object, error: OSError) -> TelosError:
-    """What the system refused, as a message a user can act on."""
+    """The TelosError for an error of the operating system, with what the user can do about it."""
     what = error.strerror or type(error).__name__
     return TelosError(str(error.filename or where), what.lower(), _ALLOWED.get(error.errno or 0, "a path that works"))
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what a full or read-only disk raises into TelosError."""
+    """Turn the errors of a full or read-only disk into TelosError."""
     from safetensors import SafetensorError
 
     try:
         yield
     except OSError as error:
         raise refusal(path, error) from None
-    except SafetensorError as error:  # its own kind, whatever the system said
+    except SafetensorError as error:  # safetensors raises it in place of OSError
         raise TelosError(str(path), f"a failed write ({error})", "space to write") from None
 
 
 def write(path: Path, data: bytes) -> None:
-    """A whole file or none: written aside, synced, renamed."""
+    """Write a file atomically: write a temporary file beside it, sync it, rename it."""
     scratch = path.with_name(f".{path.name}.part")
     with writing(path):
-        scratch.unlink(missing_ok=True)  # of a killed write; a FIFO in its place would be waited for
+        scratch.unlink(missing_ok=True)  # may be left from a killed process; open("xb") refuses an existing path
         try:
             with scratch.open("xb") as file:
                 file.write(data)
@@ -65,10 +65,10 @@ def write(path: Path, data: bytes) -> None:
 
 
 def contents(file: Path) -> bytes:
-    """All bytes of a regular file; opening one of another kind could wait for ever.
+    """All bytes of a regular file. Other kinds are refused, because opening a FIFO, say, could block for ever.
 
     Raises:
-        TelosError: it is missing, may not be read, or is a FIFO, a device, a socket or a directory.
+        TelosError: the file is missing, may not be read, or is a FIFO, a device, a socket or a directory.
     """
     try:
         if (kind := irregular(os.stat(file))) is None:
@@ -81,6 +81,6 @@ def contents(file: Path) -> bytes:
 
 
 def irregular(found: os.stat_result) -> str | None:
-    """What a path is, where it is no regular file; None where it is one."""
+    """What a path is if it is not a regular file; None if it is one."""
     kind = stat.S_IFMT(found.st_mode)
     return None if kind == stat.S_IFREG else _KINDS.get(kind, "no regular file")

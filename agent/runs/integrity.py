@@ -1,15 +1,16 @@
-"""Whether a run directory still says what was run: each of its files is checked against the others.
+"""Checks whether the files of a run directory are as the run wrote them, by comparing them with each other.
 
-    row.run_sha256     = digest of manifest.json      = manifest.sha256, which also stands in the file
+    row.run_sha256     = digest of manifest.json      = manifest.sha256, which the file also contains
     manifest.*_sha256  = digests of config.yaml, of the task's files, and of the rules that follow from both
     row.steps_sha256   = digest of the arrays in steps/episode-N.npz, which also holds the text of the row
 
-So a change to any one of these files, and an exchange of files between runs or episodes, is noticed. Besides, what
-follows must follow: the manifest from the configuration, a row from its steps, violations from margins.
-summary.json, memory.safetensors and report.html are made from these files and never read as evidence.
+These digests reveal a change to any one of these files, and an exchange of files between runs or episodes. Values that
+can be derived are also derived again and compared: the manifest from the configuration, a row from its steps,
+violations from margins. summary.json, memory.safetensors and report.html are made from these files and never serve as
+evidence.
 
-The digests have no key: whoever can write the directory can forge a run by computing every digest anew. Only a digest
-of the run that is kept elsewhere (the report shows it, `fingerprint`) tells that.
+The digests have no key: anyone who can write to the directory can forge a run by computing all digests anew. To detect
+that, keep the run's `fingerprint`, which the report shows, in another place.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from envs import registry
 from envs.errors import TelosError
 from envs.guardrails.ruleset import Guardrails
 
-ROUNDING = 1e-9  # relative; sums and percentiles may be rounded differently by other versions
+ROUNDING = 1e-9  # relative and absolute tolerance; other versions may round sums and percentiles differently
 
 
 def rules_of(rundir: RunDir) -> Guardrails:
-    """The guardrails that this run was under, once its manifest fits its configuration and the task's files.
+    """The run's guardrails, after checking the manifest against the configuration and the task's files.
 
-    Of a run of schema 4, the guardrails alone are compared.
+    For a run of schema 4, only the task's files and the guardrails are compared.
 
     Raises:
-        TelosError: they do not fit; the message names the file.
+        TelosError: the files do not fit each other; the message names the file.
     """
     then, file = rundir.manifest, rundir.path / "manifest.json"
     changed = changed_files(rundir)
@@ -53,7 +54,8 @@ def rules_of(rundir: RunDir) -> Guardrails:
         if rules.digest != then.guardrails_sha256:
             raise TelosError(str(file), "other guardrails than config.yaml has", WRITTEN)
         return rules
-    # What config.yaml says was compared when the directory was opened; today's defaults may have fields more.
+    # `RunDir.open` has compared the digest of config.yaml. It is left out here, because today's configuration may have
+    # more fields, with defaults.
     now = {name: value for name, value in following(rundir.config).items() if name != "config_sha256"}
     differing = [name for name, value in now.items() if getattr(then, name) != value]
     if differing:
@@ -63,7 +65,7 @@ def rules_of(rundir: RunDir) -> Guardrails:
 
 
 def changed_files(rundir: RunDir) -> tuple[str, ...]:
-    """The files of a user's own task that are not here, or not as they were when the run began, by name."""
+    """The names of the files of a user's own task that are missing or have changed since the run began."""
     task, then = rundir.config.task, rundir.manifest.files_sha256
     if not registry.is_file(task):
         return tuple(then)
@@ -72,20 +74,20 @@ def changed_files(rundir: RunDir) -> tuple[str, ...]:
 
 
 def episodes(rundir: RunDir, rules: Guardrails | None) -> Iterator[tuple[Row, Steps]]:
-    """The finished episodes by index, each with its steps, checked as it comes.
+    """Yield the finished episodes in order of their index, each with its steps; each is checked before it is yielded.
 
     Args:
-        rules: of the run; None where they are not known, so that no margin can be judged again.
+        rules: the run's guardrails; None if they are not known, so that margins cannot be judged again.
 
     Raises:
-        TelosError: a row or its steps do not fit; the message names the file.
+        TelosError: a row and its steps do not fit each other or the run; the message names the file.
     """
     for row in rundir.rows():
         yield row, checked(rundir, row, rules)
 
 
 def checked(rundir: RunDir, row: Row, rules: Guardrails | None) -> Steps:
-    """The steps of a row, once both fit each other and the run. Raises TelosError as `episodes`."""
+    """The steps of a row, after checking both against each other and the run. Raises TelosError as `episodes` does."""
     steps, text = rundir.recorded(row.episode)
     file = str(rundir.steps_file(row.episode))
     if steps.margin.shape[1] != len(row.min_margin) or (rules is not None and tuple(row.min_margin) != rules.names):
@@ -107,20 +109,20 @@ def checked(rundir: RunDir, row: Row, rules: Guardrails | None) -> Steps:
 
 
 def insist_verifiable(rundir: RunDir, purpose: str) -> None:
-    """Raises TelosError for a run of an older schema, whose files cannot be checked against each other."""
+    """Raise TelosError for a run of an older schema, whose files cannot be checked against each other."""
     if not rundir.manifest.verifiable:
         given = f"{OLDER}, whose rows and steps cannot be verified"
         raise TelosError(f"{rundir.path / 'manifest.json'}: schema", given, f"a newer run to be {purpose}")
 
 
 def fingerprint(rundir: RunDir, rows: Sequence[Row]) -> str:
-    """One digest of a whole run, the same in whatever order its episodes finished."""
+    """One digest of a whole run; it does not depend on the order in which its episodes finished."""
     text = "\n".join([rundir.manifest.sha256, *(row.text() for row in sorted(rows, key=lambda row: row.episode))])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _expected(rundir: RunDir, row: Row, steps: Steps) -> dict[str, Any]:
-    """Fields of a row that follow from configuration, manifest, and its steps."""
+    """The fields of a row that follow from the configuration, the manifest, and the row's steps."""
     config = rundir.config
     seeds = seeds_of(*config.place(row.episode))
     rejected = row.resets_rejected
@@ -150,7 +152,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _digest(file: Path) -> str:
-    """Of a file's bytes; "" where it cannot be read."""
+    """The digest of a file's bytes; "" if it cannot be read."""
     try:
         return hashlib.sha256(contents(file)).hexdigest()
     except TelosError:

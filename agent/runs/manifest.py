@@ -1,4 +1,4 @@
-"""manifest.json: where the numbers of a run come from. Its digest stands in every row, which binds rows to runs."""
+"""manifest.json: versions, rules and configuration of a run. Every row holds its digest, which binds rows to runs."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from envs import registry
 from envs.errors import TelosError
 
 SCHEMA = 5
-OLDER = 4  # what can still be reported and compared; its rows have no digests of their steps
+OLDER = 4  # can still be reported and compared; its rows have no digests of their steps
 WRITTEN = "the file as `telos run` wrote it"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Where the numbers of a run come from. The file also has the digest of all this, as `sha256`."""
+    """The provenance of a run. The file also contains the digest of these fields, as `sha256`."""
 
     schema: int
-    id: str  # random: two runs of one configuration that begin in the same second are two
+    id: str  # random, to tell apart two runs of one configuration that begin in the same second
     task: str
     seed: int
     versions: dict[str, str]
-    commit: str | None  # "+" at its end: with changes that are not committed
-    config_sha256: str  # of what config.yaml says, however it is written
+    commit: str | None  # ends in "+" if there were uncommitted changes
+    config_sha256: str  # of the values in config.yaml, whatever its formatting
     files_sha256: dict[str, str]  # of a task file and its model, by name; empty for a built-in task
     guardrails_sha256: str
-    rules_sha256: str  # of guardrails, back-up, and the physics that the gate tries them in
+    rules_sha256: str  # of guardrails, back-up, and the physics in which the gate tries them
     privileged: bool  # whether the agent reads the simulator's state
     safe_stop: bool  # whether a back-up is declared, so that plans are checked for a safe stop
     assurance: str  # "L2": an independent monitor with its own copy of the rules
@@ -46,7 +46,7 @@ class Manifest:
 
     @cached_property
     def sha256(self) -> str:
-        """The digest that the file and every row of the run have."""
+        """The digest that the file and every row of the run contain."""
         return digest(asdict(self))
 
     @property
@@ -55,15 +55,15 @@ class Manifest:
         return self.schema == SCHEMA
 
     def text(self) -> str:
-        """As the file has it."""
+        """The content of the file."""
         return to_json({**asdict(self), "sha256": self.sha256}, 2) + "\n"
 
     @classmethod
     def read(cls, file: Path) -> Manifest:
-        """What `text` wrote, or a telos of schema 4.
+        """Read a manifest of the current schema or of schema 4.
 
         Raises:
-            TelosError: no manifest, one of another schema, or a changed one.
+            TelosError: the file is not a manifest, has another schema, or has changed since it was written.
         """
         data = json_of(file)
         schema = data.get("schema")
@@ -86,7 +86,7 @@ class Manifest:
 
 
 def manifest_of(config: Config) -> Manifest:
-    """The manifest of a run of this configuration that begins now. Raises TelosError as `following`."""
+    """The manifest of a run of this configuration that begins now. Raises TelosError as `following` does."""
     return Manifest(
         schema=SCHEMA,
         id=uuid.uuid4().hex,
@@ -119,17 +119,17 @@ def following(config: Config) -> dict[str, Any]:
 
 
 def digest(values: Any) -> str:
-    """SHA-256 of plain values, whatever the order of their keys. Raises TypeError for what JSON does not have."""
+    """SHA-256 of plain values; the order of keys does not matter. Raises TypeError for values that JSON lacks."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def config_sha256(config: Config) -> str:
-    """The digest of a resolved configuration: of what `agent.runs.rundir.to_yaml` writes, as YAML reads it."""
+    """The digest of a resolved configuration; equal to that of the values which `agent.runs.rundir.to_yaml` writes."""
     return digest(config.model_dump(mode="json"))
 
 
 def files_sha256(task: str) -> dict[str, str]:
-    """The digests of a task file, of the MJCF file it names, and of what that one includes and loads.
+    """The digests of a task file, of the MJCF file that it names, and of all files that the model includes or loads.
 
     Raises:
         TelosError: a file is missing or wrong.
@@ -144,7 +144,7 @@ def files_sha256(task: str) -> dict[str, str]:
 
 
 def json_of(file: Path) -> dict[str, Any]:
-    """A file's JSON object. Raises TelosError where it is none."""
+    """The JSON object in a file. Raises TelosError if the file holds anything else."""
     try:
         data = json.loads(contents(file))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Take out of a run directory what does not fit, so that its episodes run again."""
+"""Remove damaged rows from a run directory, so that their episodes run again."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from envs.guardrails.ruleset import Guardrails
 
 
 def repair(rundir: RunDir, rules: Guardrails) -> tuple[str, ...]:
-    """Set aside what cannot be read or does not fit; say what it was.
+    """Remove damaged rows from episodes.jsonl, and return a notice for the user about each kind of damage.
 
-    That is a torn last line, lines that are no rows of this run, an episode's second row, and rows that do not fit
-    their steps. The file as it was is kept beside it, except where only a torn line was lost.
+    Damaged are an incomplete last line, lines that are not rows of this run, a second row of one episode, and rows
+    that do not fit their steps. A copy of the original file is kept, unless only an incomplete line was removed.
 
     Args:
-        rules: that the run was under.
+        rules: the run's guardrails.
 
     Raises:
-        TelosError: no row is of the run that manifest.json describes: it may be the manifest that is wrong.
+        TelosError: all intact rows name another manifest, so manifest.json itself may be the wrong file.
     """
     lines, torn = rundir.lines()
     _insist_one_fits(rundir, lines)
@@ -57,7 +57,7 @@ def repair(rundir: RunDir, rules: Guardrails) -> tuple[str, ...]:
 
 
 def _insist_one_fits(rundir: RunDir, lines: list[bytes]) -> None:
-    """Raises TelosError where all whole rows name another manifest than the one that is there."""
+    """Raise TelosError if there are intact rows and all of them name another manifest than this directory's."""
     runs = set()
     for line in lines:
         try:

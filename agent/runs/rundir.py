@@ -1,15 +1,15 @@
-"""The run directory, which is the interface: everything that is written on disk goes through this file.
+"""The run directory: which files it holds, and how they are written and read.
 
     config.yaml            the resolved configuration; `telos run DIR/config.yaml` runs it again
     manifest.json          schema version, versions, commit, seed, digests of rules, config and task files, and its own
-    episodes.jsonl         one row per finished episode (agent.rollouts.row) with its digest, as they finished
-    steps/episode-0000.npz its steps, and the text of its row; written before the row, so a row implies its steps
-    video/episode-0000.mp4 where a GL library works
+    episodes.jsonl         one row per finished episode (agent.rollouts.row) with its digest, in the order they finished
+    steps/episode-0000.npz the steps of an episode, and the text of its row; written before the row is appended
+    video/episode-0000.mp4 if a video was asked for and a GL library works
     memory.safetensors, summary.json, report.html: made when the run ends; `telos resume` makes them again
 
-Files appear whole (written aside, synced, renamed); a row is appended in one write and synced. A last line
-without its end is what a kill leaves behind: it is dropped, and its episode runs again. How the files are checked
-against each other stands in `agent.runs.integrity`.
+Files are written atomically: to a temporary file, which is synced and renamed. A row is appended in one write and
+synced. A killed process may leave an incomplete last line: it is dropped, and its episode runs again.
+`agent.runs.integrity` checks the files against each other.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BEGAN = "as it began; restore it, or begin another run with `telos run`"
 
 
 class RunDir:
-    """One run directory. Make one with `create`, or open what is there with `open`."""
+    """One run directory. Make a new one with `create`; open an existing one with `open`."""
 
     def __init__(self, path: Path, config: Config, manifest: Manifest) -> None:
         self.path = path
@@ -50,10 +50,10 @@ class RunDir:
 
     @classmethod
     def create(cls, path: Path, config: Config, manifest: Manifest) -> RunDir:
-        """A new run directory, which appears with config and manifest in it or not at all.
+        """Make a new run directory atomically, with config and manifest in it.
 
         Raises:
-            TelosError: the disk refuses, or another process has begun a run there in the meantime.
+            TelosError: the file system refuses, or another process has begun a run there in the meantime.
         """
         scratch = path.with_name(f".{path.name}.part-{os.getpid()}")
         with writing(path):
@@ -71,10 +71,11 @@ class RunDir:
 
     @classmethod
     def open(cls, path: Path) -> RunDir:
-        """An existing run directory.
+        """Open an existing run directory.
 
         Raises:
-            TelosError: it is none, config or manifest are damaged, or config is not the one that the run began with.
+            TelosError: the path is not a run directory, config or manifest are damaged, or the configuration is not
+                the one with which the run began.
         """
         if not path.is_dir():
             raise TelosError(str(path), "a file" if path.exists() else "no such directory", "a run directory")
@@ -89,7 +90,7 @@ class RunDir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from writing here. Raises TelosError where one does already."""
+        """Keep other processes from writing here. Raises TelosError if another process holds the lock."""
         with writing(self.path):
             descriptor = os.open(self.path, os.O_RDONLY)
         try:
@@ -103,10 +104,11 @@ class RunDir:
             os.close(descriptor)
 
     def rows(self) -> tuple[Row, ...]:
-        """All finished episodes by index, in whatever order they finished; a torn last line is not one.
+        """The rows of all finished episodes, sorted by index; an incomplete last line is ignored.
 
         Raises:
-            TelosError: garbage anywhere else, an episode twice, or one of another run or other rules.
+            TelosError: a complete line is not a row, an episode appears twice, or a row is of another run or has other
+                rules.
         """
         found: dict[int, Row] = {}
         for number, line in enumerate(self.lines()[0], 1):
@@ -117,7 +119,7 @@ class RunDir:
         return tuple(found[index] for index in sorted(found))
 
     def row(self, line: bytes, where: str) -> Row:
-        """The row of a line of episodes.jsonl. Raises TelosError: it is none, or one of another run or other rules."""
+        """Read a line of episodes.jsonl. Raises TelosError if it is not a row, or is of another run or other rules."""
         then = self.manifest
         row = Row.parse(line, where) if then.verifiable else schema4.parse(line, where)
         if then.verifiable and row.run_sha256 != then.sha256:
@@ -134,20 +136,26 @@ class RunDir:
 
     @property
     def torn(self) -> int:
-        """Bytes of episodes.jsonl after its last whole line: what a writer had no time to end, or garbage."""
+        """The number of bytes after the last complete line of episodes.jsonl: an unfinished write, or garbage."""
         return len(self.lines()[1])
 
     def lines(self) -> tuple[list[bytes], bytes]:
-        """The whole lines of episodes.jsonl, and what follows the last of them."""
+        """The complete lines of episodes.jsonl, and the bytes after the last of them."""
         if not os.path.lexists(self.rows_file):
             return [], b""
         *lines, torn = contents(self.rows_file).split(b"\n")
         return lines, torn
 
     def record(self, row: Row, steps: Steps) -> Row:
-        """Keep a finished episode: its steps, then its row, bound to them and to this run; returns the row.
+        """Save a finished episode: first its steps, then its row.
 
-        Each is on disk as a whole when this returns. Raises TelosError where the disk refuses; then the row is not.
+        Both are synced to disk when this returns.
+
+        Returns:
+            The row, with the digests of its steps and of the run's manifest.
+
+        Raises:
+            TelosError: the file system refuses; the row is not on disk then.
         """
         row = replace(row, steps_sha256=steps.sha256, run_sha256=self.manifest.sha256)
         self._save_steps(row, steps)
@@ -175,11 +183,11 @@ class RunDir:
         write(self.steps_file(row.episode), buffer.getvalue())
 
     def steps(self, episode: int) -> Steps:
-        """The steps of one finished episode. Raises TelosError: the file is missing or damaged."""
+        """The steps of one finished episode. Raises TelosError if the file is missing or damaged."""
         return self.recorded(episode)[0]
 
     def recorded(self, episode: int) -> tuple[Steps, str]:
-        """The steps of one finished episode, and the text of the row that they were written with; "" in schema 4.
+        """The steps of one finished episode, and the text of the row saved with them ("" in schema 4).
 
         Raises:
             TelosError: the file is missing or damaged.
@@ -192,7 +200,7 @@ class RunDir:
                 text = str(arrays["row"]) if self.manifest.verifiable else ""
             steps.check()
             return steps, text
-        except Exception as error:  # zip, zlib and numpy each have their own for a flipped bit
+        except Exception as error:  # zip, zlib and numpy each raise their own types for damaged data
             raise TelosError(str(file), f"an unreadable file ({error})", "what `telos run` wrote") from None
 
     @property
@@ -206,22 +214,22 @@ class RunDir:
         return self.path / "video" / f"episode-{episode:04d}.mp4"
 
     def summary(self) -> dict[str, Any]:
-        """What summary.json says. Raises TelosError where it is missing or damaged."""
+        """The content of summary.json. Raises TelosError if the file is missing or damaged."""
         return json_of(self.path / "summary.json")
 
 
 def is_run(path: Path) -> bool:
-    """Whether a run directory stands here."""
+    """Whether the path is a run directory: whether it contains manifest.json."""
     return os.path.lexists(path / "manifest.json")
 
 
 def to_yaml(config: Config) -> str:
-    """The configuration as YAML that loads to the same one."""
+    """The configuration as YAML that loads to an equal configuration."""
     return yaml_file.dump(config.model_dump(mode="json"))
 
 
 def _rename(scratch: Path, path: Path) -> None:
-    """Over nothing, or over an empty directory. Raises TelosError where it is no longer one."""
+    """Rename a directory to `path`. Raises TelosError if `path` is now a directory that is not empty."""
     try:
         scratch.rename(path)
     except OSError as error:
@@ -241,12 +249,12 @@ def _text(file: Path) -> str:
 def _digest(said: dict[str, Any]) -> str:
     try:
         return digest(said)
-    except (TypeError, ValueError):  # a date, or keys of several types: YAML has more than a configuration
+    except (TypeError, ValueError):  # YAML allows more than a configuration holds: dates, keys of several types
         return ""
 
 
 def _changed(config: Config, then: Manifest) -> str:
-    """What a configuration is that is no longer the one of the run."""
+    """Says in words in what a configuration differs from the one with which the run began."""
     now = following(config)
     if now["guardrails_sha256"] != then.guardrails_sha256:
         return f"other guardrails (digest {now['guardrails_sha256'][:12]}…, not {then.guardrails_sha256[:12]}…)"

@@ -1,4 +1,4 @@
-"""Rows of schema 4, which have a CRC and no digests: they can be read, and never verified."""
+"""Reads rows of schema 4, which have a CRC but no digests, so that they cannot be verified."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import zlib
 from agent.rollouts.row import Row, changed, json_row, to_json
 
 SINCE = {"gate": "simulator", "model_sha256": "", "goal": "", "diverged": False, "diverged_candidates": 0}
-"""Fields that schema 5 added, as they were for every run of schema 4 (where a diverged world was not noticed)."""
+"""Fields that schema 5 added, with their values for runs of schema 4 (which did not detect a diverged world)."""
 
 
 def parse(line: str | bytes, where: str) -> Row:
-    """A row of schema 4 as one of today, without digests.
+    """Read a row of schema 4 as a `Row` without digests.
 
     Raises:
-        TelosError: no such row, or a changed one.
+        TelosError: the line is not such a row, or its CRC does not match.
     """
     data = json_row(line, where)
     if data.pop("crc32", None) != zlib.crc32(to_json(data).encode()):

@@ -1,4 +1,4 @@
-"""Several seeds in one run: what they are called, and what came out under each."""
+"""Runs with several seeds: the names of the seeds, and the results for each."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from agent.config.config import Config
     from agent.rollouts.row import Row
 
-NAMED = 5  # seeds that are listed one by one
+NAMED = 5  # maximum number of seeds listed one by one
 
 
 @dataclass(frozen=True)
 class Result:
-    """The episodes of one seed, or of all."""
+    """The result of one seed's episodes, or of all episodes."""
 
-    seed: int | None  # None: all
+    seed: int | None  # None: all seeds
     return_: Estimate
     violation_steps: int
     interventions: int
 
 
 def name(config: Config) -> str:
-    """Of a run directory: seed3, seeds0..4, or seeds0-3-7."""
+    """The seeds as part of a run directory's name: seed3, seeds0..4, or seeds0-3-7."""
     return f"seeds{_listed(config.seeds, '-')}" if config.seeds else f"seed{config.seed}"
 
 
 def title(config: Config, episode: int | None = None) -> str:
-    """Which seeds a run has; with an episode, where it stands: "seed 3, episode 0"."""
+    """The seeds of a run in words; with `episode`, that episode's name instead, such as "seed 3, episode 0"."""
     if episode is None:
         return f"seeds {_listed(config.seeds, ', ')}" if config.seeds else f"seed {config.seed}"
     seed, index = config.place(episode)
@@ -42,7 +42,7 @@ def title(config: Config, episode: int | None = None) -> str:
 
 
 def by_seed(rows: Sequence[Row]) -> tuple[Result, ...]:
-    """A result for each seed, in order, and one for all."""
+    """One result for each seed, in ascending order, and then one for all."""
     groups = {seed: [row for row in rows if row.seed == seed] for seed in sorted({row.seed for row in rows})}
     return tuple(_result(seed, group) for seed, group in [*groups.items(), (None, rows)])
 
@@ -74,7 +74,7 @@ def _result(seed: int | None, rows: Sequence[Row]) -> Result:
 
 
 def _listed(seeds: Sequence[int], between: str) -> str:
-    """The seeds as 0..4, or one by one where they are few."""
+    """The seeds as 0..4 if they are consecutive; otherwise one by one, shortened after `NAMED`."""
     if len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
         return f"{seeds[0]}..{seeds[-1]}"
     more = f"{between}…" if len(seeds) > NAMED else ""

@@ -1,10 +1,11 @@
-"""Means and rates with 95 % intervals, over episodes.
+"""Means and rates over episodes, with 95 % confidence intervals.
 
-A mean has Student's t interval, a rate has Wilson's. A percentile bootstrap of three seeds covers the mean of normal
-values in 75 % of cases, t in 95 % (docs/adr/011-t-intervals-for-returns.md). One episode tells nothing about the
-spread: its mean has low = high = null. Of values between known bounds, such as returns of rewards in [0,1], a few tell
-nothing about rare failures that they do not hold; `bounded_mean` allows for those, and t does not
-(docs/adr/013-intervals-of-bounded-returns.md).
+Means have Student's t interval, rates have Wilson's. With three seeds of normally distributed values, a percentile
+bootstrap covers the mean in 75 % of cases and the t interval in 95 % (docs/adr/011-t-intervals-for-returns.md). One
+episode says nothing about the spread, so its mean has low = high = null.
+
+A small sample of bounded values, such as returns of rewards in [0,1], may contain none of the rare failures.
+`bounded_mean` allows for them, and the t interval does not (docs/adr/013-intervals-of-bounded-returns.md).
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ import numpy as np
 from agent.rollouts.row import Row
 
 LEVEL = 0.95
-_DRAWS = 200_000  # uniform numbers that bound the mean of n values, n at a time, at least 1,000 times
+_DRAWS = 200_000  # uniform numbers in all that `bounded_mean` draws, n for each of at least 1,000 Monte Carlo samples
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and how well it is known."""
+    """A mean or a rate, with its 95 % interval."""
 
     mean: float
-    low: float | None  # of the 95 % interval; None where n or the values do not allow one
+    low: float | None  # of the 95 % interval; None if n or the values do not allow one
     high: float | None
     n: int
 
@@ -37,17 +38,20 @@ class Estimate:
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean of independent values with its t interval; without one where a value is not finite."""
+    """The mean of independent values with its t interval; no interval if a value is not finite or there is only one."""
     return mean_of_means([values])
 
 
 def bounded_mean(values: Sequence[float], lowest: float, highest: float) -> Estimate:
     """The mean of independent values in [lowest, highest] with the interval of Learned-Miller and Thomas.
 
-    "A New Confidence Interval for the Mean of a Bounded Random Variable", arXiv 1905.06208 (2019), section 3: whatever
-    lies between two neighbouring values is counted at the one nearer to the bound, with the weights that sorted uniform
-    numbers leave to it. Of equal values at a bound it is Clopper's and Pearson's. Raises ValueError for a value outside
-    the bounds.
+    Source: "A New Confidence Interval for the Mean of a Bounded Random Variable", arXiv 1905.06208 (2019), section 3.
+    The upper limit is a quantile of random weighted means: sorted uniform numbers divide the probability among the gaps
+    between neighbouring values, and each gap's probability is placed at its upper end. The lower limit is the mirror
+    image. If all values equal one bound, it is the Clopper-Pearson interval.
+
+    Raises:
+        ValueError: a value is outside the bounds.
     """
     sample = np.sort(np.asarray(values, dtype=np.float64))
     if not len(sample) or not np.isfinite(sample).all():
@@ -67,18 +71,18 @@ def bounded_mean(values: Sequence[float], lowest: float, highest: float) -> Esti
 
 @lru_cache(maxsize=8)
 def _sorted_uniforms(n: int) -> np.ndarray:
-    """Rows of n sorted uniform numbers, the same each time; read-only, as all callers share it."""
+    """Rows of n sorted uniform numbers, the same in every call; read-only, because all callers share the array."""
     drawn = np.sort(np.random.default_rng(0).random((max(_DRAWS // n, 1_000), n)), axis=1)
     drawn.flags.writeable = False
     return drawn
 
 
 def mean_of_means(groups: Sequence[Sequence[float]]) -> Estimate:
-    """The mean of the groups' means, groups weighing the same; within and between groups, values are independent.
+    """The equally weighted mean of the groups' means, with its Welch t interval; all values are independent.
 
     The degrees of freedom are those of Welch and Satterthwaite (Satterthwaite, "An Approximate Distribution of
-    Estimates of Variance Components", Biometrics Bulletin 2, 1946, equation 17). No interval where a group has one
-    value only, or one is not finite.
+    Estimates of Variance Components", Biometrics Bulletin 2, 1946, equation 17). There is no interval if a group has
+    only one value, or a value is not finite.
     """
     from scipy.special import stdtrit
 
@@ -100,7 +104,7 @@ def mean_of_means(groups: Sequence[Sequence[float]]) -> Estimate:
 
 
 def rate(hits: int, n: int) -> Estimate:
-    """The rate `hits / n` with its Wilson interval."""
+    """The rate `hits / n` with its Wilson interval; NaN without an interval if n is 0."""
     if n == 0:
         return Estimate(math.nan, None, None, 0)
     from scipy.stats import binomtest
@@ -110,11 +114,11 @@ def rate(hits: int, n: int) -> Estimate:
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Estimate]:
-    """Every numeric field's mean over episodes, and the rates of episodes that …
+    """The mean of every numeric field over episodes, and three rates of episodes.
 
-    `violation_rate`: had at least one violating step; `intervention_rate`: saw the gate intervene;
-    `terminated_rate`: ended before their time. Steps of one episode are not independent, so no rate
-    is over steps.
+    `violation_rate`: episodes with at least one violating step. `intervention_rate`: episodes in which the gate
+    intervened. `terminated_rate`: episodes that the environment terminated before the time limit. No rate is over
+    steps, because the steps of one episode are not independent.
     """
     columns: dict[str, list[float]] = {}
     for row in rows:
