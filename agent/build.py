@@ -14,7 +14,7 @@ from agent.composition.compose import problem_over
 from agent.composition.risk import MEAN, WORST, Risk
 from agent.config.config import Config, CostConfig, RobustConfig, RuleConfig
 from agent.config.plugins import known_planners
-from agent.config.resolved import back_up, guardrails, planned_for
+from agent.config.resolved import back_up, planned_for, rules_over
 from agent.configurator import Configurator, Rule, Settings
 from agent.cost.intrinsic import registry as intrinsic
 from agent.cost.objective import Cost, Critic, Objective, TaskCost
@@ -44,19 +44,22 @@ from worldmodels.ensemble import Ensemble
 from worldmodels.model import WorldModel
 
 
-def environment(config: Config, render_mode: str | None = "rgb_array") -> Environment:
+def environment(config: Config, render_mode: str | None = "rgb_array", task: Task | None = None) -> Environment:
     """The world of this run. Nothing is loaded for rendering before the first `render`.
+
+    Args:
+        task: the config's, where it is loaded already.
 
     Raises:
         TelosError: a camera that the model lacks.
     """
     view = View(config.video.camera, *config.video.size)
-    return registry.make(config.task, Variant(**config.variant.model_dump()), render_mode, view)
+    return Environment(task or registry.load(config.task), Variant(**config.variant.model_dump()), render_mode, view)
 
 
 def monitor(config: Config, env: Environment) -> Monitor:
     """The independent judge, with its own copy of the rules."""
-    return Monitor(env.task, env.interface, guardrails(config), env.variant)
+    return Monitor(env.task, env.interface, rules_over(config, env.task.guardrails), env.variant)
 
 
 def objective(config: CostConfig, task: Task, critic: Critic | None = None) -> tuple[tuple[str, ...], Objective]:
@@ -87,7 +90,7 @@ def agent(
     task = task or registry.load(config.task)
     interface = interface or task.interface()
     task = replace(task, spec=declared(task.spec, config.zones, "zones"))
-    rules = guardrails(config)
+    rules = rules_over(config, task.guardrails)
     # Before anything is simulated: what does not fit the model is named by where it was written.
     check_residuals(task.spec(), config.cost.residuals, "cost.residuals")
     check_guardrails(task, rules)

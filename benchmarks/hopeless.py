@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.config.config import Config
+from agent.config.resolved import Resolved
 from agent.rollouts import player
 from agent.rollouts.episode import Step
 from agent.rollouts.jobs import Played
@@ -71,9 +71,10 @@ def _costs(batches: Sequence[Batch]) -> list[np.ndarray]:
     return [cost[valid] for cost, valid in found]
 
 
-def play(config: Config, index: int) -> Generator[Step, None, Played]:
+def play(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
     """One episode of which every plan is looked at; see `agent.rollouts.jobs.Player`."""
-    agent, env, monitor = player.made(config)
+    config = resolved.config
+    agent, env, monitor = player.wired(resolved)
     kept = int(config.planner.params.get("elites", IcemParams().elites))
     some = whole = 0
     with closing(player.played(agent, env, monitor, config, index)) as steps:

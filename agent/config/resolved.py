@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from agent.config.config import Config, RobustConfig
 from envs import registry
@@ -16,19 +17,44 @@ from envs.physics.variants import Variant
 from envs.task import Task
 
 
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """A configuration, and what follows from it and from its task's files; made once and passed along."""
+
+    config: Config
+    task: Task
+    guardrails: Guardrails
+
+
+def resolve(config: Config) -> Resolved:
+    """Load the task of a configuration, and build the rules.
+
+    Raises:
+        TelosError: an unknown task, a wrong task file, or a guardrail that is not well formed.
+        GuardrailWeakened: the config would weaken a guardrail that the task's file declares.
+    """
+    task = registry.load(config.task)
+    return Resolved(config, task, rules_over(config, task.guardrails))
+
+
 def guardrails(config: Config) -> Guardrails:
-    """The rules of this run: those of the config, over those that a user's own task file declares.
+    """The rules of a run, for readers that need nothing else of its task: its model is not opened.
 
     Raises:
         TelosError: a guardrail that is not well formed, or two of one name.
         GuardrailWeakened: the config would weaken one of the task's.
     """
-    rules = build_guardrails(config.guardrails)
     if not registry.is_file(config.task):
-        return rules
+        return rules_over(config, ())
     from envs.mjcf import task as mjcf
 
-    return build_guardrails(mjcf.parse(config.task).guardrails).strengthened(rules)
+    return rules_over(config, mjcf.parse(config.task).guardrails)
+
+
+def rules_over(config: Config, declared: Sequence[Mapping[str, Any]]) -> Guardrails:
+    """The guardrails of the config, over those that the task's file declares. Raises as `guardrails` does."""
+    rules = build_guardrails(config.guardrails)
+    return build_guardrails(declared).strengthened(rules) if declared else rules
 
 
 def back_up(config: Config, task: Task) -> BackUp | None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from agent.config.config import Config
+from agent.config.resolved import Resolved
 from agent.rollouts.episode import Step
 from agent.rollouts.parcel import Parcel, opened
 from agent.rollouts.row import Row, Steps
@@ -64,7 +64,7 @@ Watch = Callable[[Tick | str], None]
 class Player(Protocol):
     """Runs one episode: yields its steps, and returns its result."""
 
-    def __call__(self, config: Config, episode: int) -> Generator[Step, None, Played]: ...
+    def __call__(self, resolved: Resolved, episode: int) -> Generator[Step, None, Played]: ...
 
 
 class Rollouts(Protocol):
@@ -93,12 +93,17 @@ def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> 
         GuardrailTampered: the parcel or its rules are not those that were sent.
         Unplayable: the job does not fit the task. Raised for a TelosError (no subclass) before the first step is done.
     """
-    config = opened(job.parcel, sha256)
+    try:
+        resolved = opened(job.parcel, sha256)
+    except TelosError as error:
+        if type(error) is TelosError:
+            raise Unplayable(*error.args) from None
+        raise
     if threads is not None:
-        config = config.model_copy(update={"threads": threads})
+        resolved = replace(resolved, config=resolved.config.model_copy(update={"threads": threads}))
     module, _, name = job.player.partition(":")
     player: Player = getattr(import_module(module), name)
-    stream = player(config, job.episode)
+    stream = player(resolved, job.episode)
     total, worst, fallbacks = 0.0, np.full(len(job.parcel.guardrails), np.inf), 0
     step = None
     while True:

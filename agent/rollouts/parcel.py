@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from agent.config import resolved
 from agent.config.config import Config
+from agent.config.resolved import Resolved, guardrails, resolve
 from envs import registry
 from envs.errors import GuardrailTampered, TelosError
 from envs.guardrails.ruleset import Guardrails
@@ -49,10 +49,10 @@ def sealed(config: Config) -> Parcel:
     Raises:
         TelosError: the configuration's rules or its task's files are wrong.
     """
-    return Parcel(config, files_of(config.task), resolved.guardrails(config))
+    return Parcel(config, files_of(config.task), guardrails(config))
 
 
-def opened(parcel: Parcel, sha256: str) -> Config:
+def opened(parcel: Parcel, sha256: str) -> Resolved:
     """Unpack a parcel into a configuration that works on this machine.
 
     If a file of the task is missing here or differs, all of them are written to a private folder.
@@ -69,8 +69,9 @@ def opened(parcel: Parcel, sha256: str) -> Config:
     config = parcel.config
     if any(not _is_here(Path(name), content) for name, content in parcel.files.items()):
         config = config.model_copy(update={"task": str(_laid_down(parcel))})
-    Guardrails.verify(parcel.guardrails, resolved.guardrails(config).digest)
-    return config
+    found = resolve(config)
+    Guardrails.verify(parcel.guardrails, found.guardrails.digest)
+    return found
 
 
 def files_of(task: str) -> dict[str, bytes]:

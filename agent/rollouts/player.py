@@ -8,6 +8,7 @@ from contextlib import closing, nullcontext
 from agent import build
 from agent.agent import Agent
 from agent.config.config import Config
+from agent.config.resolved import Resolved, resolve
 from agent.rollouts import episode, film
 from agent.rollouts.episode import Step
 from agent.rollouts.film import Film
@@ -19,19 +20,24 @@ from envs.guard.monitor import Monitor
 from envs.task import Interface
 
 
-def made(config: Config) -> tuple[Agent, Environment, Monitor]:
-    """Build a new agent, environment and monitor. Raises TelosError if the configuration does not fit the task."""
-    env = build.environment(config)
+def wired(resolved: Resolved) -> tuple[Agent, Environment, Monitor]:
+    """Agent, environment and monitor of a configuration. Raises TelosError for what does not fit."""
+    env = build.environment(resolved.config, task=resolved.task)
     try:
-        return build.agent(config, env.task, env.interface), env, build.monitor(config, env)
+        return build.agent(resolved.config, env.task, env.interface), env, build.monitor(resolved.config, env)
     except BaseException:
         env.close()
         raise
 
 
-def play(config: Config, index: int) -> Generator[Step, None, Played]:
+def made(config: Config) -> tuple[Agent, Environment, Monitor]:
+    """See `wired`, from the configuration alone."""
+    return wired(resolve(config))
+
+
+def play(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
     """Run one episode (see `jobs.Player`), with a video if the configuration asks for it and a GL library works."""
-    return (yield from played(*made(config), config, index))
+    return (yield from played(*wired(resolved), resolved.config, index))
 
 
 def played(

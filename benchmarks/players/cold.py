@@ -7,7 +7,7 @@ from collections.abc import Generator
 import numpy as np
 
 from agent.actor.actor import Actor
-from agent.config.config import Config
+from agent.config.resolved import Resolved
 from agent.rollouts import player
 from agent.rollouts.episode import Step
 from agent.rollouts.jobs import Played
@@ -26,8 +26,8 @@ class ColdActor(Actor):
         super().reset(int(self._random.integers(2**31)))
 
 
-def play(config: Config, index: int) -> Generator[Step, None, Played]:
+def play(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
     """One episode; see `agent.rollouts.jobs.Player`."""
-    agent, env, monitor = player.made(config)
-    agent.actor = ColdActor(config.planner.kind, config.planner.params)
-    return (yield from player.played(agent, env, monitor, config, index))
+    agent, env, monitor = player.wired(resolved)
+    agent.actor = ColdActor(resolved.config.planner.kind, resolved.config.planner.params)
+    return (yield from player.played(agent, env, monitor, resolved.config, index))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from agent import build
-from agent.config import resolved
 from agent.config.config import Config
+from agent.config.resolved import Resolved, rules_sha256
 from agent.rollouts import episode
 from agent.rollouts.episode import Step
 from agent.rollouts.jobs import Played
@@ -28,14 +28,16 @@ RANDOM = "benchmarks.players.scripted:random"
 DO_NOTHING = "benchmarks.players.scripted:do_nothing"
 
 
-def random(config: Config, index: int) -> Generator[Step, None, Played]:
+def random(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
     """Uniform actions; see `agent.rollouts.jobs.Player`."""
-    return (yield from _play("random", config, index, lambda interface, rng: rng.uniform(-1, 1, interface.action_size)))
+    return (
+        yield from _play("random", resolved, index, lambda interface, rng: rng.uniform(-1, 1, interface.action_size))
+    )
 
 
-def do_nothing(config: Config, index: int) -> Generator[Step, None, Played]:
+def do_nothing(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
     """The neutral control, which is zero where the actuators allow it; see `agent.rollouts.jobs.Player`."""
-    return (yield from _play("do_nothing", config, index, lambda interface, _: _neutral(interface)))
+    return (yield from _play("do_nothing", resolved, index, lambda interface, _: _neutral(interface)))
 
 
 def _neutral(interface: Interface) -> np.ndarray:
@@ -44,11 +46,12 @@ def _neutral(interface: Interface) -> np.ndarray:
 
 
 def _play(
-    name: str, config: Config, index: int, choose: Callable[[Interface, np.random.Generator], np.ndarray]
+    name: str, resolved: Resolved, index: int, choose: Callable[[Interface, np.random.Generator], np.ndarray]
 ) -> Generator[Step, None, Played]:
     """One episode from the start that the agent would have, judged by the same monitor."""
     clock = time.perf_counter()
-    env = build.environment(config)
+    config = resolved.config
+    env = build.environment(config, task=resolved.task)
     with closing(env):
         monitor = build.monitor(config, env)
         seeds = episode.seeds_of(config.seed, index)
@@ -142,7 +145,7 @@ def bare_row(
         gate_steps_per_decision=0.0,
         simulator_fraction=0.0,
         guardrails_sha256=rules.digest,
-        rules_sha256=resolved.rules_sha256(rules.digest, None),
+        rules_sha256=rules_sha256(rules.digest, None),
         gate="none",
         model_sha256="",
         goal="",

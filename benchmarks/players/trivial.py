@@ -7,8 +7,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from agent.config import resolved
-from agent.config.config import Config
+from agent.config.resolved import Resolved
 from agent.rollouts.episode import Step
 from agent.rollouts.jobs import Played
 from agent.rollouts.row import Steps
@@ -21,12 +20,13 @@ PACE, SLOW_PACE = 5e-4, 1e-2  # s of a control step
 STATE = 20  # numbers in a state, as many as cartpole's integration state and a few
 
 
-def play(config: Config, episode: int) -> Generator[Step, None, Played]:
+def play(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
     """`config.frames` steps of random numbers, which follow from seed and episode; see `rollouts.Player`.
 
     One in a hundred is told on the way.
     """
-    frames, rules = config.frames or 1_000, resolved.guardrails(config)
+    config, rules = resolved.config, resolved.guardrails
+    frames = config.frames or 1_000
     rng = np.random.default_rng([config.seed, episode])
     rewards, margins = rng.random(frames), rng.random((frames, len(rules)))
     actions, states = rng.uniform(-1, 1, (frames, 1)), rng.standard_normal((frames, STATE))
@@ -53,19 +53,19 @@ def play(config: Config, episode: int) -> Generator[Step, None, Played]:
     return Played(row, steps)
 
 
-def paced(config: Config, episode: int) -> Generator[Step, None, Played]:
+def paced(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
     """The same, and it takes `PACE` seconds per step without any work, as if a faraway machine did it."""
-    return (yield from _in_time(config, episode, PACE))
+    return (yield from _in_time(resolved, episode, PACE))
 
 
-def slow(config: Config, episode: int) -> Generator[Step, None, Played]:
+def slow(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
     """The same at `SLOW_PACE`."""
-    return (yield from _in_time(config, episode, SLOW_PACE))
+    return (yield from _in_time(resolved, episode, SLOW_PACE))
 
 
-def _in_time(config: Config, episode: int, pace: float) -> Generator[Step, None, Played]:
+def _in_time(resolved: Resolved, episode: int, pace: float) -> Generator[Step, None, Played]:
     began = time.monotonic()
-    stream = play(config, episode)
+    stream = play(resolved, episode)
     while True:
         try:
             step = next(stream)

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from agent import build
 from agent.agent import Agent
 from agent.config.config import Config
+from agent.config.resolved import Resolved
 from agent.rollouts import player
 from agent.rollouts.episode import Step
 from agent.rollouts.jobs import Played
@@ -24,7 +25,8 @@ def unguarded_agent(config: Config, env: Environment) -> Agent:
     return build.agent(bare, env.task, env.interface)
 
 
-def play(config: Config, index: int) -> Generator[Step, None, Played]:
+def play(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
     """One episode; see `agent.rollouts.jobs.Player`."""
-    env = build.environment(config)
+    config = resolved.config
+    env = build.environment(config, task=resolved.task)
     return (yield from player.played(unguarded_agent(config, env), env, build.monitor(config, env), config, index))

@@ -100,6 +100,7 @@ def load(path: str | Path) -> Task:
         params=config.reset.fields,
         camera=config.camera,
         back_up=None if config.back_up is None else config.back_up.back_up,
+        guardrails=config.guardrails,
     )
 
 

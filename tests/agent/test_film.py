@@ -17,6 +17,7 @@ from agent import build
 from agent.agent import Agent
 from agent.config.config import Config, VideoConfig
 from agent.config.load import load
+from agent.config.resolved import resolve
 from agent.rollouts import film, player
 from agent.rollouts.film import Film
 from agent.rollouts.parcel import sealed
@@ -164,7 +165,7 @@ def test_a_film_that_nobody_develops_is_thrown_away(monkeypatch: pytest.MonkeyPa
 
 
 def _played(config: Config, index: int = 0) -> Any:
-    stream = player.play(config, index)
+    stream = player.play(resolve(config), index)
     while True:
         try:
             next(stream)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.config.config import Config
+from agent.config.resolved import Resolved
 from agent.rollouts.episode import Step
 from agent.rollouts.jobs import Played
 from benchmarks.players import trivial
@@ -21,15 +21,15 @@ from benchmarks.players import trivial
 MARKS = "TELOS_TEST_MARKS"  # a folder in which a player leaves marks, so that it fails only so often
 
 
-def threads(config: Config, episode: int) -> Generator[Step, None, Played]:
+def threads(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
     """The margins of its row are the threads of this process."""
     import torch
 
     from agent.rollouts import player
 
-    agent, env, _ = player.made(config)
+    agent, env, _ = player.wired(resolved)
     env.close()
-    done = yield from trivial.play(config, episode)
+    done = yield from trivial.play(resolved, episode)
     found = {
         "mujoco": float(agent.model.physics.threads),  # pyright: ignore[reportAttributeAccessIssue]
         "torch": float(torch.get_num_threads()),
@@ -38,26 +38,26 @@ def threads(config: Config, episode: int) -> Generator[Step, None, Played]:
     return replace(done, row=replace(done.row, min_margin=found))
 
 
-def whereabouts(config: Config, episode: int) -> Generator[Step, None, Played]:
+def whereabouts(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
     """Its margins: where in this process's path the agent's code lies that came along, and installed packages."""
-    done = yield from trivial.play(config, episode)
+    done = yield from trivial.play(resolved, episode)
     came = [at for at, path in enumerate(sys.path) if "py_modules_files" in path and (Path(path) / "agent").is_dir()]
     installed = [at for at, path in enumerate(sys.path) if path.endswith("site-packages")]
     found = {"came along": float(came[0]) if came else math.inf, "installed": float(installed[0])}
     return replace(done, row=replace(done.row, min_margin=found))
 
 
-def dies(config: Config, episode: int) -> Generator[Step, None, Played]:
+def dies(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
     """Killed the first time it is played, in the middle."""
-    return (yield from _once(config, episode, signal.SIGKILL))
+    return (yield from _once(resolved, episode, signal.SIGKILL))
 
 
-def stands_still(config: Config, episode: int) -> Generator[Step, None, Played]:
+def stands_still(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
     """Stopped the first time it is played, in the middle."""
-    return (yield from _once(config, episode, signal.SIGSTOP))
+    return (yield from _once(resolved, episode, signal.SIGSTOP))
 
 
-def always_dies(config: Config, episode: int) -> Generator[Step, None, Played]:
+def always_dies(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
     """Killed each time it is played."""
     yield from ()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -65,16 +65,16 @@ def always_dies(config: Config, episode: int) -> Generator[Step, None, Played]:
     raise AssertionError
 
 
-def out_of_memory(config: Config, episode: int) -> Generator[Step, None, Played]:
+def out_of_memory(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
     """Asks for more than there is."""
     yield from ()
     np.ones(10**14)
     raise AssertionError
 
 
-def _once(config: Config, episode: int, number: int) -> Generator[Step, None, Played]:
-    mark = Path(os.environ[MARKS]) / f"{signal.Signals(number).name}-{config.seed}-{episode}"
-    stream = trivial.play(config, episode)
+def _once(resolved: Resolved, episode: int, number: int) -> Generator[Step, None, Played]:
+    mark = Path(os.environ[MARKS]) / f"{signal.Signals(number).name}-{resolved.config.seed}-{episode}"
+    stream = trivial.play(resolved, episode)
     while True:
         try:
             step = next(stream)

@@ -175,7 +175,19 @@ def test_a_parcel_brings_its_files(tmp_path: Path) -> None:
     there = list(Serial().run([Job(parcel, 0)], [].append, NEVER))
     assert same(here[0], there[0])
     assert there[0].played.row.task == config.task, "its own name, not that of a copy"
-    assert opened(parcel, parcel.sha256).task != config.task
+    assert opened(parcel, parcel.sha256).config.task != config.task
+
+
+def test_a_task_file_is_parsed_once_per_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agent.config.load import load
+    from envs.mjcf import task as mjcf
+
+    config = load(task=str(ARM), overrides={"frames": 2, "planner.horizon": 5, "video": False})
+    parcel, parse, parsed = sealed(config), mjcf.parse, list[str]()
+    monkeypatch.setattr(mjcf, "parse", lambda path: (parsed.append(str(path)), parse(path))[1])
+    found = list(Serial().run([Job(parcel, 0), Job(parcel, 1)], [].append, NEVER))
+    assert len(found) == 2
+    assert parsed == [str(ARM)] * 2
 
 
 def test_a_parcel_is_opened_in_a_folder_of_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +202,7 @@ def test_a_parcel_is_opened_in_a_folder_of_this_user_alone(tmp_path: Path, monke
     parcel = sealed(load(task=str(away / "arm.yaml"), overrides={"video": False}))
     shutil.rmtree(away)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    task = Path(opened(parcel, parcel.sha256).task)
+    task = Path(opened(parcel, parcel.sha256).config.task)
     private = tmp_path / f"telos-{os.getuid()}"
     assert task.is_relative_to(private)
     assert private.stat().st_mode & 0o777 == 0o700
