@@ -1,1 +1,1 @@
-"""How to search: planners see a `Problem` and nothing else."""
+"""Planners: search algorithms that depend only on the interface of a `Problem`."""

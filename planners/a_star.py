@@ -1,4 +1,4 @@
-"""A*: the cheapest path to a goal over the graph of cells, guided by a lower bound on what is still to pay.
+"""A*: the cheapest path to a goal over the graph of cells, guided by a lower bound on the cost-to-go.
 
 Hart, Nilsson & Raphael, "A Formal Basis for the Heuristic Determination of Minimum Cost Paths", IEEE Transactions on
 Systems Science and Cybernetics 4(2), 1968.
@@ -18,16 +18,19 @@ from planners.search.warm import WarmPlanner
 
 
 class AStar(WarmPlanner[GraphParams, Route]):
-    """Nodes take their turns in order of cost so far plus heuristic, where the problem is `Guided`; a heuristic that is
-    found not to be consistent is refused, as the path might not be the cheapest. Without one it is Dijkstra's."""
+    """Expands nodes in order of cost-so-far plus heuristic, as hybrid-state A* does, if the problem is `Guided`.
+
+    Without a heuristic it is Dijkstra's algorithm. A heuristic that turns out to be inconsistent is refused, because
+    the path might then not be the cheapest.
+    """
 
     Params = GraphParams
     needs = Discretisable
 
     def improve(self, search: Search[Any], rng: np.random.Generator, memory: Route | None) -> Route | None:
-        """Search from the root, and evaluate the path.
+        """Search from the root, and evaluate the cheapest path.
 
-        Raises Unsuited where `most_reward` is too small, or the heuristic claims too much.
+        Raises Unsuited if `most_reward` is too small, or if the heuristic is found not to be a consistent lower bound.
         """
         problem = search.problem
         heuristic = problem.heuristic if isinstance(problem, Guided) else unguided

@@ -1,7 +1,7 @@
 """CEM: the cross-entropy method.
 
-Rubinstein, "The Cross-Entropy Method for Combinatorial and Continuous Optimization", 1999; for planning as in
-PlaNet (Hafner et al. 2019, algorithm 2), except that the mean goes on, shifted, from plan to plan.
+Rubinstein, "The Cross-Entropy Method for Combinatorial and Continuous Optimization", 1999. Used for planning as in
+PlaNet (Hafner et al. 2019, algorithm 2), except that each plan starts from the mean of the last one, shifted.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class CemParams(SamplingParams):
     """Parameters of CEM."""
 
     iterations: int = 4
-    elites: int = 10  # K: the best candidates, which the distribution is fitted to
-    std: float = 0.5  # of the noise at the start of every plan, actions being in [-1,1]
-    least_std: float = 0.01  # floor: an action all elites agree upon is still searched a little
+    elites: int = 10  # K: the number of best candidates that the distribution is fitted to
+    std: float = 0.5  # of the noise at the start of every round; actions are in [-1,1]
+    least_std: float = 0.01  # floor of the standard deviation, so that the search does not collapse
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -32,14 +32,14 @@ class CemParams(SamplingParams):
 
 
 class Cem(SamplingPlanner[CemParams]):
-    """A diagonal Gaussian fitted to the elites; its mean is published where it is feasible."""
+    """Fits a diagonal Gaussian to the elites, and publishes its mean if it is feasible (also known as CEM-MPC)."""
 
     Params = CemParams
     mean_is = "published"
     lqr_tolerance = 0.03
 
     def begin(self, distribution: Distribution) -> Distribution:
-        """The mean goes on, the standard deviation starts again."""
+        """Keep the mean, reset the standard deviation."""
         return replace(distribution, std=np.full_like(distribution.mean, self.params.std))
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
@@ -51,5 +51,5 @@ class Cem(SamplingPlanner[CemParams]):
         return replace(distribution, mean=mean, std=np.maximum(std, self.params.least_std))
 
     def split(self, total: int) -> tuple[int, ...]:
-        """At least twice as many candidates as elites, or fewer iterations."""
+        """Fewer iterations if they would have fewer than twice as many candidates as elites on average."""
         return split(total, self.params.iterations, minimum=2 * self.params.elites)

@@ -1,4 +1,4 @@
-"""DIAL-MPC: sampling whose noise is annealed twice, over the iterations and along the horizon.
+"""DIAL-MPC (diffusion-inspired annealing): MPPI with noise annealed over the iterations and along the horizon.
 
 Xue, Pan, Yi, Qu & Shi, "Full-Order Sampling-Based MPC for Torque-Level Locomotion via Diffusion-Style
 Annealing", ICRA 2025 (arXiv 2409.15610), section IV.
@@ -20,13 +20,13 @@ from planners.search.select import Scores
 class DialMpcParams(SamplingParams):
     """Parameters of DIAL-MPC."""
 
-    iterations: int = 4  # N: of annealing
-    knots: int | None = 8  # P; a horizon shorter than this gets one per step
+    iterations: int = 4  # N, annealing iterations
+    knots: int | None = 8  # P; a shorter horizon has one knot per step
     interpolation: Interpolation = "cubic"
-    temperature: float = 0.1  # lambda, in units of (median - least) of the costs weighted
-    std: float = 1.0  # of the farthest knot in the first iteration, actions being in [-1,1]
-    beta_iterations: float = 0.7  # beta_1: the smaller, the faster noise shrinks from iteration to iteration
-    beta_horizon: float = 1.5  # beta_2: the smaller, the less noise near actions get compared with far ones
+    temperature: float = 0.1  # lambda, in units of (median - least) of the weighted costs
+    std: float = 1.0  # of the last knot's noise in the first iteration; actions are in [-1,1]
+    beta_iterations: float = 0.7  # beta_1: a smaller value shrinks the noise faster over the iterations
+    beta_horizon: float = 1.5  # beta_2: a smaller value reduces the noise of early knots relative to late ones
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,21 +35,24 @@ class DialMpcParams(SamplingParams):
 
 
 class DialMpc(SamplingPlanner[DialMpcParams]):
-    """MPPI's weighted mean under annealed noise; the mean is published where it is feasible."""
+    """Averages candidates as MPPI does, under annealed noise, and publishes the mean if it is feasible."""
 
     Params = DialMpcParams
     mean_is = "published"
     lqr_tolerance = 0.02
 
     def begin(self, distribution: Distribution) -> Distribution:
-        """std exp(-(H - h)/(beta_2 H)) at knot h of H: what was planned before is known best near the start."""
+        """Set the noise to std exp(-(H - h)/(beta_2 H)) at knot h of H.
+
+        Early knots get less noise, because earlier plans have optimised them more often.
+        """
         count = len(distribution.mean)
         left = np.arange(count - 1, -1, -1) / count
         std = self.params.std * np.exp(-left / self.params.beta_horizon)
         return replace(distribution, std=np.repeat(std[:, None], distribution.mean.shape[1], 1))
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
-        """The weighted mean of the candidates, and noise exp(-1/(beta_1 N)) times smaller."""
+        """The weighted mean of the candidates, and the noise multiplied by exp(-1/(beta_1 N))."""
         p = self.params
         std = distribution.std * np.exp(-1 / (p.beta_iterations * p.iterations))
         weight = softmin(scores, p.temperature)

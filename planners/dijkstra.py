@@ -18,16 +18,19 @@ from planners.search.warm import WarmPlanner
 
 
 class Dijkstra(WarmPlanner[GraphParams, Route]):
-    """Nodes take their turns in order of what it costs to reach them; the state remembers the last route."""
+    """Expands nodes in order of cost-so-far (uniform-cost search); the state remembers the last route."""
 
     Params = GraphParams
     needs = Discretisable
 
     def improve(self, search: Search[Any], rng: np.random.Generator, memory: Route | None) -> Route | None:
-        """Search from the root, and evaluate the path. Raises Unsuited where `most_reward` is too small."""
+        """Search from the root, and evaluate the cheapest path.
+
+        Raises Unsuited if `most_reward` is too small.
+        """
         return improve(search, self.params, unguided, memory)
 
 
 def unguided(nodes: Tensor) -> Tensor:
-    """(N,S) -> (N,): nothing is known about what is ahead."""
+    """The zero heuristic, (N,S) -> (N,)."""
     return torch.zeros(len(nodes), dtype=torch.float64)

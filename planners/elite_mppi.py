@@ -1,7 +1,7 @@
 """MPPI over an elite set: the planner of TD-MPC and TD-MPC2.
 
 Hansen, Wang & Su, "Temporal Difference Learning for Model Predictive Control", ICML 2022, equations 4 and 5;
-Hansen, Su & Wang, "TD-MPC2", ICLR 2024, section 3.3. Their noise along time is white.
+Hansen, Su & Wang, "TD-MPC2", ICLR 2024, section 3.3. In both papers the noise is white along time.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class EliteMppiParams(SamplingParams):
     """Parameters of MPPI over elites."""
 
     iterations: int = 4
-    elites: int = 16  # K: the best candidates, which are averaged
+    elites: int = 16  # K: the number of best candidates that are averaged
     temperature: float = 0.2  # lambda, in units of (median - least) of the elites' costs
-    std: float = 1.0  # of the noise at the start of every plan, actions being in [-1,1]
-    least_std: float = 0.05  # floor: an action all elites agree upon is still searched a little
+    std: float = 1.0  # of the noise at the start of every round, and its maximum; actions are in [-1,1]
+    least_std: float = 0.05  # floor of the standard deviation, so that the search does not collapse
     beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is the papers' white noise
 
     def __post_init__(self) -> None:
@@ -37,18 +37,21 @@ class EliteMppiParams(SamplingParams):
 
 
 class EliteMppi(SamplingPlanner[EliteMppiParams]):
-    """Mean and standard deviation weighted by exp(-cost / temperature) over the elites; the mean is published."""
+    """MPPI over the elites: mean and standard deviation have weights exp(-cost / temperature).
+
+    The mean is published if it is feasible. A cross between CEM and MPPI; TD-MPC simply calls it MPPI.
+    """
 
     Params = EliteMppiParams
     mean_is = "published"
     lqr_tolerance = 0.03
 
     def begin(self, distribution: Distribution) -> Distribution:
-        """The mean goes on, the standard deviation starts again."""
+        """Keep the mean, reset the standard deviation."""
         return replace(distribution, std=np.full_like(distribution.mean, self.params.std))
 
     def noise(self, rng: np.random.Generator, count: int, knots: int, size: int) -> np.ndarray:
-        """Coloured along time."""
+        """Noise coloured along time."""
         return coloured(rng, self.params.beta, count, knots, size)
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
@@ -62,5 +65,5 @@ class EliteMppi(SamplingPlanner[EliteMppiParams]):
         return replace(distribution, mean=mean, std=np.clip(std, self.params.least_std, self.params.std))
 
     def split(self, total: int) -> tuple[int, ...]:
-        """At least twice as many candidates as elites, or fewer iterations."""
+        """Fewer iterations if they would have fewer than twice as many candidates as elites on average."""
         return split(total, self.params.iterations, minimum=2 * self.params.elites)

@@ -1,7 +1,7 @@
-"""Gradient planning: Adam on the knots of several candidates at once, projected into the actions' bounds.
+"""Gradient planning: Adam on the knots of several candidates at once, projected onto the action bounds.
 
-Kingma & Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1, for every candidate by itself.
-Guardrails by an augmented Lagrangian on each candidate's worst margins (Hestenes 1969, Powell 1969).
+Kingma & Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1, applied to each candidate separately.
+Guardrails enter as an augmented Lagrangian on each candidate's worst margins (Hestenes 1969, Powell 1969).
 N candidates, P knots, H control steps, A action size, G guardrails.
 """
 
@@ -21,28 +21,28 @@ from planners.search.noise import coloured
 from planners.search.search import Search
 from planners.search.warm import WarmPlanner
 
-TINY = 1e-12  # where a gradient is zero, Adam's step is too
-STIFFEST = 1e8  # the largest penalty: beyond, the cost drowns in rounding
+TINY = 1e-12  # Adam's epsilon: a zero gradient gives a zero step
+STIFFEST = 1e8  # the largest penalty: beyond it, the cost would be lost in rounding
 
 
 @dataclass(frozen=True)
 class GradientParams(Params):
     """Parameters of gradient planning."""
 
-    candidates: int = 4  # N: the best one so far, and noise around it
-    iterations: int = 100  # of a round at most; a new round begins with new noise
-    step: float = 0.1  # Adam's alpha at the beginning of a round, actions being in [-1,1]
-    last_step: float = 0.02  # share of it left at the round's end, on a cosine
-    momentum: float = 0.9  # of Adam, beta_1
-    memory: float = 0.95  # of Adam, beta_2; shorter than usual, as rounds are
+    candidates: int = 4  # N: the best candidate so far, and N - 1 with noise around it
+    iterations: int = 100  # of a round, at most; a new round begins with new noise
+    step: float = 0.1  # Adam's step size alpha at the beginning of a round; actions are in [-1,1]
+    last_step: float = 0.02  # step size at the end of a round, as a share of `step`; cosine schedule
+    momentum: float = 0.9  # Adam's beta_1
+    memory: float = 0.95  # Adam's beta_2; smaller than usual, because rounds are short
     beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is white
     std: float = 0.5  # of the noise
     knots: int | None = None  # P, at most one per control step; None: one per control step
     interpolation: Interpolation = "linear"  # between knots
-    penalty: float = 1.0  # cost per squared scaled violation, at first
-    growth: float = 4.0  # of a candidate's penalty where it still violates something when its multipliers are updated
-    patience: int = 10  # iterations between two updates of multipliers: the worst step is another one after each
-    slack: float = 0.01  # how far inside the guardrails to aim, scaled
+    penalty: float = 1.0  # initial penalty, cost per squared scaled violation
+    growth: float = 4.0  # factor of a candidate's penalty if it violates a guardrail when its multipliers are updated
+    patience: int = 10  # iterations between updates of the multipliers, as the worst step changes from one to the next
+    slack: float = 0.01  # safety distance to the guardrails, scaled
 
     def __post_init__(self) -> None:
         self.require("candidates", 1 <= self.candidates <= 1_000_000, "1 to 1,000,000")
@@ -62,14 +62,17 @@ class GradientParams(Params):
 
 
 class Gradient(WarmPlanner[GradientParams, None]):
-    """Rounds of Adam while there is room, each from the best candidate so far and noise around it."""
+    """Runs rounds of Adam while the budget lasts, each from the best candidate so far and noise around it.
+
+    Also known as first-order trajectory optimisation, backpropagation through the dynamics, or single shooting.
+    """
 
     Params = GradientParams
     needs = Differentiable
     lqr_tolerance = 1e-3
 
     def improve(self, search: Search[Any], rng: np.random.Generator, memory: None) -> None:
-        """Every iterate is judged together with its gradient, and recorded."""
+        """Every iterate is evaluated together with its gradient, and recorded as a candidate."""
         p, horizon = self.params, search.problem.horizon
         curve = spline(p.interpolation, min(p.knots or horizon, horizon), horizon)
         while search.room():
@@ -84,7 +87,7 @@ class Gradient(WarmPlanner[GradientParams, None]):
                 knots = bounded(knots - descent.move(slope, index, length))
 
     def _begin(self, search: Search[Any], rng: np.random.Generator, curve: Spline) -> np.ndarray:
-        """Knots (N,P,A) in [-1,1]: the best ones, and noise around them."""
+        """Initial knots (N,P,A) in [-1,1]: the best candidate's, and N - 1 with noise around them."""
         assert search.best is not None
         best = curve.fit(search.best.actions)
         noise = coloured(rng, self.params.beta, self.params.candidates, *best.shape)
@@ -93,22 +96,25 @@ class Gradient(WarmPlanner[GradientParams, None]):
 
 
 def _fitted(curve: Spline, slope: np.ndarray) -> np.ndarray:
-    """The gradient with respect to knots (N,P,A) of one with respect to actions (N,H,A)."""
+    """Convert a gradient with respect to actions (N,H,A) to one with respect to knots (N,P,A)."""
     return slope if curve.matrix is None else curve.matrix.T @ slope
 
 
 class _Descent:
-    """One round: Adam's moments, and what every candidate's guardrails have cost so far."""
+    """The state of one round: Adam's moments, and the multipliers and penalties of every candidate."""
 
     def __init__(self, params: GradientParams, number: int, shape: tuple[int, ...]) -> None:
         self.params = params
-        self.mean, self.square = np.zeros(shape), np.zeros(shape)  # (N,P,A)
-        self.judged = 0  # iterations
+        self.mean, self.square = np.zeros(shape), np.zeros(shape)  # (N,P,A), of the gradient and its square
+        self.judged = 0  # iterations evaluated
         self.multipliers: torch.Tensor | None = None  # (N,G), cost per "1 bad"
         self.penalty = torch.full((number, 1), params.penalty, dtype=torch.float64)
 
     def slope(self, search: Search[Any], actions: np.ndarray) -> np.ndarray:
-        """Judge and record candidates (N,H,A); the gradient of their Lagrangians, 0 where it is not finite."""
+        """Evaluate and record candidates (N,H,A), and return the gradient of their Lagrangians, (N,H,A).
+
+        Components of the gradient that are not finite are set to 0.
+        """
         variable = torch.from_numpy(actions).requires_grad_()
         evaluation = cast("DifferentiableProblem[Any]", search.problem).differentiate(variable)
         total = evaluation.step_cost.sum() + evaluation.terminal_cost.sum() + self._guarded(evaluation)
@@ -118,7 +124,7 @@ class _Descent:
         return torch.nan_to_num(slope, 0.0, 0.0, 0.0).numpy()
 
     def move(self, slope: np.ndarray, index: int, length: int) -> np.ndarray:
-        """Adam's step number `index` of `length`, (N,P,A), of a gradient (N,P,A)."""
+        """Adam's step number `index` of `length`, (N,P,A), for a gradient (N,P,A)."""
         p, number = self.params, len(slope)
         self.mean = p.momentum * self.mean[:number] + (1 - p.momentum) * slope
         self.square = p.memory * self.square[:number] + (1 - p.memory) * np.square(slope)
@@ -128,7 +134,10 @@ class _Descent:
         return p.step * ease * mean / (np.sqrt(square) + TINY)
 
     def _guarded(self, evaluation: Evaluation) -> torch.Tensor:
-        """The augmented Lagrangian's part of the cost, summed over candidates; now and then, its multipliers rise."""
+        """The augmented Lagrangian's penalty term, summed over candidates.
+
+        Every `patience` iterations it also updates the multipliers and the penalties.
+        """
         limits, number = evaluation.limits, len(evaluation.margin)
         excess = self.params.slack - (evaluation.margin + limits.tolerance) / limits.scale
         excess = torch.nan_to_num(excess, 0.0, 0.0, 0.0)
@@ -145,6 +154,6 @@ class _Descent:
 
 
 def _detached(evaluation: Evaluation) -> Evaluation:
-    """Without the graph, which would be kept as long as the plan."""
+    """The evaluation without its autograd graph, which would otherwise stay in memory as long as the plan."""
     parts = {name: getattr(evaluation, name).detach() for name in ("step_cost", "terminal_cost", "margin")}
     return replace(evaluation, **parts)

@@ -1,4 +1,4 @@
-"""iCEM: the cross-entropy method made fit for real time.
+"""iCEM: the improved, sample-efficient cross-entropy method for real-time planning.
 
 Pinneri, Sawant, Blaes, Achterhold, Stückler, Rolínek & Martius, "Sample-efficient Cross-Entropy Method for
 Real-time Planning", CoRL 2020, algorithm 1.
@@ -19,14 +19,14 @@ from planners.search.select import Scores
 
 @dataclass(frozen=True)
 class IcemParams(SamplingParams):
-    """Parameters of iCEM, the paper's where it gives one value for all tasks."""
+    """Parameters of iCEM; the paper's values where it gives one value for all tasks."""
 
-    elites: int = 10  # K: the best candidates, which the distribution is fitted to
+    elites: int = 10  # K: the number of best candidates that the distribution is fitted to
     beta: float = 2.0  # noise colour, power 1/f^beta along time; 0 is white
-    std: float = 0.5  # of the noise at the start of every plan, actions being in [-1,1]
-    momentum: float = 0.1  # alpha: share of the old mean and standard deviation
-    decay: float = 1.25  # gamma: each iteration samples this many times fewer candidates
-    keep: float = 0.3  # share of the elites that compete again in the next iteration, and in the next plan
+    std: float = 0.5  # of the noise at the start of every round; actions are in [-1,1]
+    momentum: float = 0.1  # alpha: weight of the old mean and standard deviation in an update
+    decay: float = 1.25  # gamma: each iteration samples this many times fewer candidates than the one before
+    keep: float = 0.3  # share of the elites that are candidates again in the next iteration and in the next plan
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,29 +39,29 @@ class IcemParams(SamplingParams):
 
 
 class Icem(SamplingPlanner[IcemParams]):
-    """Coloured noise, kept and shifted elites, a decaying population; the best candidate is published."""
+    """CEM with coloured noise, kept and shifted elites, and a decaying population; publishes the best candidate."""
 
     Params = IcemParams
     mean_is = "sampled"
     lqr_tolerance = 0.05
 
     def begin(self, distribution: Distribution) -> Distribution:
-        """The mean goes on, the standard deviation starts again (algorithm 1, line 3)."""
+        """Keep the mean, reset the standard deviation (algorithm 1, line 3)."""
         mean = distribution.mean
         return Distribution(mean, np.full(mean.shape, self.params.std), distribution.elites, distribution.scores)
 
     def noise(self, rng: np.random.Generator, count: int, knots: int, size: int) -> np.ndarray:
-        """Coloured along time."""
+        """Noise coloured along time."""
         return coloured(rng, self.params.beta, count, knots, size)
 
     def sample(self, distribution: Distribution, stock: Stock, count: int) -> np.ndarray:
-        """mean + std * noise; elites of the last plan take the place of some samples."""
+        """Candidates mean + std * noise; elites of the last plan replace some of the samples."""
         kept = distribution.elites[:count] if distribution.scores is None else distribution.elites[:0]
         knots = around(distribution, stock.take(count - len(kept)))
         return np.concatenate([kept, knots]) if len(kept) else knots
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
-        """Fit to the elites with momentum (lines 11 and 12), and keep the best of them."""
+        """Fit to the elites with momentum (lines 11 and 12), and keep the best elites."""
         p = self.params
         chosen, values = elites(*pool(distribution, knots, scores), p.elites)
         if len(values) == 0:
@@ -76,6 +76,8 @@ class Icem(SamplingPlanner[IcemParams]):
         )
 
     def split(self, total: int) -> tuple[int, ...]:
-        """Line 4: the population decays. Twice the elites are its least on average, where the paper has each at least
-        so large."""
+        """The population decays (line 4), and is at least twice the number of elites.
+
+        That minimum holds for the average size here; in the paper it holds for every iteration.
+        """
         return split(total, self.params.iterations, self.params.decay, 2 * self.params.elites)

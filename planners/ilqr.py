@@ -1,8 +1,9 @@
-"""iLQR: the linear-quadratic regulator, again and again around the trajectory that it found.
+"""iLQR (iterative linear-quadratic regulator): solves a linear-quadratic problem around the trajectory, and repeats.
 
 Tassa, Erez & Todorov, IROS 2012 (Gauss-Newton DDP, regularisation schedule and line search); control limits as in
-Tassa, Mansard & Todorov, ICRA 2014. Guardrails by an augmented Lagrangian on the margin of every step (Howell, Jackson
-& Manchester, "ALTRO", IROS 2019, section III). H control steps, A action size, D tangent size, G guardrails.
+Tassa, Mansard & Todorov, ICRA 2014. Guardrails enter as an augmented Lagrangian on the margin of every step (Howell,
+Jackson & Manchester, "ALTRO", IROS 2019, section III).
+H control steps, A action size, D tangent size, G guardrails.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ from planners.search.search import Search
 from planners.search.select import first
 from planners.search.warm import WarmPlanner
 
-IDLE = 3  # rounds without a step after which a descent ends, however its multipliers grow
+IDLE = 3  # a descent ends after this many rounds without an accepted step, even if its multipliers still grow
 
 
 @dataclass(frozen=True)
 class IlqrParams(Params):
-    """Parameters of iLQR. What expands and searches also counts in evaluations, H control steps each."""
+    """Parameters of iLQR. Expansions and line searches count too: H control steps are one evaluation."""
 
-    samples: int = 8  # coloured noise around the best reference, before every descent: a saddle is left so
+    samples: int = 8  # with coloured noise around the best candidate, before every descent; they escape saddle points
     beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is white
-    std: float = 0.5  # of the noise, actions being in [-1,1]
+    std: float = 0.5  # of the noise; actions are in [-1,1]
     descents: int = 3  # at most; the first from the best of all candidates, the others from the best of new samples
-    steps: int = 8  # of the line search, all tried at once
-    shortest: float = 0.01  # the last of these step sizes; the first is 1
-    damping: float = 1e-3  # mu at first, on actions
-    least_damping: float = 1e-6  # floor of the schedule
-    most_damping: float = 1e6  # where a descent gives up
+    steps: int = 8  # step lengths of the line search, all tried in one batch
+    shortest: float = 0.01  # the last of these step lengths; the first is 1
+    damping: float = 1e-3  # initial regularisation mu, on actions (Levenberg-Marquardt)
+    least_damping: float = 1e-6  # minimum of mu
+    most_damping: float = 1e6  # a descent counts as converged when mu exceeds this
     damping_factor: float = 2.0  # Delta_0 of the schedule
-    converged: float = 1e-6  # a descent ends at a smaller decrease, relative to the cost
-    penalty: float = 1.0  # rho at first, cost per squared scaled violation
-    growth: float = 10.0  # of rho where a round left a violation
-    rounds: int = 4  # accepted steps after which multipliers are updated at the latest
-    slack: float = 0.01  # how far inside the guardrails to aim, scaled
+    converged: float = 1e-6  # a descent has converged when a step decreases the merit by less, relative to the merit
+    penalty: float = 1.0  # initial rho, cost per squared scaled violation
+    growth: float = 10.0  # factor of rho after a round that left a violation
+    rounds: int = 4  # the multipliers are updated after this many accepted steps at the latest
+    slack: float = 0.01  # safety distance to the guardrails, scaled
 
     def __post_init__(self) -> None:
         self.require("samples", 0 <= self.samples <= 1_000_000, "0 to 1,000,000")
@@ -66,14 +67,17 @@ class IlqrParams(Params):
 
 
 class Ilqr(WarmPlanner[IlqrParams, None]):
-    """Descends from the best reference, then from random candidates."""
+    """Runs iLQR from the best reference, then from random candidates; control-limited, and with guardrails.
+
+    Also known as Gauss-Newton DDP (differential dynamic programming with first-order dynamics).
+    """
 
     Params = IlqrParams
     needs = Linearisable
     lqr_tolerance = 1e-3
 
     def improve(self, search: Search[Any], rng: np.random.Generator, memory: None) -> None:
-        """Descents, each from the best of some samples; what is left goes into samples."""
+        """Run descents, each from the best of some samples; spend the remaining evaluations on samples."""
         p = self.params
         self._sample(search, rng, p.samples)
         assert search.best is not None
@@ -89,11 +93,14 @@ class Ilqr(WarmPlanner[IlqrParams, None]):
             self._sample(search, rng, int(search.left))
 
     def minimum(self, problem: LinearisableProblem[Any]) -> int:
-        """The evaluations that one step of a descent needs, besides references and samples."""
+        """The number of evaluations that one step of a descent needs, without references and samples."""
         return _price(problem) + _line_search(self.params)
 
     def _sample(self, search: Search[Any], rng: np.random.Generator, count: int) -> _Point | None:
-        """The best of so many candidates around the best one, as far as there is room for any."""
+        """The best of `count` new samples around the best candidate, or of as many as the budget allows.
+
+        None if there are none.
+        """
         assert search.best is not None
         count = int(min(count, search.left))
         if count == 0 or search.late:
@@ -106,18 +113,21 @@ class Ilqr(WarmPlanner[IlqrParams, None]):
 
 
 def _price(problem: LinearisableProblem[Any]) -> int:
-    """Evaluations that one expansion costs."""
+    """The number of evaluations that one expansion counts as."""
     return -(-problem.expansion_steps() // problem.horizon)
 
 
 def _line_search(params: IlqrParams) -> int:
-    """Evaluations that one line search costs: every step length is followed beside the nominal, then judged."""
+    """The number of evaluations that one line search counts as.
+
+    `track` simulates every step length and the nominal trajectory; `evaluate` then simulates every step length again.
+    """
     return 2 * params.steps + 1
 
 
 @dataclass(frozen=True, eq=False)
 class _Point:
-    """One trajectory that a descent stands at."""
+    """The current trajectory of a descent."""
 
     actions: np.ndarray  # (H,A)
     cost: float
@@ -134,25 +144,25 @@ def _point(batch: Batch, index: int) -> _Point:
 
 
 class _Descent:
-    """From one trajectory towards a local minimum of the augmented Lagrangian, as far as there is room."""
+    """Descends from one trajectory to a local minimum of the augmented Lagrangian, while the budget lasts."""
 
     def __init__(self, params: IlqrParams, search: Search[Any], point: _Point) -> None:
         self.params, self.search, self.point = params, search, point
         self.problem = cast("LinearisableProblem[Any]", search.problem)
         self.lengths = np.geomspace(1.0, params.shortest, params.steps)
-        self.damping, self.change = params.damping, 1.0  # mu and Delta of the schedule
-        self.expanding = self.stepping = 0.0  # s that the last expansion took, and the last line search
+        self.damping, self.change = params.damping, 1.0  # mu and Delta of the regularisation schedule
+        self.expanding = self.stepping = 0.0  # s, duration of the last expansion and of the last line search
         self.linear = self._expanded()
         multipliers = np.zeros((search.problem.horizon, len(point.margin)))
         self.lagrangian = Lagrangian(multipliers, params.penalty, params.slack, self.linear.limits)
 
     def run(self) -> float:
-        """Descend. Returns the s that a whole step took at last."""
+        """Descend, and return the duration of the last whole step (expansion and line search), s."""
         accepted, idle = 0, 0
         while self._room() and idle < IDLE:
             before = self._merit()
             step = self._step(before)
-            if step is None:  # damped more, if that can help
+            if step is None:  # try again with more damping, up to its limit
                 settled = self.damping > self.params.most_damping
                 if not settled:
                     continue
@@ -170,13 +180,15 @@ class _Descent:
         return self.expanding + self.stepping
 
     def _room(self, price: int = 0, seconds: float = 0.0) -> bool:
-        """Whether there is room for a line search, and so many evaluations and s before it."""
+        """Whether the budget allows a line search after `price` more evaluations and `seconds` more seconds."""
         enough = self.search.room(price + _line_search(self.params))
         return enough and not self.search.over(seconds + self.stepping)
 
     def _step(self, before: float) -> _Point | None:
-        """The best point of a line search, with less damping from then on; None, and more of it, where none is better
-        than the merit `before`."""
+        """The best point of a line search, or None if no point has a lower merit than `before`.
+
+        A success decreases the damping, a failure increases it.
+        """
         feedback = self._feedback()
         if feedback is None or feedback.decrease <= 0.0:
             self.damping = np.inf
@@ -200,7 +212,7 @@ class _Descent:
         return linear
 
     def _feedback(self) -> Feedback | None:
-        """None where the expansion holds what is not finite."""
+        """The result of the backward pass; None if the expansion has values that are not finite."""
         actions = self.point.actions
         try:
             return backward(self.lagrangian.augmented(self.linear), -1.0 - actions, 1.0 - actions, self.damping)
@@ -208,7 +220,7 @@ class _Descent:
             return None
 
     def _followed(self, feedback: Feedback) -> Batch:
-        """Candidates of every step length, judged."""
+        """Roll out every step length with feedback, and evaluate the resulting candidates."""
         search, actions = self.search, torch.from_numpy(self.point.actions)
         begun = search.seconds
         offsets = torch.from_numpy(self.lengths[:, None, None] * feedback.offsets)
@@ -221,7 +233,7 @@ class _Descent:
         return batch
 
     def _tightened(self) -> bool:
-        """Whether new multipliers make it another problem, to which the damping starts again."""
+        """Update the multipliers and the penalty, and reset the damping; return whether any of them changed."""
         old, new = self.lagrangian, self.lagrangian.updated(self.linear.margin, self.params.growth)
         self.lagrangian, self.damping, self.change = new, self.params.damping, 1.0
         return new.penalty != old.penalty or not np.allclose(new.multipliers, old.multipliers, rtol=1e-3, atol=1e-9)

@@ -1,13 +1,16 @@
 """Monte-Carlo tree search over macro-actions, continuous or discrete.
 
 Selection by PUCT: Rosin, "Multi-armed bandits with episode context", 2011; Silver et al., "Mastering the game of Go
-without human knowledge", 2017. Values normalised by the least and greatest return seen: Schrittwieser et al., MuZero,
-2020, equation 5; seen through the node at hand, not in the whole tree, where one terrible future would make all others
-alike. Progressive widening: Couetoux et al., "Continuous upper confidence trees", 2011. Many simulations at
-once with virtual loss: Chaslot, Winands & van den Herik, "Parallel Monte-Carlo tree search", 2008. Greatest return
-mixed with the mean one, as futures are deterministic: Coulom, "Efficient selectivity and backup operators", 2006.
+without human knowledge", 2017.
+Values are normalised by the smallest and largest return: Schrittwieser et al., MuZero, 2020, equation 5. These are the
+returns through the current node, not those of the whole tree, where one very bad path would make all other values
+nearly equal.
+Progressive widening: Couetoux et al., "Continuous upper confidence trees", 2011.
+Many parallel simulations with virtual loss: Chaslot, Winands & van den Herik, "Parallel Monte-Carlo tree search", 2008.
+Backups mix the maximum and the mean return, because the dynamics are deterministic: Coulom, "Efficient selectivity and
+backup operators", 2006.
 
-H control steps, K of an edge, A action size, B simulations under way.
+H control steps, K control steps of an edge, A action size, B simulations under way.
 """
 
 from __future__ import annotations
@@ -31,27 +34,27 @@ from planners.trees.actions import DiscreteActions
 
 Rollout = Literal["plan", "hold", "zero"]
 ROLLOUTS: tuple[str, ...] = get_args(Rollout)
-ATTEMPTS = 32  # selections in a row that may end where nothing new is allowed yet, before it is allowed after all
+ATTEMPTS = 32  # after so many selections in a row that end at a node that may not widen yet, the node widens anyway
 
 
 @dataclass(frozen=True)
 class MctsParams(Params):
-    """Parameters of the tree search; returns are normalised to [0,1] where `exploration` counts."""
+    """Parameters of the tree search."""
 
-    hold: int = 5  # control steps of an edge; the last one of a path may be shorter
+    hold: int = 5  # control steps of an edge; the last edge of a path may be shorter
     batch: int = 32  # B, simulations under way at once
-    widening: float = 1.0  # k: a node of n visits has ceil(k n^alpha) children; more where nothing else is left to try
+    widening: float = 1.0  # k: a node with n visits has ceil(k n^alpha) children; more if nothing else is left to try
     exponent: float = 0.5  # alpha of the widening
-    exploration: float = 1.0  # c of PUCT
-    prior: float = 2.0  # weight of a reference's edges in the prior, a sampled edge having 1
-    optimism: float = 0.9  # weight of the greatest return through a node in its value; the mean has the rest
-    std: float = 0.5  # of a new edge around the best one beside it
-    rollout: Rollout = "plan"  # beyond a new edge: the best plan known through its parent, the action held, or zero
-    noise: float = 0.3  # standard deviation around it, held along each edge
+    exploration: float = 1.0  # c of PUCT, for returns normalised to [0,1]
+    prior: float = 2.0  # prior weight of a reference's edges; a sampled edge has 1
+    optimism: float = 0.9  # weight of the largest return in a node's value; the mean return has the rest
+    std: float = 0.5  # of the noise on a new edge, around the best known edge from the same node
+    rollout: Rollout = "plan"  # after a new edge: the best plan through its parent, the edge's action held, or zero
+    noise: float = 0.3  # of the noise on the rollout, standard deviation; constant along each edge
     beta: float = 1.0  # colour of all noise, power 1/f^beta from edge to edge; 0 is white
-    fresh: float = 0.3  # share of new paths that are noise alone, of standard deviation 1
-    actions_per_dimension: int | None = None  # a grid of actions; None: continuous
-    finalists: int = 4  # whole paths that are evaluated at the end, terminal cost included
+    fresh: float = 0.3  # share of new paths that are pure noise, with standard deviation 1
+    actions_per_dimension: int | None = None  # discrete actions: values per dimension; None: continuous
+    finalists: int = 4  # complete paths evaluated at the end, terminal cost included
 
     def __post_init__(self) -> None:
         self.require("hold", 1 <= self.hold <= 10_000, "1 to 10,000")
@@ -72,20 +75,24 @@ class MctsParams(Params):
 
 
 class Mcts(WarmPlanner[MctsParams, None]):
-    """Grows one tree per plan from the references, and evaluates the best whole paths through it."""
+    """Grows one tree per plan, beginning with the references, and evaluates its best complete paths.
+
+    MCTS with AlphaZero's selection (PUCT, a relative of UCT) but no network; progressive widening for continuous
+    actions.
+    """
 
     Params = MctsParams
     needs = Steppable
-    lqr_tolerance = 0.15  # held actions, and noise that does not shrink
+    lqr_tolerance = 0.15  # because actions are held and the noise does not shrink
 
     def improve(self, search: Search[Any], rng: np.random.Generator, memory: None) -> None:
-        """Grow, and hand the best paths to the selection rule, which alone knows their terminal cost.
+        """Grow the tree, and evaluate its best paths as candidates; only this adds their terminal costs.
 
-        Raises ValueError for a discrete action set that is too large.
+        Raises ValueError if the discrete action set is too large.
         """
         growing = _Growing(self.params, search, rng)
         growing.grow()
-        search.iterations = max(search.iterations - 1, 0)  # the paths belong to the iteration that found the last
+        search.iterations = max(search.iterations - 1, 0)  # record the paths under the last iteration
         search.evaluate(growing.finalists())
         search.iterations += 1
         search.tree = growing.tree.freeze(self.params.optimism)
@@ -93,19 +100,19 @@ class Mcts(WarmPlanner[MctsParams, None]):
 
 @dataclass
 class _Simulation:
-    """One path under way to the horizon. Every edge that it takes becomes part of the tree."""
+    """A path on its way to the horizon; all its edges are added to the tree."""
 
-    node: int  # where its next edge leads
-    actions: np.ndarray  # (h,A), that edge and what follows
-    weight: float = 1.0  # of its edges in the prior
-    known: bool = False  # whether the whole path is a candidate already
+    node: int  # the node that its next edge leads to
+    actions: np.ndarray  # (h,A), of that edge and all later ones
+    weight: float = 1.0  # prior weight of its edges
+    known: bool = False  # whether the complete path has been evaluated already, as a reference
 
 
 class _Growing:
-    """One search. Simulations go on edge by edge, B of them in one call; who is done makes room for the next.
+    """One search: B simulations advance by one edge per batched call; a new one replaces each finished one.
 
-    So a call has nearly always the same shape, for which a simulator keeps its memory; and as every edge stays in the
-    tree, none is simulated twice.
+    So nearly all calls have the same shape, for which a simulator keeps its buffers. No edge is simulated twice,
+    because all edges stay in the tree.
     """
 
     def __init__(self, params: MctsParams, search: Search[Any], rng: np.random.Generator) -> None:
@@ -118,16 +125,16 @@ class _Growing:
         self.follow = search.problem.step
         self.tree = Growth(search.problem.root(), params.hold, self.size)
         self.reserve = int(max(1, min(params.finalists, search.left / 4)))  # evaluations kept for the end
-        self.steps = (search.left - self.reserve) * self.horizon  # not yet promised to a simulation
-        self.feasible = search.best.key[0] == 0  # some way to the end is: whatever violates is pruned
-        self.most = 0.0  # the greatest violation of a whole path
-        self.ends: list[tuple[float, float, int]] = []  # violation, cost and node where new whole paths end
+        self.steps = (search.left - self.reserve) * self.horizon  # control steps not yet reserved by a simulation
+        self.feasible = search.best.key[0] == 0  # whether a feasible complete path is known; then violations are pruned
+        self.most = 0.0  # the largest violation of a complete path
+        self.ends: list[tuple[float, float, int]] = []  # (violation, cost, end node) of new complete paths
         self.plan = search.best.actions  # (H,A), the best reference
 
     # --- simulation -----------------------------------------------------------------------------------------------
 
     def grow(self) -> None:
-        """Simulate until the budget is used, or everything has been tried."""
+        """Simulate until the budget is used up, or everything has been tried."""
         under_way = self._references()
         while not self.search.late:
             while len(under_way) < self.params.batch and (one := self._begin()) is not None:
@@ -138,25 +145,28 @@ class _Growing:
             self.search.iterations += 1
 
     def _references(self) -> list[_Simulation]:
-        """The references, which are all that has been evaluated, become the first paths."""
+        """Start a simulation for each reference; so far, only references have been evaluated."""
         assert self.search.best is not None
         rows = np.unique(self.search.best.batch.actions.numpy(), axis=0)
         return [self._set_out(0, row, self.params.prior, known=True) for row in rows if self._promise(0)]
 
     def _set_out(self, node: int, actions: np.ndarray, weight: float = 1.0, known: bool = False) -> _Simulation:
-        """A simulation from `node` along actions (h,A)."""
+        """Start a simulation from `node` along actions (h,A)."""
         self.tree.enter(node)
         return _Simulation(self._add(node, actions, weight), actions, weight, known)
 
     def _add(self, node: int, actions: np.ndarray, weight: float) -> int:
-        """The child of `node` along the first edge of actions (h,A)."""
+        """Add the child of `node` along the first edge of actions (h,A)."""
         edge = actions[: self.params.hold]
         if self.discrete is not None:
             self.discrete.take(node, edge)
         return self.tree.add(node, edge, weight)
 
     def _begin(self) -> _Simulation | None:
-        """Select a node that may have another child, and set out from it; None where there is none, or no room."""
+        """Select a node that may have another child, and start a simulation from it.
+
+        None if there is no such node, if selection must wait for pending edges, or if the budget is too small.
+        """
         attempts = 0
         while not self.tree.closed[0]:
             node, found = self._select()
@@ -168,14 +178,14 @@ class _Growing:
                     self._close(node)
                     continue
                 if attempts < ATTEMPTS:
-                    self.tree.enter(node)  # a visit that finds nothing new counts, so that the bound widens in time
+                    self.tree.enter(node)  # count the visit, so that widening allows another child sooner
                     self.tree.leave(node, None, math.inf)
                     continue
             return self._set_out(node, self._actions(node)) if self._promise(node) else None
         return None
 
     def _promise(self, node: int) -> bool:
-        """Whether there is room for a simulation from `node` to the horizon, which is then taken."""
+        """Reserve the control steps from `node` to the horizon; False if the budget does not allow it."""
         needed = self.horizon - self.tree.time[node]
         if self.steps < needed:
             return False
@@ -183,9 +193,11 @@ class _Growing:
         return True
 
     def _step(self, under_way: list[_Simulation]) -> list[_Simulation]:
-        """Take one edge of those that come first, in one call; return who goes on, those who waited first.
+        """Simulate the next edge of a group of simulations, in one call.
 
-        A power of two of them, with edges of one length: other shapes would make a simulator build anew.
+        The group has edges of one length, and its size is a power of two, because a simulator may rebuild its buffers
+        for every new batch shape.
+        Returns the simulations still under way, those outside the group first.
         """
         tree, hold = self.tree, self.params.hold
         length = min(hold, len(under_way[0].actions))
@@ -205,7 +217,7 @@ class _Growing:
         return waiting + [one for row, one in enumerate(group) if self._goes_on(one, bool(done[row]))]
 
     def _goes_on(self, one: _Simulation, done: bool) -> bool:
-        """Whether the path has another edge, which it then sets out on; otherwise the tree learns how it ended."""
+        """Start the next edge of a path, and return True; or back up its result if it has ended, and return False."""
         tree, node = self.tree, one.node
         violation, cost = tree.violation[node], tree.cost[node]
         whole = violation < math.inf and (done or len(one.actions) == 0)
@@ -223,7 +235,10 @@ class _Growing:
         return False
 
     def _close(self, node: int) -> None:
-        """Nothing new lies beyond `node`; nor then beyond a parent whose every action is closed."""
+        """Mark `node` as closed: nothing new can be found below it.
+
+        Its parent is closed as well if all actions of the discrete set lead to closed nodes.
+        """
         tree = self.tree
         tree.closed[node] = True
         parent = tree.parent[node]
@@ -235,7 +250,10 @@ class _Growing:
     # --- selection ------------------------------------------------------------------------------------------------
 
     def _select(self) -> tuple[int, bool]:
-        """The first node on the most promising way down that may have another child; False where the way just ends."""
+        """Descend from the root by PUCT to the first node that may have another child, and return it with True.
+
+        If the descent ends at a node without selectable children, return that node with False.
+        """
         node = 0
         while not self._may_widen(node):
             known = [kid for kid in self.tree.children[node] if self._selectable(kid)]
@@ -245,7 +263,7 @@ class _Growing:
         return node, True
 
     def _may_widen(self, node: int) -> bool:
-        """Progressive widening; this visit counts, and so do simulations under way."""
+        """Whether progressive widening allows another child; this visit and pending simulations count as visits."""
         tree, p = self.tree, self.params
         visits = tree.visits[node] + tree.pending[node] + 1
         if len(tree.children[node]) >= math.ceil(p.widening * visits**p.exponent):
@@ -253,16 +271,16 @@ class _Growing:
         return self.discrete is None or not self.discrete.exhausted(node)
 
     def _selectable(self, kid: int) -> bool:
-        """Whether a simulation may go through `kid`: not through one that is pruned, exhausted, or not yet reached."""
+        """Whether a simulation may go through `kid`: it is not pruned, not closed, and its edge has been simulated."""
         tree = self.tree
         return not (tree.closed[kid] or self._awaited(kid) or (self.feasible and tree.violation[kid] > 0))
 
     def _awaited(self, kid: int) -> bool:
-        """Whether the edge to it is still to be simulated."""
+        """Whether the edge to `kid` has not been simulated yet."""
         return self.tree.cost[kid] == math.inf
 
     def _best(self, node: int, known: list[int]) -> int:
-        """PUCT among the children `known`: normalised value + c * prior * sqrt(n) / (1 + visits)."""
+        """The child in `known` with the largest PUCT score: normalised value + c * prior * sqrt(n) / (1 + visits)."""
         tree = self.tree
         weights = sum(tree.weight[kid] for kid in tree.children[node])
         reach = self.params.exploration * math.sqrt(tree.visits[node] + tree.pending[node]) / weights
@@ -278,13 +296,16 @@ class _Growing:
         return max(known, key=score)
 
     def _merit(self, node: int) -> float:
-        """What is made great: the return, or where nothing is feasible, minus the violation. Not finite: unknown."""
+        """The value to maximise: the return, or minus the violation while no path is feasible.
+
+        It is not finite if unknown.
+        """
         return self.tree.value(node, self.params.optimism) if self.feasible else -self.tree.least_violation[node]
 
     # --- new paths ------------------------------------------------------------------------------------------------
 
     def _actions(self, node: int) -> np.ndarray:
-        """From a node to the horizon (h,A): a new edge, and the rollout beyond it."""
+        """New actions from `node` to the horizon, (h,A): a new edge, then the rollout."""
         p, rng = self.params, self.rng
         hold, rest = p.hold, self.horizon - self.tree.time[node]
         offsets = coloured(rng, p.beta, 1, -(-rest // hold), self.size)[0]
@@ -309,20 +330,23 @@ class _Growing:
         return np.concatenate([best, rest])
 
     def finalists(self) -> np.ndarray:
-        """The best new whole paths (F,H,A) by violation and cost, and where they are few, plans around the best one."""
+        """The best new complete paths (F,H,A), by violation and cost.
+
+        If there are too few, plans with noise around the best reference are added.
+        """
         found = [self._whole(end) for _, _, end in nsmallest(self.reserve, self.ends)]
         while len(found) < self.reserve:
             found.append(self._around_plan())
         return np.stack(found)
 
     def _around_plan(self) -> np.ndarray:
-        """The best reference (H,A) with noise on it, in the tree's own terms."""
+        """The best reference (H,A) with noise, held along each edge and rounded to the discrete actions if any."""
         p = self.params
         offsets = p.std * coloured(self.rng, p.beta, 1, -(-self.horizon // p.hold), self.size)[0]
         actions = bounded(self.plan + np.repeat(offsets, p.hold, 0)[: self.horizon])
         return actions if self.discrete is None else self.discrete.nearest(actions, p.hold)
 
     def _whole(self, end: int) -> np.ndarray:
-        """The actions of a path (H,A), the last one held where the episode ended before the horizon."""
+        """The actions of the path to `end`, (H,A); if the episode ended before the horizon, the last one is held."""
         actions = self.tree.actions(end)
         return actions[np.minimum(np.arange(self.horizon), len(actions) - 1)]

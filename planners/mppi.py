@@ -1,8 +1,9 @@
 """MPPI: model predictive path integral control.
 
 Williams, Wagener, Goldfain, Drews, Rehg, Boots & Theodorou, "Information Theoretic MPC for Model-Based
-Reinforcement Learning", ICRA 2017, algorithm 2, without the importance weights of its line 12 (the price of a
-perturbation against the mean), and with references among the candidates that were not drawn from the distribution.
+Reinforcement Learning", ICRA 2017, algorithm 2. Two things differ. The importance weights of line 12 (the control cost
+of a perturbation against the mean) are left out. The candidates include references, which were not drawn from the
+distribution.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from planners.search.select import Scores
 class MppiParams(SamplingParams):
     """Parameters of MPPI."""
 
-    temperature: float = 0.1  # lambda, in units of (median - least) of the costs weighted: costs have no common scale
-    std: float = 0.3  # of the perturbation, actions being in [-1,1]; it stays the same
+    temperature: float = 0.1  # lambda, in units of (median - least) of the weighted costs: tasks differ in cost scale
+    std: float = 0.3  # of the noise, constant; actions are in [-1,1]
     beta: float = 1.0  # noise colour, power 1/f^beta along time; 0 is the paper's white noise
 
     def __post_init__(self) -> None:
@@ -33,18 +34,21 @@ class MppiParams(SamplingParams):
 
 
 class Mppi(SamplingPlanner[MppiParams]):
-    """A mean weighted by exp(-cost / temperature); it is published where it is feasible."""
+    """Averages all candidates with weights exp(-cost / temperature), and publishes the mean if it is feasible.
+
+    Also known as information-theoretic MPC, or path integral control.
+    """
 
     Params = MppiParams
     mean_is = "published"
     lqr_tolerance = 0.04
 
     def begin(self, distribution: Distribution) -> Distribution:
-        """The mean goes on; the noise keeps its size."""
+        """Keep the mean; the standard deviation is constant."""
         return replace(distribution, std=np.full_like(distribution.mean, self.params.std))
 
     def noise(self, rng: np.random.Generator, count: int, knots: int, size: int) -> np.ndarray:
-        """Coloured along time."""
+        """Noise coloured along time."""
         return coloured(rng, self.params.beta, count, knots, size)
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:

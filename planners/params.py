@@ -1,4 +1,4 @@
-"""What the parameters of all planners share: they are checked when they are made."""
+"""Base class of planner parameters, which are checked on construction."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 
 class Refused(ValueError):
-    """A parameter that a planner does not take."""
+    """An unknown parameter name, or a value that the planner does not accept."""
 
     def __init__(self, owner: str, name: str | None, given: object, allowed: str, nearest: str | None = None) -> None:
         """
         Args:
-            owner: class of the parameters.
-            name: the parameter; None where there is none of the name that was given.
-            nearest: the name that looks most like it.
+            owner: name of the parameter class.
+            name: the parameter; None if no parameter has the given name.
+            given: the refused value, or the unknown name.
+            allowed: the values or names that are accepted.
+            nearest: the allowed name most similar to the unknown one.
         """
-        super().__init__(owner, name, given, allowed, nearest)  # pickle calls the class with them
+        super().__init__(owner, name, given, allowed, nearest)  # unpickling passes these to the class again
         self.owner, self.name, self.given, self.allowed, self.nearest = owner, name, given, allowed, nearest
 
     def __str__(self) -> str:
@@ -29,6 +31,10 @@ class Params:
     """Base of a planner's parameters; a subclass checks its fields in `__post_init__`."""
 
     def require(self, name: str, holds: bool, allowed: str) -> None:
-        """Raise Refused, a ValueError, naming field, given and allowed, unless it holds (NaN never holds)."""
+        """Raise Refused (a ValueError) unless the condition `holds`.
+
+        The error names the field, the given value and the allowed ones. Comparisons with NaN are false, so NaN is
+        refused.
+        """
         if not holds:
             raise Refused(type(self).__name__, name, getattr(self, name), allowed)

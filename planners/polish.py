@@ -1,7 +1,8 @@
-"""What iLQR makes of a plan that samples found, with a share of the budget, where the problem can be expanded.
+"""Polishing: iLQR refines the plan of a sampling planner, with a share of the budget, if the problem is expandable.
 
-Samples choose among futures; where these are unstable, only feedback can mend a long one. Both publish through the one
-selection rule, so the polished plan is never worse than the one found. H control steps, A action size.
+Sampling compares whole candidates. For unstable dynamics and long horizons, that is not enough: a plan is then improved
+only with feedback. Both planners publish by the same selection rule, so the polished plan is never worse than the
+sampled one. H control steps, A action size.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ DESCENT = IlqrParams(samples=0, descents=1, steps=6)
 
 
 def before(problem: Problem[Any], budget: Budget, share: float, took: float) -> Budget:
-    """What a search may spend, so that the share is left for a descent.
+    """The budget of the sampling search, which leaves the share for the descent.
 
-    All of it where the problem cannot be expanded, and where the share is too few evaluations for one step of a descent
-    or the rest for the references.
+    It is the whole budget if the problem cannot be expanded, if the share is too small for one step of a descent, or if
+    the rest is too small for the references.
 
     Args:
-        took: s that an evaluation takes; 0 where that is not known, and seconds are taken to be enough.
+        share: part of the budget for the descent.
+        took: time of one evaluation, s; 0 if unknown, and then a budget in seconds counts as large enough.
     """
     if not share or not _expandable(problem):
         return budget
@@ -38,18 +40,20 @@ def before(problem: Problem[Any], budget: Budget, share: float, took: float) -> 
     else:
         total = budget.seconds / took if took else math.inf
         last, rest = share * total, (1 - share) * total
-    references = len(problem.proposals) + 2  # the previous plan, and what the search has found
+    references = len(problem.proposals) + 2  # plus the previous plan and the sampled plan
     if last < references + Ilqr(DESCENT).minimum(problem) or rest < references:
         return budget
     return Budget(evaluations=int(rest)) if budget.seconds is None else Budget(seconds=(1 - share) * budget.seconds)
 
 
 def polished(problem: Problem[T], budget: Budget, found: Plan[T], seed: int, counter: int) -> Plan[T]:
-    """A plan no worse than the one found, with what the search has left of the budget; the same where that is nothing.
+    """Improve a plan by iLQR with the rest of the budget; the result is never worse.
+
+    Returns `found` itself if nothing of the budget is left, or the problem cannot be expanded.
 
     Args:
-        found: (H,A); the descent takes it for the last plan, which it must not make worse.
-        seed, counter: of the search; they make the stream of random numbers.
+        found: the sampled plan, (H,A); the descent gets it as its previous plan, so it is a reference there.
+        seed, counter: of the search; they seed the random stream.
     """
     left = _left(budget, found.statistics)
     if left is None or not _expandable(problem):
@@ -76,7 +80,7 @@ def _expandable(problem: Problem[T]) -> TypeGuard[LinearisableProblem[T]]:
 
 
 def _left(budget: Budget, spent: SearchStatistics) -> Budget | None:
-    """What has not been spent; None where that is nothing."""
+    """The rest of the budget; None if nothing is left."""
     if budget.seconds is not None:
         seconds = budget.seconds - spent.seconds
         return Budget(seconds=seconds) if seconds > 0 else None

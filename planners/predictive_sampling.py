@@ -1,4 +1,4 @@
-"""Predictive sampling: perturb the best plan known, keep the best of all.
+"""Predictive sampling: adds Gaussian noise to the best plan so far, and keeps the best candidate (random local search).
 
 Howell, Gileadi, Tunyasuvunakool, Zakka, Erez & Tassa, "Predictive Sampling: Real-time Behaviour Synthesis
 with MuJoCo", 2022 (MJPC), algorithm 1.
@@ -18,12 +18,12 @@ from planners.search.select import Scores
 
 @dataclass(frozen=True)
 class PredictiveSamplingParams(SamplingParams):
-    """Parameters of predictive sampling. The paper's is one iteration over a cubic spline of a few knots."""
+    """Parameters of predictive sampling. As in the paper: one iteration over a cubic spline of a few knots."""
 
     iterations: int = 1
-    knots: int | None = 10  # P; a horizon shorter than this gets one per step
+    knots: int | None = 10  # P; a shorter horizon has one knot per step
     interpolation: Interpolation = "cubic"
-    std: float = 0.3  # of the perturbation of a knot, actions being in [-1,1]
+    std: float = 0.3  # of the noise on a knot; actions are in [-1,1]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -31,20 +31,20 @@ class PredictiveSamplingParams(SamplingParams):
 
 
 class PredictiveSampling(SamplingPlanner[PredictiveSamplingParams]):
-    """Gaussian noise of fixed size around the best knots; the best candidate is published."""
+    """Samples with constant noise around the best knots, and publishes the best candidate."""
 
     Params = PredictiveSamplingParams
-    mean_is = "ignored"  # the mean is a candidate already: the previous plan, or a sample
+    mean_is = "ignored"  # the mean is always a candidate already: the previous plan, or a sample
     lqr_tolerance = 0.12
 
     def begin(self, distribution: Distribution) -> Distribution:
-        """The noise keeps its size; the last plan's best is no judge of this problem."""
+        """The same noise in every round. The elite of an earlier plan is dropped, because its score is outdated."""
         std = np.full_like(distribution.mean, self.params.std)
         kept = distribution.elites[:0] if distribution.scores is None else distribution.elites
         return replace(distribution, std=std, elites=kept)
 
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
-        """The best so far is the centre of the next iteration, and of the next plan."""
+        """The best candidate so far becomes the mean of the next iteration and of the next plan."""
         chosen, values = elites(*pool(distribution, knots, scores), 1)
         if len(values) == 0:
             return distribution

@@ -1,4 +1,4 @@
-"""The nouns a planner works with: a `Problem` goes in, a `Plan` comes out.
+"""The types that a planner works with: it takes a `Problem` and returns a `Plan`.
 
 N candidates, H control steps, A action size, G guardrails, P proposals.
 """
@@ -23,16 +23,16 @@ S = TypeVar("S")
 
 
 def read(tensor: Tensor) -> np.ndarray:
-    """Its numbers (…) in an array of the same shape and unit, which shares its memory. Of the CPU's tensors alone."""
+    """A numpy view of a CPU tensor: same shape, unit and memory."""
     return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How a margin is read: violated below `-tolerance`; `scale` is the unit of "1 bad"."""
+    """When a margin counts as violated, and how much: below `-tolerance`, in units of `scale`."""
 
     tolerance: Tensor  # (G,) in the guardrail's unit, >= 0
-    scale: Tensor  # (G,) in the guardrail's unit, > 0
+    scale: Tensor  # (G,) in the guardrail's unit, > 0; an excess of one `scale` is a scaled violation of 1 ("1 bad")
 
     @staticmethod
     def none() -> Limits:
@@ -40,7 +40,7 @@ class Limits:
         return Limits(torch.zeros(0, dtype=torch.float64), torch.ones(0, dtype=torch.float64))
 
     def violation(self, margin: Tensor) -> np.ndarray:
-        """Worst scaled violation of each candidate, (N,), of its margins (N,G): 0 where every guardrail holds."""
+        """Margins (N,G) -> worst scaled violation of each candidate, (N,): 0 if every guardrail holds."""
         if margin.shape[1] == 0:
             return np.zeros(len(margin))
         values = read(margin)
@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a problem says about N candidates."""
+    """The costs and margins of N candidates."""
 
     step_cost: Tensor  # (N,H)
     terminal_cost: Tensor  # (N,)
@@ -60,25 +60,28 @@ class Evaluation:
 
     @cached_property
     def judged(self) -> tuple[np.ndarray, np.ndarray]:
-        """`violation` and `cost`, (N,) each, in numpy: a search reads them between simulations that left the caches
-        cold, where every operation of torch is several times dearer."""
+        """`violation` and `cost` as numpy arrays, (N,) each.
+
+        Numpy, because a search reads them right after a simulation has emptied the CPU's caches. Torch operations are
+        several times slower there.
+        """
         cost = np.add.reduce(read(self.step_cost), 1, dtype=np.float64)
         cost += read(self.terminal_cost)
         violation = self.limits.violation(self.margin)
         valid = self.valid.numpy()
-        if np.count_nonzero(valid) < len(valid) or not isfinite(np.vdot(cost, cost)):  # mostly, all are sound
+        if np.count_nonzero(valid) < len(valid) or not isfinite(np.vdot(cost, cost)):  # usually false
             unsound = ~(np.isfinite(cost) & valid)
             cost[unsound] = violation[unsound] = np.inf
         return violation, cost
 
     @property
     def cost(self) -> Tensor:
-        """Total cost, (N,) float64; +inf where the candidate is not valid or its cost not finite: it diverged."""
+        """Total cost, (N,) float64; +inf if the candidate is invalid or its cost is not finite (it diverged)."""
         return torch.from_numpy(self.judged[1])
 
     @property
     def violation(self) -> Tensor:
-        """Worst scaled violation, (N,) float64: 0 where every guardrail holds, +inf where the cost is."""
+        """Worst scaled violation, (N,) float64: 0 if every guardrail holds, +inf if `cost` is +inf."""
         return torch.from_numpy(self.judged[0])
 
     @property
@@ -88,7 +91,10 @@ class Evaluation:
 
 
 class Problem(Protocol[T_co]):
-    """What a planner minimises. The type parameter is the trajectory, opaque to planners."""
+    """The optimal control problem that a planner solves.
+
+    The type parameter is the type of a trajectory, which planners never look into.
+    """
 
     @property
     def horizon(self) -> int: ...
@@ -101,11 +107,11 @@ class Problem(Protocol[T_co]):
 
     @property
     def proposals(self) -> Mapping[str, Tensor]:
-        """Named action sequences (H,A) that every planner must consider; holds `fallback`."""
+        """Named action sequences (H,A) that every planner must evaluate; one of them is `fallback`."""
         ...
 
     def evaluate(self, actions: Tensor) -> Evaluation:
-        """Judge candidates (N,H,A) in [-1,1], float64."""
+        """Costs and margins of candidates (N,H,A) in [-1,1], float64."""
         ...
 
     def imagine(self, actions: Tensor) -> T_co:
@@ -115,12 +121,12 @@ class Problem(Protocol[T_co]):
 
 @dataclass(frozen=True)
 class Budget:
-    """How much one `plan` may cost: candidates evaluated, or seconds of wall clock.
+    """How much one `plan` may use: candidates evaluated, or seconds of wall clock.
 
-    Exactly one of the two is set. A budget in seconds is anytime: the iteration under way is
-    finished, so the overshoot is at most one iteration. Planners that sample choose the size of
-    their iterations by how long a candidate took in their last plans, and end up to half an
-    iteration early where another one would miss the end by more.
+    Exactly one of the two is set. Under a budget in seconds, a planner finishes the iteration under way, so the
+    overshoot is at most one iteration. Sampling planners choose the number of candidates per iteration from the time
+    that a candidate took in earlier plans. They stop up to half an iteration early if another iteration would
+    overshoot by more.
     """
 
     evaluations: int | None = None
@@ -136,92 +142,95 @@ class Budget:
 
 
 class Unsuited(ValueError):
-    """A problem that a planner, with the parameters it has, cannot plan for."""
+    """The planner, with its parameters, cannot plan for this problem."""
 
 
 class Batch(NamedTuple):
-    """Candidates judged together."""
+    """Candidates evaluated together."""
 
-    iteration: int  # of the search, from 0
+    iteration: int  # search iteration, from 0
     actions: Tensor  # (N,H,A)
     evaluation: Evaluation
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Candidates of one plan, N together, kept for explaining and drawing the decision.
+    """All N candidates evaluated for one plan, kept to explain and draw the decision.
 
-    They are joined when somebody asks, which a search in a hurry never does.
+    The batches are concatenated on first access, so that planning itself does not spend time on it.
     """
 
-    batches: tuple[Batch, ...]  # in the order of their evaluation
+    batches: tuple[Batch, ...]  # in order of evaluation
 
     @cached_property
     def actions(self) -> Tensor:
-        """(N,H,A)"""
+        """Actions of all candidates, (N,H,A)."""
         return torch.cat([batch.actions for batch in self.batches])
 
     @cached_property
     def cost(self) -> Tensor:
-        """(N,)"""
+        """Total costs, (N,)."""
         return torch.cat([batch.evaluation.cost for batch in self.batches])
 
     @cached_property
     def violation(self) -> Tensor:
-        """(N,)"""
+        """Worst scaled violations, (N,)."""
         return torch.cat([batch.evaluation.violation for batch in self.batches])
 
     @cached_property
     def margin(self) -> Tensor:
-        """(N,G)"""
+        """Margins, (N,G)."""
         return torch.cat([batch.evaluation.margin for batch in self.batches]).detach()
 
     @cached_property
     def feasible(self) -> Tensor:
-        """(N,) bool"""
+        """(N,) bool: valid, and no guardrail violated."""
         return self.violation == 0
 
     @cached_property
     def iteration(self) -> Tensor:
-        """(N,) int64, the search iteration each candidate was evaluated in."""
+        """(N,) int64, the search iteration in which each candidate was evaluated."""
         sizes = torch.tensor([len(batch.actions) for batch in self.batches])
         return torch.tensor([batch.iteration for batch in self.batches]).repeat_interleave(sizes)
 
 
 @dataclass(frozen=True)
 class SearchStatistics:
-    """What one `plan` cost."""
+    """How much one `plan` used."""
 
-    evaluations: int  # candidates evaluated; what else was simulated counts in candidates' worth of steps
+    evaluations: int  # candidates evaluated; H control steps simulated in any other way count as one candidate
     iterations: int
     seconds: float  # wall clock of the whole plan
-    source: str  # what was published: "sample", "mean", "descent", or a proposal's name
+    source: str  # origin of the published candidate: "sample", "mean", "descent", or the name of a reference
 
 
 @dataclass(frozen=True)
 class Plan(Generic[T]):
-    """The action sequence a planner stands by."""
+    """The action sequence that a planner chose."""
 
     actions: Tensor  # (H,A) in [-1,1]
     dt: float  # s per action
     cost: float
     margin: Tensor  # (G,)
     feasible: bool
-    trajectory: T | None  # of `actions`, N = 1; None until someone asks the problem for it
+    trajectory: T | None  # of `actions`, N = 1; planners leave it None, `Problem.imagine` computes it
     statistics: SearchStatistics
     population: Population | None = field(default=None, repr=False)
-    tree: Tree | None = field(default=None, repr=False)  # of a search that grew one
+    tree: Tree | None = field(default=None, repr=False)  # None for planners without a search tree
 
 
 class Planner(Protocol[S]):
-    """Three verbs over an explicit state; no hidden memory, no global random numbers."""
+    """Three methods over an explicit state; a planner has no hidden memory and uses no global random numbers."""
 
     def start(self, seed: int) -> S:
         """The state before the first plan."""
         ...
 
     def plan(self, state: S, problem: Problem[T], budget: Budget) -> tuple[Plan[T], S]:
-        """Search, and return the plan with the state that knows it. Same state, same plan."""
+        """Search, and return the plan and the next state.
+
+        Deterministic: the same state and problem give the same plan (under a budget in evaluations).
+        """
         ...
 
     def advance(self, state: S, steps: int) -> S:

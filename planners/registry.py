@@ -1,7 +1,7 @@
-"""Planners by name, as lazy strings: listing them imports none of them.
+"""The table of planners by name; a planner's module is imported only when it is loaded.
 
-Other packages extend the table through the entry point group `telos.planners`; whatever is in the table goes
-through the conformance suite.
+Other packages add planners through the entry point group `telos.planners`. The conformance suite tests every planner
+in the table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GROUP = "telos.planners"
 
 @dataclass(frozen=True)
 class Entry:
-    """One planner: a class with the three verbs of `planners.problem.Planner` and a `Params` dataclass."""
+    """One planner: a class with the three methods of `planners.problem.Planner` and a `Params` dataclass."""
 
     target: str  # "module:Class"
     summary: str  # one line
@@ -52,7 +52,7 @@ BUILT_IN: Mapping[str, Entry] = {
 
 @cache
 def table() -> dict[str, Entry]:
-    """All planners, ours and those of entry points. Raises ValueError where a name is taken twice."""
+    """All planners, built in and from entry points. Raises ValueError if two have the same name."""
     entries = dict(BUILT_IN)
     for point in entry_points(group=GROUP):
         if point.name in entries:
@@ -64,7 +64,7 @@ def table() -> dict[str, Entry]:
 
 
 def load(name: str) -> type[Any]:
-    """The planner's class. Raises ValueError for an unknown name, or one that leads to no planner."""
+    """The planner's class. Raises ValueError if the name is unknown or its target is not a planner."""
     entries = table()
     if name not in entries:
         nearest = _nearest(name, entries)
@@ -74,7 +74,7 @@ def load(name: str) -> type[Any]:
     where = f"planner {name!r}, at {entries[name].target}"
     try:
         found = getattr(import_module(module), attribute)
-    except Exception as error:  # whatever another package's import comes up with
+    except Exception as error:  # importing another package can raise anything
         raise ValueError(f"{where}: {type(error).__name__}: {error}; allowed: module:Class") from error
     if not isinstance(found, type):
         raise ValueError(f"{where}: a {type(found).__name__}; allowed: module:Class")
@@ -87,10 +87,11 @@ def load(name: str) -> type[Any]:
 
 
 def make(name: str, /, **params: Any) -> Any:
-    """A planner with parameters.
+    """Create a planner by name, with parameters.
 
     Raises:
-        ValueError: an unknown name; as `Refused`, an unknown parameter or an impossible value.
+        ValueError: the planner's name is unknown.
+        Refused: a parameter's name is unknown, or its value is not allowed.
     """
     planner = load(name)
     allowed = [field.name for field in fields(planner.Params)]
@@ -104,7 +105,7 @@ def make(name: str, /, **params: Any) -> Any:
 
 
 def _strict(params: type, key: str, kind: Any, given: Any) -> Any:
-    """The value of a parameter: "1.5" and true are no numbers; lists are tuples."""
+    """The validated value of a parameter: "1.5" and true are not accepted as numbers, and lists become tuples."""
     try:
         return TypeAdapter(kind).validate_python(tuple(given) if isinstance(given, list) else given, strict=True)
     except ValidationError as error:

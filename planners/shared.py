@@ -1,6 +1,6 @@
-"""Which parameters mean the same in several planners, so that they may stay when another planner takes over.
+"""Parameters that mean the same in several planners, so that a user who switches planners can keep their values.
 
-A name alone does not tell: `momentum` is Adam's in one planner and smooths elites in another.
+The name alone is not enough: `momentum` belongs to Adam in one planner and smooths the elites' statistics in another.
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
-"""Stable sparse RRT: a tree over landmark states, for spaces in which cells would be too many.
+"""Stable sparse RRT (SST): a search tree over landmark states, for spaces with too many dimensions for a grid.
 
 Li, Littlefield & Bekris, "Asymptotically optimal sampling-based kinodynamic planning", International Journal of
-Robotics Research 35(5), 2016: SST, with fixed radii. A random point of the space chooses the cheapest node near it,
-which grows an edge under a random action; the end of the edge stays where it founds a landmark, or reaches the one next
-to it at less cost than anybody before. So there are as many landmarks as the space has room for at their distance,
-however many edges are simulated, and the cheapest known way to each. Nothing has to be steered to anywhere, which no
-simulator can do: that is why these landmarks grow a tree, and are not drawn first and then joined, by edges that would
-have to meet. Here many edges grow in one call, and the tree begins with the references.
+Robotics Research 35(5), 2016: SST, with fixed radii.
+Each iteration draws a random point, selects the cheapest node near it, and extends that node by a random action. The
+tree may grow on from the new node if it becomes a new landmark, or reaches the nearest landmark at a lower cost than
+any node before. So the size of the space bounds the number of landmarks, however many edges are simulated. Each
+landmark keeps the cheapest known path to it.
+The method needs no steering function (a solver of the two-point boundary value problem), which a simulator does not
+offer. A roadmap (PRM), which draws landmarks first and then connects them, would need one.
+Two things differ from the paper: many edges are simulated in one call, and the tree begins with the references.
 
-Edge costs are counted above the least that a control step can cost, as in `planners.cells.shift`, so that of two ways
-to a place the cheaper is the better one, also where it is shorter. An edge that breaks a guardrail leads nowhere.
+Edge costs are shifted by the smallest possible cost of a control step, as in `planners.cells.shift`. So costs are
+non-negative, and paths of different lengths to the same place are comparable. No path continues from an edge that
+violates a guardrail.
 B edges at once, E actions, H control steps, A action size, D size of an embedding.
 """
 
@@ -37,15 +40,15 @@ GROWTH = 0.9  # share of a budget in seconds for the tree
 
 @dataclass(frozen=True)
 class SstParams(Params):
-    """Parameters of the search; distances are those of `Measurable.embedding`, speeds counted over one edge."""
+    """Parameters of SST; distances are those of `Measurable.embedding`, with velocities over the time of one edge."""
 
-    radius: float = 0.1  # m and rad: landmarks are no closer to each other
-    reach: float = 0.2  # m and rad: the cheapest node this near to a sample grows, where there is one
-    hold: int = 5  # control steps for which an edge holds its action; the last one of a path may be shorter
+    radius: float = 0.1  # m and rad, smallest distance between landmarks (the paper's delta_s)
+    reach: float = 0.2  # m and rad, the cheapest node within this distance of a sample is extended (delta_BN)
+    hold: int = 5  # control steps for which an edge holds its action; the last edge of a path may be shorter
     batch: int = 64  # B, edges simulated together
-    tail: int = 16  # E, actions tried per edge where the path that goes out is continued to the horizon
-    most_reward: float = 1.0  # of a control step, minus its least possible cost; 0 where costs are never negative
-    goal_cost: float = 1e-6  # an edge ends at a goal where its steps cost no more than this above the least, on average
+    tail: int = 16  # E, random actions tried per edge when the best path is continued to the horizon
+    most_reward: float = 1.0  # largest reward of a control step: minus its smallest cost; 0 if costs are never negative
+    goal_cost: float = 1e-6  # an edge ends at a goal if its mean step cost is at most this above the smallest possible
 
     def __post_init__(self) -> None:
         self.require("radius", 0 < self.radius <= 1e6, "0 < radius <= 1,000,000")
@@ -58,17 +61,19 @@ class SstParams(Params):
 
 
 class Sst(WarmPlanner[SstParams, Landmarks]):
-    """Grows one tree per plan, and evaluates the cheapest path through it, continued greedily to the horizon. The state
-    remembers the landmarks of the last tree, for whoever wants to see them."""
+    """Grows one tree per plan, and evaluates its cheapest path, continued greedily to the horizon.
+
+    A kinodynamic sampling-based planner of the RRT family. The state keeps the landmarks of the last tree, for drawing.
+    """
 
     Params = SstParams
     needs = Measurable
-    lqr_tolerance = 1.0  # held random actions: it is for finding the way, not for its last centimetre
+    lqr_tolerance = 1.0  # random held actions find a path, but do not optimise it
 
     def improve(self, search: Search[Any], rng: np.random.Generator, memory: Landmarks | None) -> Landmarks | None:
-        """Grow, and hand the cheapest path to the selection rule.
+        """Grow the tree, and evaluate its cheapest path as a candidate.
 
-        Raises ValueError where `most_reward` is too small.
+        Raises ValueError if `most_reward` is too small.
         """
         growing = _Growing(self.params, search, rng)
         growing.grow()
@@ -77,27 +82,27 @@ class Sst(WarmPlanner[SstParams, Landmarks]):
 
 
 class _Growing:
-    """One search."""
+    """The state of one search."""
 
     def __init__(self, params: SstParams, search: Search[Any], rng: np.random.Generator) -> None:
         problem = search.problem
         assert isinstance(problem, Measurable)
         self.params, self.search, self.rng, self.problem = params, search, rng, problem
         self.horizon, self.size = search.problem.horizon, search.problem.action_size
-        self.seconds = params.hold * search.problem.dt  # over which speeds count
+        self.seconds = params.hold * search.problem.dt  # time of one edge, for the embedding of velocities
         actions = bounded(rng.standard_normal((int(min(params.tail, max(1, search.left / 4))), self.size)))
-        actions[0] = 0.0  # a tie goes to the calmest
+        actions[0] = 0.0  # ties go to the first action
         self.tail = actions
-        self.reserve = len(actions) + 1  # evaluations: the path must be continued and judged
+        self.reserve = len(actions) + 1  # evaluations for continuing the best path and evaluating it
         root = problem.root()
         self.tree = Growth(root, params.hold, self.size)
         point = problem.embedding(root, self.seconds).numpy()[0]
         self.landmarks = Landmarks(params.radius, len(point))
         self.landmarks.offer(0, point, 0.0)
-        self.best = (True, np.inf, 0)  # of new paths: whether it ends midway, cost to the horizon, node where it ends
+        self.best = (True, np.inf, 0)  # best path: (whether it is incomplete, cost to the horizon, end node)
 
     def grow(self) -> None:
-        """Simulate until the budget is used but for what the path takes that goes out."""
+        """Simulate edges until only the reserve for the best path is left of the budget."""
         self._references()
         while not self.search.past(GROWTH) and (parents := self._chosen()):
             actions = bounded(self.rng.standard_normal((len(parents), self.size)))
@@ -106,13 +111,13 @@ class _Growing:
             self.search.iterations += 1
 
     def conclude(self) -> None:
-        """Evaluate the best path; the tree is whole then."""
+        """Evaluate the best path, and freeze the tree."""
         search, tree = self.search, self.tree
-        if search.left >= self.reserve:  # late or not: what was found must be judged
+        if search.left >= self.reserve:  # even if time is up: otherwise the search would have no result
             node, hold = self.best[2], self.params.hold
             row = torch.from_numpy(tree.nodes[node : node + 1])
             rest = lookahead(search, row, tree.time[node], self.tail, hold)
-            search.iterations = max(search.iterations - 1, 0)  # the path belongs to the iteration that found it
+            search.iterations = max(search.iterations - 1, 0)  # record the path under the last iteration
             judged = search.evaluate(np.concatenate([tree.actions(node), rest])[None])
             search.iterations += 1
             tree.enter(node)
@@ -121,7 +126,7 @@ class _Growing:
         search.tree = tree.freeze(optimism=1.0)
 
     def _references(self) -> None:
-        """What has been evaluated becomes the first paths, edge by edge."""
+        """Simulate the references edge by edge, as the first paths of the tree."""
         assert self.search.best is not None
         rows = np.unique(self.search.best.batch.actions.numpy(), axis=0)
         ends = [0] * len(rows)
@@ -134,9 +139,10 @@ class _Growing:
             rows, ends = rows[on], [ends[index] for index in on]
 
     def _chosen(self) -> list[int]:
-        """B nodes to grow from, some of them more than once, with edges of one length; fewer where there is no room.
+        """B nodes to grow from, with edges of equal length; a node may occur several times.
 
-        Then they are a power of two: other shapes would make a simulator build anew.
+        If the budget allows fewer, their number is a power of two, because a simulator may rebuild its buffers for
+        every new batch size.
         """
         points, reach, number = self.landmarks.points, self.params.reach, self.params.batch
         low, high = points.min(0) - reach, points.max(0) + reach
@@ -149,23 +155,28 @@ class _Growing:
         return parents[: count if count == number else 1 << (count.bit_length() - 1)]
 
     def _length(self, node: int) -> int:
-        """Control steps of an edge from `node`."""
+        """The number of control steps of an edge from `node`."""
         return min(self.params.hold, self.horizon - self.tree.time[node])
 
     def _room(self) -> float:
-        """Control steps that the budget allows."""
+        """The number of control steps that the budget still allows, without the reserve."""
         return (self.search.left - self.reserve) * self.horizon
 
     def _follow(self, parents: list[int], edges: np.ndarray, known: bool = False) -> list[int]:
-        """Follow edges (B,k,A) from `parents`; where a path may go on, the node that it leads to, else -1.
+        """Simulate edges (B,k,A) from `parents`, add them to the tree, and return the nodes they lead to.
 
-        Raises ValueError where a step earned more than it should be able to.
+        A node is replaced by -1 if its path ends there.
+        Raises ValueError if an edge costs less than `most_reward` allows.
+
+        Args:
+            known: whether the edges are those of references. These go on even if their node is no representative, and
+                their complete paths are not new candidates.
         """
         tree, steps = self.tree, edges.shape[1]
         stepped = self.problem.step(torch.from_numpy(tree.nodes[parents]), torch.from_numpy(edges))
         self.search.spend(len(parents) * steps)
         violation, cost, done = stepped.violation, stepped.cost.numpy(), stepped.done.numpy()
-        shifted(cost, (violation == 0) & np.isfinite(cost), steps, self.params.most_reward)  # refuses what is less
+        shifted(cost, (violation == 0) & np.isfinite(cost), steps, self.params.most_reward)  # raises if too cheap
         rows, points = stepped.nodes.numpy(), self.problem.embedding(stepped.nodes, self.seconds).numpy()
         found: list[int] = []
         for index, parent in enumerate(parents):
@@ -176,17 +187,21 @@ class _Growing:
             tree.leave(node, -tree.cost[node] if safe and whole else None, tree.violation[node] if whole else np.inf)
             goes_on = safe and not whole and self._judge(node, points[index], float(cost[index]) / steps)
             if safe and whole and not known:
-                # After the end nothing is earned: the cost above the least is that of a path to the horizon.
+                # Steps after the end of an episode cost 0, so the shift is that of a path to the horizon.
                 above = tree.cost[node] + self.params.most_reward * self.horizon
                 self.best = min(self.best, (False, above, node))
             found.append(node if goes_on or (known and safe and not whole) else -1)
         return found
 
     def _judge(self, node: int, point: np.ndarray, rate: float) -> bool:
-        """Whether a path may go on at `node`, which its last edge reached at a cost of `rate` per step."""
+        """Whether the tree may grow on from `node`; also updates the best path.
+
+        Args:
+            rate: mean cost per step of the edge that led to `node`.
+        """
         most = self.params.most_reward
         above = self.tree.cost[node] + most * self.tree.time[node]
         goal = rate + most <= self.params.goal_cost
-        rest = (rate + most) * (self.horizon - self.tree.time[node])  # as if the last edge's cost went on
+        rest = (rate + most) * (self.horizon - self.tree.time[node])  # extrapolated from the last edge
         self.best = min(self.best, (not goal, above + rest, node))
         return not goal and self.landmarks.offer(node, point, above)

@@ -1,7 +1,7 @@
-"""The tree of a search: while it grows, and whole when it is done.
+"""Search trees: `Growth` while a search is running, `Tree` when it is finished.
 
-M nodes, K control steps of an edge, A action size, S columns of a node. Every edge is known by the node it leads to;
-node 0 is the root.
+M nodes, K control steps of an edge, A action size, S columns of a node. An edge has the index of the node that it leads
+to. Node 0 is the root.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """A finished tree, for drawing and explaining. Parents come before their children."""
+    """A finished search tree, for drawing and explaining; parents come before their children."""
 
     parent: np.ndarray  # (M,) int64; -1 for the root
     time: np.ndarray  # (M,) int64, control steps from the root
     visits: np.ndarray  # (M,) int64, simulations through the node
-    value: np.ndarray  # (M,) float64, return of whole futures through the node; NaN where none is feasible
+    value: np.ndarray  # (M,) float64, return of complete paths through the node; NaN if none is feasible
     feasible: np.ndarray  # (M,) bool: valid, and no guardrail violated from the root to here
-    actions: np.ndarray  # (M,K,A), of the edge to the node; only its first time - time[parent] rows were taken
+    actions: np.ndarray  # (M,K,A), of the edge to the node; only its first time - time[parent] rows are used
     nodes: Tensor  # (M,S)
 
     @property
@@ -39,36 +39,36 @@ class Tree:
         return found[::-1]
 
     def edge(self, node: int) -> np.ndarray:
-        """The actions taken from the parent to `node`, (k,A) with k <= K; none for the root."""
+        """The actions of the edge from the parent to `node`, (k,A) with k <= K; empty for the root."""
         if node == 0:
             return self.actions[0, :0]
         return self.actions[node, : self.time[node] - self.time[self.parent[node]]]
 
 
 class Growth:
-    """A tree that grows. Selection reads one number at a time, and for that lists are quicker than arrays."""
+    """A growing search tree. Its columns are lists, because selection reads single numbers, where lists are faster."""
 
     def __init__(self, root: Tensor, hold: int, action_size: int) -> None:
         """
         Args:
             root: (1,S).
-            hold: K, control steps of the longest edge.
+            hold: K, the number of control steps of the longest edge.
             action_size: A.
         """
         self.parent: list[int] = []
         self.time: list[int] = []  # control steps from the root
         self.children: list[list[int]] = []
-        self.visits: list[int] = []  # simulations through the node that are over
-        self.pending: list[int] = []  # simulations through it under way
-        self.weight: list[float] = []  # in the prior of its siblings
-        self.cost: list[float] = []  # from the root to here
-        self.violation: list[float] = []  # worst from the root to here, scaled
-        self.closed: list[bool] = []  # nothing new can be found beyond it
-        self.count: list[int] = []  # feasible whole futures through it, ...
-        self.total: list[float] = []  # ... the sum of their returns, ...
-        self.best: list[float] = []  # ... the greatest, ...
-        self.worst: list[float] = []  # ... and the least
-        self.least_violation: list[float] = []  # of whole futures through it, scaled
+        self.visits: list[int] = []  # finished simulations through the node
+        self.pending: list[int] = []  # unfinished simulations through the node
+        self.weight: list[float] = []  # weight in the prior over the node and its siblings
+        self.cost: list[float] = []  # from the root to the node
+        self.violation: list[float] = []  # worst from the root to the node, scaled
+        self.closed: list[bool] = []  # whether nothing new can be found below the node
+        self.count: list[int] = []  # number of feasible complete paths through the node
+        self.total: list[float] = []  # sum of their returns
+        self.best: list[float] = []  # largest of their returns
+        self.worst: list[float] = []  # smallest of their returns
+        self.least_violation: list[float] = []  # of complete paths through the node, scaled
         self.edges = np.zeros((256, hold, action_size))
         self.nodes = np.zeros((256, root.shape[1]))
         self.nodes[self.add(-1, np.zeros((0, action_size)), 1.0)] = root[0].numpy()
@@ -79,7 +79,7 @@ class Growth:
         return len(self.parent)
 
     def add(self, parent: int, edge: np.ndarray, weight: float) -> int:
-        """A child of `parent` along an edge (k,A), to which a simulation is under way; see `arrive`."""
+        """Add a child of `parent` along an edge (k,A), with one pending simulation; `arrive` sets its result."""
         node = len(self)
         if node == len(self.edges):
             self.edges, self.nodes = (np.concatenate([rows, np.zeros_like(rows)]) for rows in (self.edges, self.nodes))
@@ -92,7 +92,7 @@ class Growth:
         self.visits.append(0)
         self.pending.append(1)
         self.weight.append(weight)
-        self.cost.append(math.inf)  # until somebody has arrived
+        self.cost.append(math.inf)  # until `arrive` is called
         self.violation.append(math.inf)
         self.closed.append(False)
         self.count.append(0)
@@ -107,7 +107,7 @@ class Growth:
         return self.edges[node, : self.time[node] - self.time[self.parent[node]]]
 
     def arrive(self, node: int, where: np.ndarray, cost: float, violation: float) -> None:
-        """What its edge has turned out to be: it leads to `where` (S,), and has this cost and scaled violation."""
+        """Store the result of the simulated edge to `node`: its end `where` (S,), its cost and scaled violation."""
         parent = self.parent[node]
         self.nodes[node] = where
         sound = math.isfinite(cost)
@@ -115,17 +115,17 @@ class Growth:
         self.violation[node] = max(self.violation[parent], violation) if sound else math.inf
 
     def enter(self, node: int) -> None:
-        """A simulation is under way through `node`: it counts at once, as a loss (virtual loss)."""
+        """Start a simulation through `node`; selection counts it at once, as a loss (virtual loss)."""
         while node >= 0:
             self.pending[node] += 1
             node = self.parent[node]
 
     def leave(self, node: int, gained: float | None, violation: float) -> None:
-        """A simulation through `node` is over.
+        """Finish a simulation through `node`, and back up its result to the root.
 
         Args:
-            gained: its return, where it is a feasible whole future.
-            violation: its worst violation, +inf where it is no whole future.
+            gained: its return; None unless it is a feasible complete path.
+            violation: its worst scaled violation; +inf unless it is a complete path.
         """
         while node >= 0:
             self.pending[node] -= 1
@@ -139,7 +139,10 @@ class Growth:
             node = self.parent[node]
 
     def value(self, node: int, optimism: float) -> float:
-        """The greatest return through the node and the mean one, weighted; NaN where there is none."""
+        """The largest return through the node times `optimism`, plus the mean return times the rest.
+
+        NaN if no feasible complete path goes through the node.
+        """
         if self.count[node] == 0:
             return math.nan
         return optimism * self.best[node] + (1 - optimism) * self.total[node] / self.count[node]
@@ -153,7 +156,10 @@ class Growth:
         return np.concatenate(found[::-1])
 
     def continuation(self, node: int, feasible: bool) -> np.ndarray:
-        """The actions from `node` along the best whole path through it (h,A): by return, or by least violation."""
+        """The actions (h,A) from `node` along the best complete path through it.
+
+        The best path is the one with the largest return if `feasible`, else the one with the smallest violation.
+        """
         found: list[np.ndarray] = [self.edges[0, :0]]
         while kids := self.children[node]:
             if feasible:
@@ -168,7 +174,7 @@ class Growth:
         return np.concatenate(found)
 
     def freeze(self, optimism: float) -> Tree:
-        """The tree as it is now; nodes that no simulation has left yet are not part of it."""
+        """A copy of the tree as it is now, without nodes that only unfinished simulations have reached."""
         known = [node for node in range(len(self)) if self.visits[node] > 0 or node == 0]
         place = {node: row for row, node in enumerate(known)} | {-1: -1}
         return Tree(

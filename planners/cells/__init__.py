@@ -1,1 +1,1 @@
-"""What planners on a grid of cells share."""
+"""Shared by planners on a grid of cells."""

@@ -1,10 +1,11 @@
-"""The shortest path on the graph of cells, found node by node from the root, the most promising first.
+"""Best-first search for the cheapest path over the graph of cells: the common part of Dijkstra's algorithm and A*.
 
-Edge costs are counted above the least that a control step can cost, so that none is negative. A cell is represented
-by the first of its nodes whose turn comes: the cheapest way into it (Dolgov, Thrun, Montemerlo & Diebel, "Path Planning
-for Autonomous Vehicles in Unknown Semi-structured Environments", IJRR 2010, "hybrid-state A*"). Where a cell holds one
-node only, no path to a goal is cheaper. A path that meets the horizon first ends there: what is beyond is not paid, but
-where a heuristic knows of it, it counts in the order of turns, so that A* may prefer a goal to a cheaper path to there.
+Edge costs are shifted by the smallest possible cost of a control step, so that none is negative. A cell is represented
+by the first of its nodes to be expanded, which has the smallest cost + heuristic (Dolgov, Thrun, Montemerlo & Diebel,
+"Path Planning for Autonomous Vehicles in Unknown Semi-structured Environments", IJRR 2010, "hybrid-state A*"). If every
+cell holds only one node, the path to a goal is optimal.
+A path that reaches the horizon ends there. It does not pay for anything beyond the horizon, but the heuristic includes
+those costs in the order of expansion. So A* may prefer a goal over a cheaper path that ends at the horizon.
 E actions, S columns of a node, A action size, L edges of a path.
 """
 
@@ -29,15 +30,15 @@ from planners.search.search import Search
 from planners.trees.actions import action_set
 
 Heuristic = Callable[[Tensor], Tensor]
-GOAL = -1  # in the place of a cell
+GOAL = -1  # stands for a goal where a cell is expected
 
 
 @dataclass(frozen=True)
 class GraphParams(GridParams):
-    """Parameters of a search for the shortest path."""
+    """Parameters of a search for the cheapest path."""
 
-    most_reward: float = 1.0  # of a control step, minus its least possible cost; 0 where costs are never negative
-    goal_cost: float = 1e-6  # an edge ends at a goal where its steps cost no more than this above the least, on average
+    most_reward: float = 1.0  # largest reward of a control step: minus its smallest cost; 0 if costs are never negative
+    goal_cost: float = 1e-6  # an edge ends at a goal if its mean step cost is at most this above the smallest possible
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,25 +48,26 @@ class GraphParams(GridParams):
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """The cheapest path found, and what it took to find it."""
+    """The cheapest path found, and the effort of the search."""
 
     edges: np.ndarray  # (L,) int, indices of actions
     end: Tensor  # (1,S), the node that it leads to
-    cost: float  # above the least that its steps can cost
-    goal: bool  # whether it ends at a goal; otherwise at the horizon, or where the budget ended
-    expanded: int  # nodes whose edges were followed
-    simulated: int  # nodes whose edges were simulated, some ahead of their turn
+    cost: float  # in excess of the smallest possible cost of its steps
+    goal: bool  # whether it ends at a goal; if not, it ends at the horizon, or the budget was used up
+    expanded: int  # number of nodes expanded
+    simulated: int  # number of nodes whose edges were simulated; some of them were not expanded
     identity: str = ""  # of the problem
     plan: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # (H,A), the path continued to the horizon
-    step_cost: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (H,), what the plan was foreseen to cost
+    step_cost: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (H,), predicted costs of the plan
 
 
 def improve(search: Search[Any], params: GraphParams, heuristic: Heuristic, known: Route | None) -> Route | None:
-    """Evaluate the cheapest path, continued greedily to the horizon.
+    """Find the cheapest path, continue it greedily to the horizon, and evaluate it.
 
-    While the rest of a path to a goal costs what was foreseen, it is kept: the rest of a cheapest path is one itself
-    (Bellman's principle of optimality). That a disturbance left the cost as it was and opened a shorter way goes
-    unnoticed. Nor is there anything to search for where nothing can be cheaper.
+    There is no search while the rest of the last path to a goal still costs what was predicted, because the rest of a
+    cheapest path is itself a cheapest path (Bellman's principle of optimality). If a disturbance opens a shorter path
+    but does not change those costs, it is not noticed.
+    There is no search either if the best reference already has the smallest possible cost.
     """
     exploration = Exploration(search, params, heuristic)
     if exploration.unbeatable() or (known is not None and exploration.follows(known)):
@@ -84,31 +86,34 @@ def improve(search: Search[Any], params: GraphParams, heuristic: Heuristic, know
 
 
 class Node(NamedTuple):
-    """A place on a path from the root."""
+    """A node of the search tree."""
 
     row: Tensor  # (S,)
     cell: int
-    cost: float  # of the path
-    ahead: float  # the heuristic's bound
-    depth: int  # edges of the path
+    cost: float  # of the path from the root (g)
+    ahead: float  # heuristic: lower bound on the cost-to-go (h)
+    depth: int  # number of edges from the root
     parent: int  # -1: none
-    edge: int  # index of the action that led here
+    edge: int  # index of the action of the edge to this node; -1: none
     goal: bool
 
 
 @dataclass(eq=False)
 class Exploration:
-    """The graph as far as it is known. Nodes take their turns one by one in order of cost + heuristic; those that are
-    next in line are simulated with the one whose turn it is, which changes nothing but the time it takes."""
+    """The state of one best-first search.
+
+    Nodes are expanded one at a time, in order of cost + heuristic. The nodes that follow in this order are simulated in
+    the same call as the node to be expanded. That changes only the run time.
+    """
 
     search: Search[Any]
     params: GraphParams
     heuristic: Heuristic
     nodes: list[Node] = field(default_factory=list)
-    open: list[tuple[float, bool, float, int]] = field(default_factory=list)  # a heap: the best first, ties to goals
-    known: dict[int, list[Node]] = field(default_factory=dict)  # simulated, not yet expanded: what edges lead to
-    closed: set[int] = field(default_factory=set)  # cells that a node represents
-    ways: dict[int, set[int]] = field(default_factory=dict)  # from those, the cells that edges lead to
+    open: list[tuple[float, bool, float, int]] = field(default_factory=list)  # frontier, a heap; ties go to goals
+    known: dict[int, list[Node]] = field(default_factory=dict)  # children of nodes simulated, but not yet expanded
+    closed: set[int] = field(default_factory=set)  # cells with an expanded node
+    ways: dict[int, set[int]] = field(default_factory=dict)  # closed cell -> cells that its edges lead to
     expanded: int = 0
     simulated: int = 0
 
@@ -119,14 +124,14 @@ class Exploration:
         self.grid: Grid = grid(problem.space(), params)
         self.actions = action_set(params.actions_per_dimension, problem.action_size)
         self.hold = min(params.hold, problem.horizon)
-        self.limit = problem.horizon // self.hold  # edges
-        self.reserve = len(self.actions) + 1  # evaluations: the path must be continued and judged
+        self.limit = problem.horizon // self.hold  # largest number of edges of a path
+        self.reserve = len(self.actions) + 1  # evaluations for continuing the path and evaluating it
         root = problem.root()
         cell = int(self.grid.nearest(problem.coordinates(root).numpy())[0])
         self._add(Node(root[0], cell, 0.0, float(self._bound(root)[0]), 0, -1, -1, False))
 
     def run(self) -> Route:
-        """Until a goal or the horizon is the best that is open, or the budget ends."""
+        """Search until the best open node is a goal or at the horizon, or the budget is used up."""
         while self.open:
             index = self.open[0][-1]
             node = self.nodes[index]
@@ -148,20 +153,20 @@ class Exploration:
         return self._route(self._most_promising())
 
     def unbeatable(self) -> bool:
-        """Whether every step of the best reference costs the least that it can."""
+        """Whether every step of the best reference has the smallest possible cost."""
         best, horizon = self.search.best, self.search.problem.horizon
         if best is None or best.key[0] > 0:
             return False
-        steps = float(best.batch.evaluation.step_cost[best.index].sum())  # a critic has no such bound
+        steps = float(best.batch.evaluation.step_cost[best.index].sum())  # terminal costs have no such bound
         return steps <= (ROUNDING * (1 + self.params.most_reward) - self.params.most_reward) * horizon
 
     def follows(self, route: Route) -> bool:
-        """Whether the best reference begins with the rest of this path to a goal, at the cost that was foreseen."""
+        """Whether the best reference begins with the rest of this path to a goal, at the predicted costs."""
         best = self.search.best
         if best is None or best.key[0] > 0 or not route.goal or route.identity != self.problem.identity():
             return False
         actions, cost = best.actions, best.batch.evaluation.step_cost[best.index].numpy()
-        for done in range(1, len(route.edges) * self.hold):  # beyond, the plan is no path to a goal
+        for done in range(1, len(route.edges) * self.hold):  # later steps are past the goal
             rest, foreseen = route.plan[done:][: len(actions)], route.step_cost[done:][: len(actions)]
             if np.array_equal(rest, actions[: len(rest)]) and np.allclose(foreseen, cost[: len(rest)], 0, 1e-6):
                 return True
@@ -172,11 +177,11 @@ class Exploration:
         self.nodes.append(node)
 
     def _superfluous(self, node: Node) -> bool:
-        """Whether another node represents its cell, so at no higher cost."""
+        """Whether another node of its cell has been expanded already, with at most the same cost + heuristic."""
         return not node.goal and node.cell in self.closed
 
     def _simulate(self) -> bool:
-        """Follow all edges of the nodes that are next in line; False where the budget does not allow it."""
+        """Simulate all edges of the next nodes to be expanded; False if the budget does not allow it."""
         each = len(self.actions) * self.hold
         room = self.search.left - self.reserve
         count = min(self.params.batch, room * self.search.problem.horizon // each)
@@ -191,7 +196,7 @@ class Exploration:
         )
         self.search.spend(len(line) * each)
         self.simulated += len(line)
-        safe = stepped.violation == 0  # a guardrail takes edges away, whatever they cost
+        safe = stepped.violation == 0  # edges that violate a guardrail are removed, whatever they cost
         cells = self.grid.nearest(self.problem.coordinates(stepped.nodes).numpy())
         cost = shifted(stepped.cost.numpy(), safe, self.hold, self.params.most_reward)
         done = stepped.done.numpy()
@@ -210,10 +215,13 @@ class Exploration:
         return not (node.goal or node.depth >= self.limit or self._superfluous(node))
 
     def _child(self, index: int, edge: int, row: Tensor, cell: int, cost: float, bound: float, done: bool) -> Node:
-        """Where an edge led. Raises Unsuited where the heuristic claims more than the edge proves possible."""
+        """The node that an edge leads to.
+
+        Raises Unsuited if the heuristic is not 0 at a goal, or if it is inconsistent along the edge.
+        """
         parent = self.nodes[index]
         goal = bool(done or cost <= self.params.goal_cost * self.hold)
-        if done:  # steps after the end earn nothing: above the least, each costs what it could have earned
+        if done:  # steps after the end of the episode cost 0, so `most_reward` each after the shift
             cost += self.params.most_reward * (self.search.problem.horizon - (parent.depth + 1) * self.hold)
         if goal and not done and bound > ROUNDING:
             given = f"{bound:g} given at a goal (goal_cost: {self.params.goal_cost:g})"
@@ -227,14 +235,17 @@ class Exploration:
         return Node(row, int(cell), parent.cost + float(cost), ahead, parent.depth + 1, index, edge, goal)
 
     def _bound(self, rows: Tensor) -> np.ndarray:
-        """The heuristic (N,). Raises Unsuited where it is no number."""
+        """The heuristic of nodes (N,S), (N,). Raises Unsuited if it is NaN."""
         bound = self.heuristic(rows).numpy()
         if np.isnan(bound).any():
             raise Unsuited("heuristic: NaN given, allowed: a lower bound on the cost, +inf where there is no way")
         return bound
 
     def _most_promising(self) -> int:
-        """The node to go to when no path was completed: as if its last edge's cost went on to the horizon."""
+        """The node to end at if the search found no complete path: the cheapest one, not in a dead end if possible.
+
+        Costs are extrapolated to the horizon with the cost of the node's last edge.
+        """
 
         def key(index: int) -> tuple[float, float]:
             node = self.nodes[index]
@@ -246,12 +257,12 @@ class Exploration:
         return min(alive or range(len(self.nodes)), key=key)
 
     def _dead_ends(self) -> set[int]:
-        """Cells from where every edge leads to a dead end, or none may be followed."""
+        """Expanded cells that have no safe edges, or only edges to dead ends."""
         dead: set[int] = set()
         grown = True
         while grown:
             before = len(dead)
-            for cell, ways in reversed(self.ways.items()):  # what was found last ends first
+            for cell, ways in reversed(self.ways.items()):  # newest first, which needs fewer passes
                 if ways <= dead:
                     dead.add(cell)
             grown = len(dead) > before

@@ -1,4 +1,4 @@
-"""Cells of a space of coordinates, which make a problem a finite graph.
+"""Grids: a discretisation of the coordinates into cells, which turns a problem into a finite graph.
 
 N nodes, D coordinates, M grid points.
 """
@@ -19,11 +19,11 @@ from planners.problem import Unsuited
 
 @dataclass(frozen=True)
 class GridParams(Params):
-    """How finely a problem is discretised."""
+    """Parameters of the discretisation."""
 
-    cells: int | tuple[int, ...] = 31  # per coordinate, for all or for each; 1: it does not tell nodes apart
+    cells: int | tuple[int, ...] = 31  # per coordinate: one number for all, or one for each; 1: coordinate is ignored
     bound: float | tuple[float, ...] = 10.0  # of coordinates without bounds: |coordinate| at most this, in its unit
-    actions_per_dimension: int = 3  # evenly over [-1,1], ends included
+    actions_per_dimension: int = 3  # evenly spaced over [-1,1], ends included
     hold: int = 1  # control steps for which an edge holds its action
     batch: int = 64  # nodes or grid points simulated together
 
@@ -43,53 +43,62 @@ class GridParams(Params):
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """M = product of `cells` points, evenly spaced, each in the middle of its cell; the last coordinate is quickest."""
+    """M evenly spaced points, each in the middle of its cell; M is the product of `cells`.
 
-    low: np.ndarray  # (D,), of the first points
-    step: np.ndarray  # (D,), > 0
+    Points are indexed in row-major (C) order: the last coordinate varies fastest.
+    """
+
+    low: np.ndarray  # (D,), coordinates of the first point
+    step: np.ndarray  # (D,), > 0, distance between neighbours
     cells: np.ndarray  # (D,) int64
     periodic: np.ndarray  # (D,) bool
-    closed: np.ndarray  # (D,) bool: the space ends where the grid does, so whatever is beyond is at its edge
+    closed: np.ndarray  # (D,) bool: the space is bounded; coordinates beyond the grid count as its edge
 
     @property
     def size(self) -> int:
-        """M"""
+        """The number of points, M."""
         return math.prod(self.cells.tolist())
 
     @property
     def points(self) -> np.ndarray:
-        """(M,D)"""
+        """All points, (M,D)."""
         return self.points_at(np.arange(self.size))
 
     def points_at(self, index: np.ndarray) -> np.ndarray:
-        """The points (N,D) of indices (N,)."""
+        """The points (N,D) at indices (N,)."""
         return self.low + self.step * np.stack(np.unravel_index(index, self.cells), 1)
 
     def nearest(self, coordinates: np.ndarray) -> np.ndarray:
-        """The cells (N,) that coordinates (N,D) lie in, int64, or Python's own integers where there are more cells than
-        that can number; -1 outside the grid, and where they are not finite."""
+        """Indices (N,) of the cells that contain coordinates (N,D); -1 outside the grid and where not finite.
+
+        They are int64, or Python integers (dtype object) if there are too many cells for int64.
+        """
         at, inside = self._located(coordinates)
         index = np.floor(at + 0.5).astype(np.int64)
         index = np.where(self.periodic, index % self.cells, np.clip(index, 0, self.cells - 1))
         return np.where(inside, index @ self._strides, -1)
 
     def corners(self, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Multilinear interpolation: points (N,2^D) around coordinates (N,D), their weights (N,2^D), which add up
-        to 1, and whether the coordinates lie inside the grid, (N,) bool."""
+        """Multilinear interpolation at coordinates (N,D).
+
+        Returns:
+            The indices of the surrounding points (N,2^D), their weights (N,2^D), which sum to 1, and whether the
+            coordinates lie inside the grid, (N,) bool.
+        """
         at, inside = self._located(coordinates)
         at = np.where(self.periodic, at, np.clip(at, 0, self.cells - 1))
         base = np.floor(at).astype(np.int64)
         part = at - base
-        # A corner is an offset of 0 or 1 per coordinate.
+        # A corner of a cell is an offset of 0 or 1 per coordinate.
         offset = np.array(list(product((0, 1), repeat=len(self.cells))))
         index = base[:, None] + offset
         index = np.where(self.periodic, index % self.cells, np.minimum(index, self.cells - 1))
         weight = np.where(offset == 1, part[:, None], 1 - part[:, None]).prod(2)
-        weight[weight < 1e-9] = 0.0  # of rounding: a neighbour that counts for nothing must not count as one
+        weight[weight < 1e-9] = 0.0  # rounding errors: points without weight must not count as neighbours
         return index @ self._strides, weight / weight.sum(1, keepdims=True), inside
 
     def _located(self, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates in steps from the first point, (N,D), and whether they lie inside, (N,) bool."""
+        """Coordinates in steps from the first point, (N,D), and whether they lie inside the grid, (N,) bool."""
         finite = np.logical_and.reduce(np.isfinite(coordinates), 1)
         at = (np.where(finite[:, None], coordinates, self.low) - self.low) / self.step
         within = (at >= -0.5 - 1e-9) & (at <= self.cells - 0.5 + 1e-9)
@@ -103,14 +112,14 @@ class Grid:
 
 
 def grid(space: Space, params: GridParams) -> Grid:
-    """The grid of a space. Raises Unsuited where a parameter is given for another number of coordinates."""
+    """The grid of a space. Raises Unsuited if a parameter is a tuple with the wrong number of coordinates."""
     cells = _each("cells", params.cells, space).astype(np.int64)
     bound = _each("bound", params.bound, space)
     low = np.where(np.isfinite(space.low), space.low, -bound)
     high = np.where(np.isfinite(space.high), space.high, bound)
     closed = np.isfinite(space.low) & np.isfinite(space.high)
     one = cells == 1
-    gaps = np.where(space.periodic | one, cells, cells - 1)  # periodic: the last point's right neighbour is the first
+    gaps = np.where(space.periodic | one, cells, cells - 1)  # periodic: after the last point comes the first
     step = (high - low) / gaps
     return Grid(np.where(one, (low + high) / 2, low), step, cells, space.periodic & ~one, closed)
 

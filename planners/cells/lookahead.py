@@ -1,4 +1,4 @@
-"""Greedy actions from a node on, chosen edge by edge on the true dynamics.
+"""Greedy (one-edge lookahead) actions from a node to the horizon, chosen edge by edge on the problem's dynamics.
 
 E actions, A action size, H control steps of the horizon, S columns of a node.
 """
@@ -16,11 +16,11 @@ from planners.capabilities import Steppable
 from planners.search.search import Search
 
 Ahead = Callable[[Tensor], tuple[np.ndarray, np.ndarray]]
-"""Nodes (N,S) -> how little is known to be safe from there, (N,) from 0 to 1, and what is still to pay, (N,)."""
+"""Nodes (N,S) -> doubt that safe edges continue from there, (N,) in [0,1], and estimated cost-to-go, (N,)."""
 
 
 def nothing_ahead(nodes: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Looks no further than the edge."""
+    """No doubt and no cost-to-go: edges are compared by their own costs only."""
     return np.zeros(len(nodes)), np.zeros(len(nodes))
 
 
@@ -29,9 +29,9 @@ def lookahead(
 ) -> np.ndarray:
     """The greedy actions (H - begin, A) from `node` (1,S), reached after `begin` control steps.
 
-    Of the edges from a node the least violation goes first, then the least doubt, then cost and what is ahead; a tie
-    goes to the first action. Simulates at most E * (H - begin) control steps, and stops where the time is over: the
-    rest is the first action.
+    At each node, it takes the edge with the smallest violation, then the smallest doubt, then the smallest cost plus
+    cost-to-go. Ties go to the first action. It simulates at most E * (H - begin) control steps. If the time budget is
+    used up before the horizon, the first action fills the rest.
     """
     problem, horizon = search.problem, search.problem.horizon
     assert isinstance(problem, Steppable)

@@ -6,7 +6,7 @@ import numpy as np
 
 from planners.problem import Unsuited
 
-ROUNDING = 1e-9  # relative error that sums of costs may have
+ROUNDING = 1e-9  # tolerated relative rounding error of sums of costs
 
 
 def shifted(cost: np.ndarray, counted: np.ndarray, steps: int, most_reward: float) -> np.ndarray:
@@ -16,7 +16,7 @@ def shifted(cost: np.ndarray, counted: np.ndarray, steps: int, most_reward: floa
         cost: (N,), of whole edges.
         counted: (N,) bool, the edges that may be followed.
         steps: control steps of an edge.
-        most_reward: of a control step, the negative of its smallest possible cost.
+        most_reward: largest reward of a control step: minus its smallest possible cost.
 
     Raises:
         Unsuited: a counted edge costs less than `most_reward` allows.

@@ -1,9 +1,9 @@
 """A finite Markov decision process made of simulated edges: one from every grid point under every action.
 
-An edge ends between grid points; it counts as a chance of reaching each of those around its end, by multilinear
-interpolation, which keeps the approximation consistent (Kushner & Dupuis, "Numerical Methods for Stochastic Control
-Problems in Continuous Time", 2001, chapter 5; Munos & Moore, "Variable Resolution Discretization in Optimal Control",
-Machine Learning 49, 2002).
+An edge ends between grid points. It becomes a random transition to the grid points around its end; the weights of
+multilinear interpolation are the probabilities. This keeps the approximation consistent (Markov chain approximation:
+Kushner & Dupuis, "Numerical Methods for Stochastic Control Problems in Continuous Time", 2001, chapter 5; Munos &
+Moore, "Variable Resolution Discretization in Optimal Control", Machine Learning 49, 2002).
 M grid points, of which m are known, E actions, C = 2^D corners, D coordinates.
 """
 
@@ -24,13 +24,13 @@ from planners.problem import Unsuited
 from planners.search.search import Search
 from planners.trees.actions import action_set
 
-MAX_POINTS = 5_000_000  # all of which are kept
-GROWTH = 0.5  # share of a budget in seconds for new edges
+MAX_POINTS = 5_000_000  # largest grid, as the table keeps every point
+GROWTH = 0.5  # share of a budget in seconds for simulating new edges
 
 
 @dataclass(frozen=True, eq=False)
 class Transitions:
-    """The edges known so far. Points become known in `order`, those near the first root first."""
+    """The table of edges simulated so far; points are added in `order`, those near the first root first."""
 
     identity: str  # of the problem
     grid: Grid
@@ -38,12 +38,12 @@ class Transitions:
     actions: np.ndarray  # (E,A)
     cost: np.ndarray  # (m,E), of whole edges
     corner: np.ndarray  # (m,E,C) int64, grid points
-    weight: np.ndarray  # (m,E,C), add up to 1; all 0 where the episode ended on the edge
-    safe: np.ndarray  # (m,E) bool: valid, no guardrail violated, and not out of the grid
+    weight: np.ndarray  # (m,E,C), sum to 1 over C; all 0 if the episode ended on the edge
+    safe: np.ndarray  # (m,E) bool: valid, no guardrail violated, and its end is inside the grid
 
     @property
     def known(self) -> np.ndarray:
-        """(m,) grid points"""
+        """The grid points whose edges have been simulated, (m,)."""
         return self.order[: len(self.cost)]
 
     @property
@@ -52,20 +52,23 @@ class Transitions:
         return len(self.cost) == len(self.order)
 
     def survivors(self) -> tuple[np.ndarray, np.ndarray]:
-        """What is left of the grid once nothing leads out of it: points (M,) bool, edges (m,E) bool.
+        """The points (M,) bool from which safe edges can be followed forever, and those edges (m,E) bool.
 
-        An edge goes that breaks a rule or leads to points without a safe edge; a point goes that has no edge left.
-        Points not known yet stay. This approximates the viability kernel (Saint-Pierre, "Approximation of the Viability
-        Kernel", Applied Mathematics and Optimization 29, 1994), from neither side: an edge leads to where most of its
-        weight is, without that of the point it comes from. Interpolation puts weight on points that no motion leads to:
-        if all of them counted, a rim of a cell's width would spread over the whole grid; if one of them, or the point
-        itself, were enough, short edges would not see what they drift into.
+        An edge is removed if it is not safe, or if most of its weight is on removed points. A point is removed if it
+        has no edge left. This repeats until nothing changes. Points that are not known yet stay.
+
+        The result approximates the viability kernel (Saint-Pierre, "Approximation of the Viability Kernel", Applied
+        Mathematics and Optimization 29, 1994). It is neither an inner nor an outer approximation, because an edge
+        counts as leading to where most of its weight is. The weight on the point where the edge starts is left out.
+        The majority is a compromise, because interpolation puts weight on points that no motion leads to. If all points
+        with weight had to be left, removal would spread by one cell at a time over the whole grid. If one of them, or
+        the starting point, were enough, short edges would not detect a slow drift into removed points.
         """
         points = np.ones(len(self.order), bool)
         own = self.corner == self.known[:, None, None]
         moving = np.where(own, 0.0, self.weight)
         whole = moving.sum(2)
-        stays = whole < ROUNDING  # or ends the episode
+        stays = whole < ROUNDING  # the edge stays at its point, or ends the episode
         while True:
             edges = self.safe & (stays | trusted(np.where(points[self.corner], moving, 0.0).sum(2), whole))
             left = np.ones_like(points)
@@ -75,12 +78,15 @@ class Transitions:
             points = left
 
     def left(self, points: np.ndarray) -> np.ndarray:
-        """The weights (m,E,C) of those grid points (M,) bool that are left."""
+        """The weights (m,E,C), set to 0 at grid points that are not in `points` (M,) bool."""
         return np.where(points[self.corner], self.weight, 0.0)
 
     def matrix(self, points: np.ndarray, edges: np.ndarray) -> sparse.csr_matrix:
-        """The chances of getting from known points to all, (m*E,M), over those of the points (M,) bool and edges (m,E)
-        that are left; they add up to 1 where an edge is there and does not end the episode."""
+        """Transition probabilities from every known point and action to every point, sparse (m*E,M).
+
+        Only the given points (M,) bool and edges (m,E) bool count. A row sums to 1; it is 0 if its edge does not count
+        or ends the episode.
+        """
         rows, size = self.cost.size, self.corner.shape[2]
         weight = np.where(edges[..., None], self.left(points), 0.0)
         weight = weight / np.maximum(weight.sum(2, keepdims=True), ROUNDING)
@@ -89,12 +95,12 @@ class Transitions:
 
 
 def trusted(weight: np.ndarray, whole: np.ndarray | float = 1.0) -> np.ndarray:
-    """Whether most of the whole weight is there."""
+    """Whether `weight` is at least half of the `whole` weight."""
     return weight >= 0.5 * whole - ROUNDING
 
 
 def blank(problem: DiscretisableProblem[Any], params: GridParams) -> Transitions:
-    """Nothing is known yet. Raises Unsuited where the points are more than can be kept."""
+    """An empty table, without edges. Raises Unsuited if the grid has more than `MAX_POINTS` points."""
     cells = grid(problem.space(), params)
     if cells.size > MAX_POINTS:
         given = f"10^{math.log10(cells.size):.0f} points in {len(cells.cells)} dimensions"
@@ -102,7 +108,7 @@ def blank(problem: DiscretisableProblem[Any], params: GridParams) -> Transitions
     actions = action_set(params.actions_per_dimension, problem.action_size)
     away = cells.points - problem.coordinates(problem.root()).numpy()
     reach = cells.step * cells.cells
-    # Around a circle the shorter way counts.
+    # For periodic coordinates, take the shorter way around.
     away = np.where(cells.periodic, (away + reach / 2) % reach - reach / 2, away) / reach
     order = np.argsort(np.square(away).sum(1), kind="stable")
     corners = 2 ** len(reach)
@@ -119,7 +125,7 @@ def blank(problem: DiscretisableProblem[Any], params: GridParams) -> Transitions
 
 
 def grown(table: Transitions, search: Search[Any], params: GridParams, reserve: int) -> Transitions:
-    """Simulate further points until all are known, half the time is over, or `reserve` evaluations are left."""
+    """Simulate more points until all are known, half of the time is used, or only `reserve` evaluations are left."""
     problem, hold = search.problem, params.hold
     assert isinstance(problem, Discretisable)
     each = len(table.actions) * hold

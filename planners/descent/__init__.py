@@ -1,1 +1,1 @@
-"""What planners that descend along gradients share."""
+"""Shared by planners that descend along gradients."""

@@ -1,7 +1,8 @@
-"""Guardrails inside a descent on the cost: an augmented Lagrangian on the margins of every step.
+"""Augmented Lagrangian (method of multipliers) for guardrails: a penalty on the margins of every step.
 
 Powell 1969, Hestenes 1969 and Rockafellar 1973; for trajectories as in ALTRO (Howell, Jackson & Manchester, IROS 2019,
-section III). It shapes the search only: what goes out is chosen by `planners.search.select`, which no weight reaches.
+section III). It affects only the search. The published plan is chosen by `planners.search.select`, which ignores these
+penalties.
 N candidates, H control steps, G guardrails.
 """
 
@@ -16,34 +17,37 @@ from planners.capabilities import Linearisation
 from planners.descent.riccati import Expansion
 from planners.problem import Limits
 
-STIFFEST = 1e8  # the largest penalty: beyond, the cost drowns in rounding
+STIFFEST = 1e8  # the largest penalty: beyond it, the cost would be lost in rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Lagrangian:
-    """Cost plus, for every excess c, (max(0, multiplier + penalty c)^2 - multiplier^2) / (2 penalty)."""
+    """The cost plus, for each excess c, (max(0, multiplier + penalty c)^2 - multiplier^2) / (2 penalty)."""
 
     multipliers: np.ndarray  # (H,G), cost per "1 bad", >= 0
     penalty: float  # cost per squared "1 bad", > 0
-    slack: float  # how far inside the guardrail to aim, in "1 bad"
+    slack: float  # safety distance to the guardrail, in "1 bad"
     limits: Limits
 
     def excess(self, margin: Tensor) -> np.ndarray:
-        """c, (…,G) of margins (…,G): > 0 where a guardrail holds by less than the slack; 0 where unknown."""
+        """The excess c of margins (…,G): > 0 if a guardrail holds by less than the slack or is violated.
+
+        It is 0 where the margin is not finite.
+        """
         excess = self.slack - (margin.detach().numpy() + self.limits.tolerance.numpy()) / self.limits.scale.numpy()
         return np.nan_to_num(excess, posinf=0.0, neginf=0.0)
 
     def merit(self, cost: np.ndarray, margin: Tensor) -> np.ndarray:
-        """What a line search compares, (N,), of costs (N,) and the worst margins over time (N,G).
+        """The merit that a line search compares, (N,), from costs (N,) and worst margins over time (N,G).
 
-        Only the worst step of a candidate is known; all multipliers of a guardrail together are what makes the
-        penalty of the worst one exact.
+        Only the worst step of a candidate is known here. It is weighted with the sum of the guardrail's multipliers
+        over all steps, because an exact penalty on the worst step needs that weight.
         """
         excess = np.maximum(self.excess(margin), 0.0)
         return cost + excess @ self.multipliers.sum(0) + 0.5 * self.penalty * np.square(excess).sum(-1)
 
     def augmented(self, linear: Linearisation) -> Expansion:
-        """The expansion of the Lagrangian; to second order by products of the margins' slopes (Gauss & Newton)."""
+        """The expansion of the Lagrangian; its second derivatives are products of margin gradients (Gauss-Newton)."""
         scale = self.limits.scale.numpy()[:, None]
         slope_x, slope_u = -linear.margin_x.numpy() / scale, -linear.margin_u.numpy() / scale
         pull = np.maximum(self.multipliers + self.penalty * self.excess(linear.margin), 0.0)[:, None]
@@ -61,7 +65,10 @@ class Lagrangian:
         )
 
     def updated(self, margin: Tensor, growth: float) -> Lagrangian:
-        """After a round that left margins (H,G): new multipliers, and a larger penalty while something is violated."""
+        """The Lagrangian after a round that ended with margins (H,G).
+
+        The multipliers are updated. The penalty grows if a guardrail is violated.
+        """
         excess = self.excess(margin)
         multipliers = np.maximum(self.multipliers + self.penalty * excess, 0.0)
         penalty = min(self.penalty * growth, STIFFEST) if (excess > self.slack).any() else self.penalty

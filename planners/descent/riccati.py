@@ -1,4 +1,4 @@
-"""One backward sweep of iLQR under control limits: a pure function of an expansion.
+"""The backward pass of iLQR (Riccati recursion) under control limits, as a pure function of an expansion.
 
 Tassa, Erez & Todorov, "Synthesis and stabilization of complex behaviors through online trajectory optimization", IROS
 2012, equations 5 to 11; Tassa, Mansard & Todorov, "Control-limited differential dynamic programming", ICRA 2014,
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SWEEPS = 100  # projected Newton steps at most; a handful are enough, and the last one is kept
-SHORTEST = 1e-6  # of these steps
-EPSILON = 1e-14  # relative decrease that rounding hides
-ARMIJO = 0.1  # share of the predicted decrease that a Newton step must bring
+SWEEPS = 100  # projected Newton steps at most; a few are usually enough, and the last iterate is returned in any case
+SHORTEST = 1e-6  # shortest step length of their line search
+EPSILON = 1e-14  # a smaller relative decrease is lost in rounding
+ARMIJO = 0.1  # share of the predicted decrease that a Newton step must achieve (Armijo condition)
 
 
 @dataclass(frozen=True, eq=False)
 class Expansion:
-    """The dynamics x' = A x + B u in deviations, and a quadratic cost that is positive semidefinite."""
+    """Linear dynamics x' = A x + B u of the deviations, and a positive semidefinite quadratic cost."""
 
     a: np.ndarray  # (H,D,D)
     b: np.ndarray  # (H,D,A)
@@ -34,19 +34,19 @@ class Expansion:
 
 @dataclass(frozen=True, eq=False)
 class Feedback:
-    """u_t = nominal_t + offset_t + gain_t dx_t."""
+    """The affine feedback law u_t = nominal_t + offset_t + gain_t dx_t."""
 
     offsets: np.ndarray  # (H,A)
-    gains: np.ndarray  # (H,A,D), 0 in rows whose action stands at a limit
-    decrease: float  # of the quadratic cost, >= 0
+    gains: np.ndarray  # (H,A,D), 0 in the rows of actions at a limit
+    decrease: float  # predicted decrease of the quadratic cost, >= 0
 
 
 def backward(model: Expansion, low: np.ndarray, high: np.ndarray, damping: float) -> Feedback:
     """Minimise the quadratic cost plus damping |du|^2 / 2 under low <= du <= high, (H,A) each.
 
-    `damping` > 0 is that of equation 9; it makes every step's problem strictly convex, and is no part of the value
-    function that is handed back in time (equations 11a to 11c).
-    Raises numpy.linalg.LinAlgError where a number is not finite.
+    `damping` > 0 is the regularisation of equation 9. It makes the problem of every step strictly convex. The value
+    function does not include it (equations 11a to 11c).
+    Raises numpy.linalg.LinAlgError if a number is not finite.
     """
     horizon, _, size = model.b.shape
     offsets, gains = np.zeros((horizon, size)), np.zeros((horizon, size, model.b.shape[1]))
@@ -60,7 +60,7 @@ def backward(model: Expansion, low: np.ndarray, high: np.ndarray, damping: float
         q_uu, q_ux = model.uu[t] + b.T @ ahead, model.ux[t] + ahead.T @ a
         if not np.isfinite(q_uu).all() or not np.isfinite(q_ux).all() or not np.isfinite(q_u).all():
             raise np.linalg.LinAlgError(f"planners.descent.riccati: step {t} is not finite")
-        later = offsets[min(t + 1, horizon - 1)]  # where the box problem's search begins, as its neighbour's ended
+        later = offsets[min(t + 1, horizon - 1)]  # warm start of the box problem: the solution of step t + 1
         k, free = box(q_uu + ridge, q_u, low[t], high[t], later)
         gain = gains[t]
         if free.any():
@@ -78,9 +78,12 @@ def backward(model: Expansion, low: np.ndarray, high: np.ndarray, damping: float
 def box(
     hessian: np.ndarray, gradient: np.ndarray, low: np.ndarray, high: np.ndarray, start: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Minimise g u + u H u / 2 for low <= u <= high, H positive definite: u (A,), and which are free (A,) bool.
+    """Minimise g u + u H u / 2 for low <= u <= high, H positive definite (a box-constrained quadratic program).
 
-    Projected Newton (Bertsekas 1982; Tassa, Mansard & Todorov 2014, section III.A); exact at once for one action.
+    Projected Newton (Bertsekas 1982; Tassa, Mansard & Todorov 2014, section III.A); closed form for A = 1.
+
+    Returns:
+        u (A,), and which components are free, i.e. not held at a limit, (A,) bool.
     """
     if len(gradient) == 1:
         best = -gradient / hessian[0]
@@ -103,7 +106,7 @@ def box(
 
 
 def _free(u: np.ndarray, slope: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Which actions the cost does not press against their limit, (A,) bool."""
+    """The free actions, (A,) bool: all except those at a limit that the descent direction pushes against it."""
     return ~((u <= low) & (slope > 0) | (u >= high) & (slope < 0))
 
 
@@ -116,7 +119,7 @@ def _searched(
     step: np.ndarray,
     predicted: float,
 ) -> np.ndarray | None:
-    """Back along the projected arc until the decrease is as good as promised; None at the minimum, to rounding."""
+    """Backtracking line search along the projection arc, with the Armijo condition; None at the minimum."""
     before, length = float(gradient @ u + 0.5 * u @ hessian @ u), 1.0
     while -length * predicted > EPSILON * abs(before) and length > SHORTEST:
         tried = np.clip(u + length * step, low, high)

@@ -1,1 +1,1 @@
-"""What planners that sample action sequences share."""
+"""Shared by planners that sample action sequences."""

@@ -1,7 +1,8 @@
-"""What all sampling planners share: candidates in, a better distribution out, the best candidate published.
+"""Base class of all sampling planners (sampling-based MPC, zeroth-order optimisation of action sequences).
 
-A planner is two short methods over a `Distribution` of knots, `begin` and `update`, and its own `noise` or `sample`
-where it does not want mean + std * white noise.
+In each iteration, a planner samples candidates, evaluates them, and updates its distribution. A subclass implements two
+short methods over a `Distribution` of knots, `begin` and `update`. It overrides `noise` or `sample` if its candidates
+are not mean + std * white noise.
 N candidates, H control steps, P knots, A action size, K elites, R references (proposals, the previous plan).
 """
 
@@ -32,11 +33,11 @@ ParamsT = TypeVar("ParamsT", bound="SamplingParams")
 class SamplingParams(Params):
     """Parameters of every sampling planner."""
 
-    samples: int = 64  # per iteration under a budget in seconds, until a plan has shown how long a candidate takes
-    iterations: int = 3  # per round: under a budget in seconds, rounds follow each other until time is over
+    samples: int = 64  # per iteration, in the first plan under a budget in seconds; later sizes are from measured times
+    iterations: int = 3  # per round; under a budget in seconds, rounds are repeated until the time is used up
     knots: int | None = None  # P, at most one per control step; None: one per control step
     interpolation: Interpolation = "linear"  # between knots
-    descent: float = 0.0  # share of the budget for iLQR from the plan found, if the problem can be expanded
+    descent: float = 0.0  # share of the budget for iLQR, started from the plan found; needs a `Linearisable` problem
 
     def __post_init__(self) -> None:
         self.require("samples", 1 <= self.samples <= 1_000_000, "1 to 1,000,000")
@@ -48,23 +49,25 @@ class SamplingParams(Params):
 
 @dataclass(frozen=True, eq=False)
 class SamplingState:
-    """All that a sampling planner knows between plans."""
+    """Everything that a sampling planner remembers between plans."""
 
     seed: int
-    counter: int = 0  # plans made; with the seed it makes each plan's own random stream
+    counter: int = 0  # plans made so far; seed and counter together seed the random stream of a plan
     previous: np.ndarray | None = None  # (H,A), the last published plan, shifted
-    distribution: Distribution | None = None  # the last one, shifted
-    step_seconds: float = 0.0  # planning time per candidate and control step, from earlier plans; 0: unknown
+    distribution: Distribution | None = None  # of the last plan, shifted
+    step_seconds: float = 0.0  # s, planning time per candidate and control step, from earlier plans; 0: unknown
 
 
 class SamplingPlanner(ABC, Generic[ParamsT]):
-    """The loop. A subclass gives `Params`, the three methods, and says what becomes of its mean."""
+    """The sampling loop. A subclass sets `Params` and `mean_is`, and implements `begin` and `update`."""
 
     Params: ClassVar[type[SamplingParams]]
-    needs: ClassVar[type[Any]] = object  # any problem will do
-    # What becomes of the distribution's mean, which is an average and so not safe because its parts are.
-    # ignored: never a candidate; sampled: a candidate in a round's last iteration; published: evaluated at
-    # the end, and preferred where it is feasible and no worse than any reference.
+    needs: ClassVar[type[Any]] = object  # no capability: any problem
+    # How the distribution's mean is used. An average of feasible candidates need not be feasible, so the mean is never
+    # published unevaluated.
+    # ignored: the mean is never a candidate.
+    # sampled: the mean is a candidate in the last iteration of each round.
+    # published: the mean is evaluated at the end, and published if it is feasible and no worse than any reference.
     mean_is: ClassVar[Literal["ignored", "sampled", "published"]]
     lqr_tolerance: ClassVar[float]  # relative suboptimality on the conformance suite's LQR
 
@@ -73,23 +76,25 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
 
     @abstractmethod
     def begin(self, distribution: Distribution) -> Distribution:
-        """The distribution that a round of iterations starts from, given the last one shifted."""
+        """The distribution at the start of a round of iterations, given the last one, shifted."""
 
     def noise(self, rng: np.random.Generator, count: int, knots: int, size: int) -> np.ndarray:
-        """What makes candidates differ, (count,P,A): white noise. Drawn for a whole round at once."""
+        """Noise of the candidates of a whole round, (count,P,A); white unless overridden."""
         return rng.standard_normal((count, knots, size))
 
     def sample(self, distribution: Distribution, stock: Stock, count: int) -> np.ndarray:
-        """Candidates (count,P,A), in an array that nobody else uses: mean + std * noise. The caller clips them to
-        [-1,1], in place."""
+        """Candidates mean + std * noise, (count,P,A), in an array that the caller may change.
+
+        The caller clips them to [-1,1] in place.
+        """
         return around(distribution, stock.take(count))
 
     @abstractmethod
     def update(self, distribution: Distribution, knots: np.ndarray, scores: Scores) -> Distribution:
-        """Learn from candidates (N,P,A) just evaluated."""
+        """The distribution after an iteration that evaluated candidates (N,P,A)."""
 
     def split(self, total: int) -> tuple[int, ...]:
-        """Candidates of each iteration of a round, `total` together."""
+        """The number of candidates in each iteration of a round; they sum to `total`."""
         return split(total, self.params.iterations)
 
     def start(self, seed: int) -> SamplingState:
@@ -99,9 +104,10 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         return SamplingState(seed)
 
     def plan(self, state: SamplingState, problem: Problem[T], budget: Budget) -> tuple[Plan[T], SamplingState]:
-        """Search within the budget; same state and same problem, same plan (under a budget in evaluations).
+        """Search within the budget, and return the plan and the next state.
 
-        The published plan is never worse, by the order of `planners.search.select`, than any reference evaluated.
+        Under a budget in evaluations, the same state and problem give the same plan. By the order of
+        `planners.search.select`, the published plan is never worse than any reference evaluated.
         """
         first = before(problem, budget, self.params.descent, state.step_seconds * problem.horizon)
         found, after = self._searched(state, problem, first)
@@ -111,7 +117,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         return plan, after if plan is found else self._around(after, plan)
 
     def _searched(self, state: SamplingState, problem: Problem[T], budget: Budget) -> tuple[Plan[T], SamplingState]:
-        """Samples alone."""
+        """The sampling search, without the descent that may follow it."""
         search = Search(problem, budget)
         rng = np.random.default_rng([state.seed, state.counter])
         horizon, size = problem.horizon, problem.action_size
@@ -119,7 +125,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         previous, distribution = _warm(state, curve, size)
         names, fixed = references(problem, previous)
         sizes = self._sizes(budget, len(names), state.step_seconds * horizon)
-        if not sizes:  # no room for a search: references alone, most important first
+        if not sizes:  # the budget is too small to sample: evaluate only references, most important first
             search.evaluate(fixed[: budget.evaluations], names)
         floor = (np.inf, np.inf)
         stock = Stock(np.zeros((0, curve.knots, size)))
@@ -150,12 +156,12 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         assert search.best is not None
         chosen = search.best
         if self.mean_is == "published" and sizes and search.left >= 1:
-            search.iterations -= 1  # the mean belongs to the iteration that made it
+            search.iterations -= 1  # record the mean under the iteration that computed it
             values = search.evaluate(curve.expand(distribution.mean[None].copy()), ["mean"])
             search.iterations += 1
             if values.feasible[0] and values.key(0) <= floor:
                 chosen = search.candidate("mean")
-            else:  # a mean that cannot go out is no place to search around next time
+            else:  # do not search around a rejected mean in the next plan; use the published candidate instead
                 chosen = search.best
                 distribution = replace(distribution, mean=curve.fit(chosen.actions))
         known = state.step_seconds
@@ -165,7 +171,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         return search.publish(chosen), state
 
     def advance(self, state: SamplingState, steps: int) -> SamplingState:
-        """Shift previous plan and distribution by `steps` control steps, holding the last action."""
+        """Shift the previous plan and the distribution by `steps` control steps, holding the last action."""
         if state.previous is None or state.distribution is None:
             return state
         previous, old = state.previous, state.distribution
@@ -174,17 +180,18 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
         return replace(state, previous=shift(previous, steps), distribution=moved)
 
     def _around(self, state: SamplingState, plan: Plan[Any]) -> SamplingState:
-        """The same beliefs, around another plan."""
+        """The state with its previous plan and its mean replaced by another plan."""
         actions = plan.actions.numpy().copy()
         assert state.distribution is not None
         curve = spline(self.params.interpolation, len(state.distribution.mean), len(actions))
         return replace(state, previous=actions, distribution=replace(state.distribution, mean=curve.fit(actions)))
 
     def _sizes(self, budget: Budget, fixed: int, took: float) -> tuple[int, ...]:
-        """Candidates to sample in each iteration, besides references and an evaluated mean.
+        """The number of candidates to sample in each iteration; references and an evaluated mean are extra.
 
         Args:
-            took: s that a candidate takes; 0 where that is not known.
+            fixed: number of references.
+            took: planning time per candidate, s; 0 if unknown.
         """
         if budget.evaluations is not None:
             room = budget.evaluations - fixed
@@ -199,7 +206,7 @@ class SamplingPlanner(ABC, Generic[ParamsT]):
 
 
 def _warm(state: SamplingState, curve: Spline, size: int) -> tuple[np.ndarray | None, Distribution]:
-    """The previous plan (H,A) and the distribution to begin with, fitted to this problem's horizon."""
+    """The warm start: the previous plan (H,A) and the distribution, fitted to this problem's horizon."""
     previous, distribution = state.previous, state.distribution
     if previous is None or distribution is None:
         return None, _nothing(np.zeros((curve.knots, size)))
@@ -207,11 +214,11 @@ def _warm(state: SamplingState, curve: Spline, size: int) -> tuple[np.ndarray | 
         raise ValueError(f"Problem.action_size: {size} given, the state knows {previous.shape[1]}; use `start`")
     if len(previous) == curve.horizon and len(distribution.mean) == curve.knots:
         return previous, Distribution(distribution.mean, distribution.std, distribution.elites)
-    # The horizon changed: cut the plan or hold its last action, and search around it.
+    # The horizon changed: cut the plan or hold its last action, and start with a mean fitted to it.
     previous = previous[np.minimum(np.arange(curve.horizon), len(previous) - 1)]
     return previous, _nothing(curve.fit(previous))
 
 
 def _nothing(mean: np.ndarray) -> Distribution:
-    """What is believed before a search: a mean (P,A) alone."""
+    """A distribution with a mean (P,A) only: zero standard deviation, no elites."""
     return Distribution(mean, np.zeros_like(mean), elites=np.zeros((0, *mean.shape)))

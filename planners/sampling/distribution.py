@@ -1,4 +1,4 @@
-"""What a search believes about good plans, and how it learns that from ranked candidates.
+"""The search distribution over action sequences, and its updates from evaluated candidates.
 
 N candidates, P knots, A action size, K elites.
 """
@@ -18,16 +18,16 @@ from planners.search.select import Scores, order
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """What a search believes about good plans, in knots."""
+    """Mean and standard deviation of every knot, with the elites that were kept."""
 
     mean: np.ndarray  # (P,A)
     std: np.ndarray  # (P,A)
-    elites: np.ndarray  # (K,P,A), K >= 0: plans worth keeping
-    scores: Scores | None = None  # of the elites; None where this plan has not evaluated them
+    elites: np.ndarray  # (K,P,A), K >= 0: the best candidates that were kept, best first
+    scores: Scores | None = None  # of the elites; None if they are from an earlier plan and not evaluated in this one
 
 
 def around(distribution: Distribution, noise: np.ndarray) -> np.ndarray:
-    """Candidates mean + std * noise of noise (N,P,A), in its place."""
+    """Candidates mean + std * noise, computed in place in `noise` (N,P,A)."""
     noise *= distribution.std
     noise += distribution.mean
     return noise
@@ -35,9 +35,9 @@ def around(distribution: Distribution, noise: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def split(total: int, iterations: int, decay: float = 1.0, minimum: int = 1) -> tuple[int, ...]:
-    """Sizes that sum to `total`, each `decay` times smaller than the one before it.
+    """Sizes of iterations that sum to `total`, each `decay` times smaller than the one before it.
 
-    There are fewer iterations where the average size would fall below `minimum`, because a distribution cannot be
+    The number of iterations is reduced if the average size would fall below `minimum`, because a distribution cannot be
     fitted to few candidates.
     """
     iterations = max(1, min(iterations, total // minimum))
@@ -47,15 +47,18 @@ def split(total: int, iterations: int, decay: float = 1.0, minimum: int = 1) -> 
 
 
 def elites(knots: np.ndarray, scores: Scores, count: int) -> tuple[np.ndarray, Scores]:
-    """The best `count` candidates, best first, (K,P,A) with K <= count: no unsound ones, nor NaN margins."""
+    """The best `count` candidates, best first, (K,P,A) with K <= count.
+
+    Candidates with an infinite violation (invalid, diverged, or with a margin that is not finite) are left out.
+    """
     chosen = order(scores)[:count]
-    if len(chosen) and not isfinite(scores.violation[chosen[-1]]):  # the last of them, if anyone, is not sound
+    if len(chosen) and not isfinite(scores.violation[chosen[-1]]):  # they are sorted: checking the last is enough
         chosen = chosen[np.isfinite(scores.violation[chosen])]
     return knots.take(chosen, 0), scores.take(chosen)
 
 
 def moments(knots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (P,A) over candidates (K,P,A), faster than numpy's `mean` and `std`."""
+    """Mean and standard deviation (P,A) of candidates (K,P,A); faster than numpy's `mean` and `std`."""
     mean = np.add.reduce(knots, 0) / len(knots)
     squares = knots - mean
     squares *= squares
@@ -63,7 +66,7 @@ def moments(knots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pool(distribution: Distribution, knots: np.ndarray, scores: Scores) -> tuple[np.ndarray, Scores]:
-    """Candidates together with the kept elites, which need no second evaluation within one plan."""
+    """The candidates and the kept elites together; the elites keep the scores from earlier in this plan."""
     old = distribution.scores
     if old is None or len(old) == 0:
         return knots, scores
@@ -72,11 +75,12 @@ def pool(distribution: Distribution, knots: np.ndarray, scores: Scores) -> tuple
 
 
 def softmin(scores: Scores, temperature: float) -> np.ndarray | None:
-    """(N,), sum 1: exp(-(cost - least) / lambda) of the feasible candidates, 0 for all others.
+    """Softmin (Boltzmann) weights (N,), with sum 1: exp(-(cost - least) / lambda) if feasible, else 0.
 
-    Where nothing is feasible, the scaled violation replaces the cost: the mean moves towards safety.
-    lambda is `temperature` times the spread (median - least) of what is weighted: invariant to the scale and
-    offset of costs, and unmoved by a few outliers. None where nothing is sound.
+    If no candidate is feasible, the scaled violation replaces the cost, so that the mean moves towards feasibility.
+    lambda is `temperature` times (median - least) of the weighted costs. So the weights do not depend on the scale and
+    offset of the costs, and a few outliers do not change lambda.
+    None if every candidate has an infinite violation.
     """
     counts, value = scores.feasible, scores.cost
     if not counts.any():
@@ -87,11 +91,11 @@ def softmin(scores: Scores, temperature: float) -> np.ndarray | None:
     excess = value - value.min()
     scale = temperature * np.partition(excess, len(excess) // 2)[len(excess) // 2]
     out = np.zeros(len(scores))
-    # No spread: at least half of the candidates are equally good, and share the weight.
+    # No spread: at least half of the candidates have the least cost; they share the weight equally.
     out[counts] = np.exp(-excess / scale) if scale > 0 else excess == 0
     return out / out.sum()
 
 
 def weighted_mean(weight: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sum over candidates of weight (N,) times values (N,P,A): (P,A)."""
+    """Sum over candidates of weights (N,) times values (N,P,A), (P,A)."""
     return np.tensordot(weight, values, 1)

@@ -1,4 +1,4 @@
-"""From a budget in seconds to a number of candidates, by the time that earlier plans took."""
+"""Converts a budget in seconds to a number of candidates, from the measured time of earlier plans."""
 
 from __future__ import annotations
 

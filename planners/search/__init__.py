@@ -1,1 +1,1 @@
-"""What all planners share: budget, selection, warm starts, knots, noise."""
+"""Shared by all planners: budget, selection, warm starts, knots, noise."""

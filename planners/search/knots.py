@@ -1,4 +1,4 @@
-"""Action plans through P knots instead of H free steps; expanding is one matrix product.
+"""Splines: action sequences given by P knots instead of H free steps, expanded by one matrix product.
 
 P knots, H control steps, N candidates, A action size. A knot plan is (N,P,A), an action plan (N,H,A).
 """
@@ -12,24 +12,27 @@ from typing import Literal, get_args
 import numpy as np
 
 Interpolation = Literal["zero", "linear", "cubic"]
-JOINED = (2, 3)  # action sizes for which one product for all candidates, half of it zeros or more, beats one for each;
-JOINED_MOST = 500_000  # multiplications in it: in a larger one BLAS starts threads of its own
+# For these action sizes, one matrix product over all candidates is faster than one product per candidate, although at
+# least half of the joined matrix is zeros.
+JOINED = (2, 3)
+JOINED_MOST = 500_000  # largest number of multiplications in that product; for larger ones BLAS starts its own threads
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 
 
 @dataclass(frozen=True, eq=False)
 class Spline:
-    """How P knots become H actions. Get one from `spline`, which keeps them."""
+    """The linear map from P knots to H actions. Created by the function `spline`, which caches splines."""
 
     knots: int  # P
     horizon: int  # H
     matrix: np.ndarray | None  # (H,P), rows sum to 1; None where it is the identity
-    inverse: np.ndarray | None  # (P,H), inverse @ matrix is the identity
+    inverse: np.ndarray | None  # (P,H), left inverse: inverse @ matrix is the identity; None where `matrix` is
 
     def expand(self, knots: np.ndarray) -> np.ndarray:
-        """(N,P,A) -> (N,H,A), clipped to [-1,1] (the knots in their place, where they are the actions).
+        """Interpolate knots, (N,P,A) -> (N,H,A), and clip the actions to [-1,1].
 
-        Knots in [-1,1] are not enough: a cubic overshoots between them, and an average of them by rounding.
+        Clipping is needed even for knots in [-1,1]: a cubic overshoots between knots, and a weighted average can exceed
+        1 by rounding. If there is one knot per step, the knots are clipped in place and returned.
         """
         if self.matrix is None:
             return bounded(knots)
@@ -40,13 +43,13 @@ class Spline:
         return bounded(joined.reshape(count, self.horizon, size))
 
     def fit(self, actions: np.ndarray) -> np.ndarray:
-        """(...,H,A) -> (...,P,A): knots that follow the actions, clipped to [-1,1]."""
+        """Fit knots to actions, (...,H,A) -> (...,P,A), clipped to [-1,1]."""
         return actions if self.inverse is None else bounded(self.inverse @ actions)
 
     def shift(self, knots: np.ndarray, steps: int) -> np.ndarray:
-        """(...,P,A) -> (...,P,A): the same plan `steps` control steps later.
+        """Shift a plan by `steps` control steps, (...,P,A) -> (...,P,A).
 
-        The interpolated plan is shifted, its last action held, and knots are fitted to it.
+        The knots are expanded, the actions are shifted with the last one held, and new knots are fitted to them.
         """
         if steps == 0:
             return knots
@@ -57,19 +60,19 @@ class Spline:
 
 @lru_cache(maxsize=64)
 def _joined(curve: Spline, size: int) -> np.ndarray:
-    """(P*A,H*A): what the matrix does to knots whose components stand side by side."""
+    """The spline's matrix for knots flattened to (N,P*A): a Kronecker product with the identity, (P*A,H*A)."""
     assert curve.matrix is not None
     return np.ascontiguousarray(np.kron(curve.matrix.T, np.eye(size)))
 
 
 def bounded(actions: np.ndarray) -> np.ndarray:
-    """Clipped to [-1,1], in place. (Two plain operations are quicker than `np.clip`.)"""
+    """Clip to [-1,1] in place. (`np.maximum` and `np.minimum` are faster than `np.clip`.)"""
     np.maximum(actions, -1.0, out=actions)
     return np.minimum(actions, 1.0, out=actions)
 
 
 def shift(actions: np.ndarray, steps: int) -> np.ndarray:
-    """(...,H,A) -> (...,H,A): `steps` later, the last action held. Raises ValueError for negative steps."""
+    """Shift actions (...,H,A) by `steps` and hold the last action. Raises ValueError if `steps` is negative."""
     if steps < 0:
         raise ValueError(f"planners.search.knots.shift: steps = {steps} given, allowed: >= 0")
     horizon = actions.shape[-2]
@@ -80,28 +83,29 @@ def shift(actions: np.ndarray, steps: int) -> np.ndarray:
 def spline(interpolation: str, knots: int, horizon: int) -> Spline:
     """The spline of P knots over H steps. Raises ValueError unless 1 <= P <= H.
 
-    zero: each knot holds for about H/P steps. linear, cubic: knots lie on control steps, spread evenly from
-    first to last; cubic is Catmull & Rom's (1974), a Hermite cubic whose tangents are central differences.
+    zero (zero-order hold): each knot is held for about H/P steps.
+    linear, cubic: knots lie on control steps, spread evenly from the first to the last. cubic is the Catmull-Rom spline
+    (1974), a Hermite cubic whose tangents are central differences.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"planners.search.knots: interpolation = {interpolation!r} given, allowed: {INTERPOLATIONS}")
     if not 1 <= knots <= horizon:
         raise ValueError(f"planners.search.knots: knots = {knots} given, allowed: 1 to horizon = {horizon}")
-    if knots == horizon:  # every kind passes through its knots, one at each step
+    if knots == horizon:  # one knot per step: every kind of interpolation is the identity
         return Spline(knots, horizon, None, None)
     if interpolation == "zero" or knots == 1:
         segment = np.arange(horizon) * knots // horizon
         matrix = np.eye(knots)[segment]
-        # A segment's mean, not its first action: a plan shifted by less than a segment would never move.
+        # Fit the mean of a segment, not its first action: otherwise a shift by less than a segment has no effect.
         return Spline(knots, horizon, matrix, matrix.T / matrix.sum(0)[:, None])
     steps = np.rint(np.linspace(0, horizon - 1, knots)).astype(int)
     matrix = np.ascontiguousarray(_hermite(interpolation, steps))
-    # Read off at the knots, not least squares: fitted again and again, those amplify what they cannot follow.
+    # Fit by reading the actions at the knots. Repeated least-squares fits would amplify what the spline cannot follow.
     return Spline(knots, horizon, matrix, np.eye(horizon)[steps])
 
 
 def _hermite(interpolation: str, steps: np.ndarray) -> np.ndarray:
-    """(H,P) of knots at control steps (P,): column p is what knots become that are 1 at p and 0 elsewhere."""
+    """Interpolation matrix (H,P) for knots at control steps (P,): column p is the basis function of knot p."""
     unit = np.eye(len(steps))
     time = np.arange(steps[-1] + 1)
     left = np.minimum(np.searchsorted(steps, time, side="right") - 1, len(steps) - 2)

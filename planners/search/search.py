@@ -1,4 +1,4 @@
-"""What one `plan` has evaluated so far, and the best of it. Shared by every planner that judges candidates.
+"""The record of one `plan`: budget used, candidates evaluated, best candidate. Shared by all planners.
 
 N candidates, R references, H control steps, A action size, G guardrails.
 """
@@ -44,7 +44,7 @@ class Candidate:
 
 
 class Search(Generic[T]):
-    """Evaluates through the problem and remembers; the best candidate is kept by `planners.search.select` alone."""
+    """Evaluates candidates, records them, and keeps the best one by the order of `planners.search.select`."""
 
     def __init__(self, problem: Problem[T], budget: Budget) -> None:
         self.problem = problem
@@ -53,55 +53,62 @@ class Search(Generic[T]):
         self._candidates = self._steps = 0
         self.iterations = 0
         self.best: Candidate | None = None
-        self.tree: Tree | None = None  # what the search grew, where it grew one
+        self.tree: Tree | None = None  # set by tree planners
         self._batches: list[Batch] = []
 
     @property
     def seconds(self) -> float:
-        """Wall clock since the plan began."""
+        """Wall-clock time since the plan began, s."""
         return perf_counter() - self.began
 
     @property
     def late(self) -> bool:
-        """Whether the budget's seconds are over."""
+        """Whether the time budget is used up; never true for a budget in evaluations."""
         return self.past(1.0)
 
     def past(self, share: float) -> bool:
-        """Whether this share of the budget's seconds is over: who must yet judge what was found ends before `late`."""
+        """Whether this share of the time budget is used up.
+
+        A search that still has to evaluate its result passes a share below 1.
+        """
         return self.budget.seconds is not None and self.seconds >= share * self.budget.seconds
 
     def over(self, took: float) -> bool:
-        """Whether the budget's seconds would be missed by more with another iteration, of `took` s, than without."""
+        """Whether to stop now: another iteration of `took` s would end farther from the time limit than now."""
         return self.budget.seconds is not None and self.seconds + took / 2 >= self.budget.seconds
 
     @property
     def left(self) -> float:
-        """Evaluations that the budget still allows; without end where it is one in seconds."""
+        """Evaluations that the budget still allows; infinite for a budget in seconds."""
         return math.inf if self.budget.evaluations is None else self.budget.evaluations - self.evaluations
 
     def room(self, evaluations: float = 1) -> bool:
-        """Whether so many evaluations more are within the budget."""
+        """Whether the budget allows this many more evaluations."""
         return self.left >= evaluations and not self.late
 
     def spend(self, steps: int) -> None:
-        """Count control steps simulated otherwise than by `evaluate`; H of them are one evaluation."""
+        """Count control steps that were not simulated by `evaluate`; H of them count as one evaluation."""
         self._steps += steps
 
     @property
     def evaluations(self) -> int:
-        """Candidates evaluated, and whatever else was simulated, in candidates' worth of steps."""
+        """Evaluations used: candidates evaluated, plus the other simulated control steps divided by H, rounded up."""
         return self._candidates + -(-self._steps // self.problem.horizon)
 
     def evaluate(self, actions: np.ndarray, names: Sequence[str] = ()) -> Scores:
-        """Judge (N,H,A) in [-1,1], float64 contiguous; the first `names` rows are known by name.
+        """Evaluate and record candidates (N,H,A) in [-1,1], float64, contiguous.
 
-        Ties keep the earlier candidate. Raises ValueError when the problem answers for another number.
+        In a tie, the earlier candidate stays the best one.
+        Raises ValueError if the problem answers for another number of candidates.
+
+        Args:
+            names: sources of the first candidates; the others are "sample".
         """
         candidates = torch.from_numpy(actions)
         return self.record(candidates, self.problem.evaluate(candidates), names)
 
     def record(self, actions: Tensor, evaluation: Evaluation, names: Sequence[str] = ()) -> Scores:
-        """Remember candidates (N,H,A) that the problem has judged by another of its methods; see `evaluate`."""
+        """Record candidates (N,H,A) that the caller has evaluated already; otherwise like `evaluate`."""
         batch = Batch(self.iterations, actions, evaluation)
         values = scores(evaluation)
         if len(values) != len(actions):
@@ -119,9 +126,9 @@ class Search(Generic[T]):
         return Candidate(batch, 0, scores(batch.evaluation).key(0), source)
 
     def publish(self, candidate: Candidate) -> Plan[T]:
-        """The plan that stands by `candidate`."""
+        """The plan for `candidate`, with the statistics and the population of this search."""
         violation, cost = candidate.key
-        iterations = max(self.iterations, self._batches[-1].iteration + 1)  # the last may not have been ended
+        iterations = max(self.iterations, self._batches[-1].iteration + 1)  # the last iteration may be unfinished
         statistics = SearchStatistics(self.evaluations, iterations, self.seconds, candidate.source)
         return Plan(
             actions=torch.from_numpy(candidate.actions),
@@ -137,11 +144,11 @@ class Search(Generic[T]):
 
 
 def references(problem: Problem, previous: np.ndarray | None) -> tuple[list[str], np.ndarray]:
-    """The candidates that every plan must consider: names and actions (R,H,A), most important first.
+    """The candidates that every planner must evaluate: names and actions (R,H,A), most important first.
 
-    `fallback` comes first, so that it wins every tie (and goes out when nothing is valid); then `previous`,
-    the last plan shifted, where there is one; then the other proposals. Raises ValueError where `fallback` is
-    missing, or a proposal has the wrong shape or is not finite.
+    The order is `fallback`, then `previous` (the last plan shifted, if there is one), then the other proposals.
+    `fallback` is first, so that it wins every tie and is published if no candidate is valid.
+    Raises ValueError if `fallback` is missing, or if a proposal has the wrong shape or is not finite.
     """
     shape = (problem.horizon, problem.action_size)
     proposals = problem.proposals

@@ -1,8 +1,8 @@
-"""Which candidate goes out: one order for every planner, which nothing can override.
+"""The selection rule: one order of candidates for every planner, which nothing can override.
 
-The order is valid -> feasible -> (if nothing is feasible: least scaled violation) -> cost. With a violation
-of 0 for every feasible candidate and +inf for every invalid one, it is the lexicographic order of
-(violation, cost).
+Valid candidates come before invalid ones, and feasible ones before infeasible ones. Feasible candidates are ordered by
+cost, infeasible ones by scaled violation first. This is the lexicographic order of (violation, cost), because the
+violation is 0 for every feasible candidate and +inf for every invalid one.
 Every candidate is judged by its own margins; margins of different candidates are never averaged.
 """
 
@@ -17,7 +17,7 @@ from planners.problem import Evaluation
 
 @dataclass(frozen=True)
 class Scores:
-    """What the order reads of N candidates. Unsound candidates have +inf in both."""
+    """The keys by which N candidates are ordered. Invalid and diverged candidates have +inf in both."""
 
     violation: np.ndarray  # (N,) float64, worst scaled violation, >= 0
     cost: np.ndarray  # (N,) float64
@@ -31,7 +31,7 @@ class Scores:
         return self.violation == 0
 
     def key(self, index: int) -> tuple[float, float]:
-        """The candidate's place in the order, comparable with `<` across evaluations of one problem."""
+        """The candidate's sort key, comparable with `<` across all evaluations of one problem."""
         return float(self.violation[index]), float(self.cost[index])
 
     def take(self, index: np.ndarray) -> Scores:
@@ -40,19 +40,19 @@ class Scores:
 
 
 def scores(evaluation: Evaluation) -> Scores:
-    """Read an evaluation."""
+    """The scores of an evaluation."""
     return Scores(*evaluation.judged)
 
 
 def order(values: Scores) -> np.ndarray:
-    """All indices (N,), best first; ties keep the order in which candidates were given."""
+    """All indices (N,), best first; ties keep the order of the candidates."""
     return np.lexsort((values.cost, values.violation))
 
 
 def first(values: Scores) -> int:
-    """`order(values)[0]`. Raises ValueError when there are no candidates."""
+    """Index of the best candidate, `order(values)[0]`. Raises ValueError if there are no candidates."""
     if len(values) == 0:
         raise ValueError("planners.search.select: 0 candidates given, allowed: >= 1")
     if np.count_nonzero(values.violation):
         return int(order(values)[0])
-    return int(values.cost.argmin())  # the same, sooner
+    return int(values.cost.argmin())  # all are feasible: the same result, faster

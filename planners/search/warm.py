@@ -1,4 +1,4 @@
-"""What planners share that improve one plan, or build one: the last plan shifted is where the next one begins.
+"""Base class of planners with a warm start: the last plan, shifted, is one of the references of the next search.
 
 H control steps, A action size.
 """
@@ -23,16 +23,16 @@ ParamsT = TypeVar("ParamsT", bound=Params)
 
 @dataclass(frozen=True, eq=False)
 class WarmState(Generic[M]):
-    """All that such a planner knows between plans."""
+    """Everything that a warm-started planner remembers between plans."""
 
     seed: int
-    counter: int = 0  # plans made; with the seed it makes each plan's own random stream
+    counter: int = 0  # plans made so far; seed and counter together seed the random stream of a plan
     previous: np.ndarray | None = None  # (H,A), the last published plan, shifted
-    memory: M | None = None  # whatever else it keeps; never changed in place
+    memory: M | None = None  # anything else that the planner keeps; never changed in place
 
 
 class WarmPlanner(ABC, Generic[ParamsT, M]):
-    """Evaluates the references, lets the subclass `improve` on them, publishes the best candidate evaluated."""
+    """Evaluates the references, calls the subclass's `improve`, and publishes the best candidate evaluated."""
 
     Params: ClassVar[type[Params]]
     needs: ClassVar[type[Any]]  # the capability a problem must have, one of `planners.capabilities`
@@ -42,9 +42,9 @@ class WarmPlanner(ABC, Generic[ParamsT, M]):
 
     @abstractmethod
     def improve(self, search: Search[Any], rng: np.random.Generator, memory: M | None) -> M | None:
-        """Evaluate better candidates through `search` while there is room; return what the next plan should know.
+        """Search for better candidates while the budget lasts, and return the memory for the next plan.
 
-        `search.problem` has the capability that the planner needs; `search.best` is the best reference.
+        `search.problem` has the capability that the planner needs. `search.best` is the best reference.
         """
 
     def start(self, seed: int) -> WarmState[M]:
@@ -54,10 +54,11 @@ class WarmPlanner(ABC, Generic[ParamsT, M]):
         return WarmState(seed)
 
     def plan(self, state: WarmState[M], problem: Problem[T], budget: Budget) -> tuple[Plan[T], WarmState[M]]:
-        """Search within the budget; same state and same problem, same plan (under a budget in evaluations).
+        """Search within the budget, and return the plan and the next state.
 
-        The published plan is never worse, by the order of `planners.search.select`, than any reference evaluated.
-        Raises ValueError where the problem lacks the capability that this planner needs.
+        Under a budget in evaluations, the same state and problem give the same plan. By the order of
+        `planners.search.select`, the published plan is never worse than any reference evaluated.
+        Raises ValueError if the problem lacks the capability that this planner needs.
         """
         if not isinstance(problem, self.needs):
             given = f"{type(problem).__name__}, which is not {self.needs.__name__}"
@@ -79,7 +80,7 @@ class WarmPlanner(ABC, Generic[ParamsT, M]):
 
 
 def _fitted(previous: np.ndarray | None, problem: Problem[Any]) -> np.ndarray | None:
-    """The previous plan (H,A), cut or its last action held where the horizon changed."""
+    """The previous plan (H,A); if the horizon changed, it is cut or its last action held."""
     if previous is None:
         return None
     if previous.shape[1] != problem.action_size:

@@ -1,1 +1,1 @@
-"""What tree planners share."""
+"""Shared by tree planners."""

@@ -1,4 +1,4 @@
-"""Discrete action sets: a grid in [-1,1] per dimension, and all combinations.
+"""Discrete action sets: all combinations of evenly spaced values in [-1,1] per dimension.
 
 E actions of a set, A action size, h control steps.
 """
@@ -11,13 +11,13 @@ import numpy as np
 
 from planners.problem import Unsuited
 
-MAX_ACTIONS = 1000  # of a set that is searched by trying them
+MAX_ACTIONS = 1000  # largest set, as a search tries every action
 
 
 def action_set(per_dimension: int, size: int) -> np.ndarray:
-    """(E,A) in [-1,1], E = per_dimension^A, the smallest first, so that a tie goes to the calmest action.
+    """All E = per_dimension^A actions, (E,A) in [-1,1], sorted by norm so that ties go to the smallest action.
 
-    Raises Unsuited where they are more than `MAX_ACTIONS`.
+    Raises Unsuited if there are more than `MAX_ACTIONS`.
     """
     if per_dimension**size > MAX_ACTIONS:
         given = f"{per_dimension} with {size} dimensions, {per_dimension**size:,} actions,"
@@ -28,33 +28,33 @@ def action_set(per_dimension: int, size: int) -> np.ndarray:
 
 
 class DiscreteActions:
-    """A discrete action set, and which of it have been tried at each node."""
+    """A discrete action set, and which of its actions have been tried at each node."""
 
     def __init__(self, number: int, size: int) -> None:
-        """All combinations of `number` values from -1 to 1 in each of `size` dimensions.
+        """Create the set of all combinations of `number` values from -1 to 1 in each of `size` dimensions.
 
-        Raises Unsuited where they are more than `MAX_ACTIONS`.
+        Raises Unsuited if there are more than `MAX_ACTIONS`.
         """
         self.grid = action_set(number, size)
         self.number = {row.tobytes(): index for index, row in enumerate(self.grid)}
         self.tried: dict[int, set[int]] = {}
 
     def take(self, node: int, edge: np.ndarray) -> None:
-        """An edge (k,A) leaves `node`; a reference's need not be of the set."""
+        """Record an edge (k,A) from `node`; edges outside the set, which references may have, are ignored."""
         if (edge == edge[0]).all() and (index := self.number.get(edge[0].tobytes())) is not None:
             self.tried.setdefault(node, set()).add(index)
 
     def exhausted(self, node: int) -> bool:
-        """Whether all have been tried."""
+        """Whether all actions have been tried at `node`."""
         return len(self.tried.get(node, ())) == len(self.grid)
 
     def untried(self, node: int, rng: np.random.Generator) -> np.ndarray:
-        """Any that has not been tried, (A,)."""
+        """A random action that has not been tried at `node`, (A,)."""
         tried = self.tried.get(node, set())
         return self.grid[rng.choice([index for index in range(len(self.grid)) if index not in tried])]
 
     def nearest(self, actions: np.ndarray, hold: int) -> np.ndarray:
-        """Actions (h,A), each stretch of `hold` steps replaced by the action nearest to its mean."""
+        """Round actions (h,A) to the set: every `hold` steps become the action nearest to their mean."""
         starts = np.arange(0, len(actions), hold)
         lengths = np.diff(np.append(starts, len(actions)))
         means = np.add.reduceat(actions, starts) / lengths[:, None]

@@ -1,4 +1,4 @@
-"""A sparse set of places in a space of any size, each with the cheapest node known near it.
+"""A sparse set of points in a space of any dimension, each with the cheapest node found near it.
 
 M landmarks, D size of an embedding.
 """
@@ -9,7 +9,10 @@ import numpy as np
 
 
 class Landmarks:
-    """Landmarks are added and never moved, no two closer than `radius`; who represents one may be outdone."""
+    """Landmarks (the witnesses of SST), at least `radius` apart; a cheaper node replaces a landmark's representative.
+
+    Landmarks themselves are never moved or removed.
+    """
 
     def __init__(self, radius: float, size: int) -> None:
         """
@@ -18,8 +21,8 @@ class Landmarks:
             size: D.
         """
         self.radius = radius
-        self.node: list[int] = []  # (M,), who represents each
-        self._cost: list[float] = []  # (M,), of the path to it
+        self.node: list[int] = []  # (M,), representative of each landmark
+        self._cost: list[float] = []  # (M,), of the path to the representative
         self._places = np.zeros((256, size))
         self._points = np.zeros((256, size))
 
@@ -28,22 +31,25 @@ class Landmarks:
 
     @property
     def places(self) -> np.ndarray:
-        """Where the landmarks are, (M,D)."""
+        """The points of the landmarks, (M,D)."""
         return self._places[: len(self)]
 
     @property
     def points(self) -> np.ndarray:
-        """Where those are that represent them, (M,D)."""
+        """The points of their representatives, (M,D)."""
         return self._points[: len(self)]
 
     @property
     def cost(self) -> np.ndarray:
-        """What it costs to reach those, (M,)."""
+        """The costs of the paths to their representatives, (M,)."""
         return np.array(self._cost)
 
     def offer(self, node: int, point: np.ndarray, cost: float) -> bool:
-        """Whether `node`, at `point` (D,), represents the landmark next to it: one that it founds, or that nobody
-        reaches at less cost."""
+        """Offer a node at `point` (D,); return whether it becomes a representative.
+
+        A node at least `radius` away from all landmarks becomes a new one. Any other node must be cheaper than the
+        representative of the nearest landmark, which it then replaces.
+        """
         if len(self):
             away = self.places - point
             distance = np.einsum("md,md->m", away, away)
@@ -61,10 +67,12 @@ class Landmarks:
         return True
 
     def near(self, samples: np.ndarray, reach: float) -> list[int]:
-        """For each of samples (B,D) the node to grow from: of those within `reach` the cheapest to get to, and where
-        there is none, the nearest."""
+        """The node to grow from for each of samples (B,D): the cheapest representative within `reach`.
+
+        If there is none within `reach`, it is the nearest one.
+        """
         points, cost = self.points, self.cost
-        # Not by BLAS: its threads, woken for so little, wait for CPUs that a simulator is using.
+        # Not by BLAS: for so little work, its threads would only compete with the simulator for CPUs.
         distance = np.einsum("bd,md->bm", samples, -2 * points)
         distance += np.square(points).sum(1)
         distance += np.square(samples).sum(1)[:, None]
