@@ -31,7 +31,7 @@ from worldmodels.model import WorldModel
 
 @dataclass(frozen=True)
 class Decision:
-    """Everything behind one action."""
+    """One action, with the plan, problem and timing behind it."""
 
     executed: Executed
     plan: Plan[Trajectory]
@@ -45,7 +45,7 @@ class Decision:
 
 
 class Agent:
-    """The six modules, wired. Build one with `agent.build`; ask it for actions with `act`."""
+    """The six modules, wired together. Build an agent with `agent.build`; `act` returns its actions."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Agent:
         self.actor.advance(1)
         self.configurator.observe(plan, self._step)
         self._step += 1
-        # A fallback that is simply the best plan does not count as one; it counts where no plan was feasible.
+        # A published fallback counts only where no plan was feasible, not where it is simply the best plan.
         fallback = executed.intervened or (plan.statistics.source == "fallback" and not plan.feasible)
         seconds = time.perf_counter() - clock
         self.decision = Decision(executed, plan, problem, settings.planner, fallback, seconds, planned, notice=notice)

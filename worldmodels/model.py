@@ -31,8 +31,8 @@ class Spent:
 class WorldModel(Protocol):
     """Predicts states and signals; it contains no reward, value or policy.
 
-    The registry builds one as `Class(task, interface, requests, threads=…, **params)`: `requests` are the signals
-    that costs and guardrails read besides the reward's, `params` what the config says under `world_model.params`.
+    The registry builds a model as `Class(task, interface, requests, threads=…, **params)`. `requests` are the signals
+    that costs and guardrails read besides the reward's. `params` is the config's `world_model.params`.
     The future of a candidate depends on its own actions alone, and its first steps do not depend on its length;
     tests/worldmodels/test_conformance.py checks this for every registered model.
     """
@@ -95,7 +95,7 @@ class Chart:
 
 @runtime_checkable
 class Physical(Branching, Protocol):
-    """A branching model whose states are positions and velocities, so states can be compared and made from coordinates."""
+    """A branching model of positions and velocities: states can be compared, and made from coordinates."""
 
     def tangent_size(self) -> int:
         """D, the size of a tangent vector: differences of positions, velocities and actuator states."""
@@ -133,7 +133,7 @@ class Physical(Branching, Protocol):
         ...
 
     def identity(self, start: Snapshot) -> str:
-        """A digest of model and reset parameters: models with equal digests step from one state to the same next state."""
+        """A digest of model and reset parameters; where two digests are equal, so are the next states of any state."""
         ...
 
 

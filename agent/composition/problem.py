@@ -1,4 +1,4 @@
-"""Composition of a world model, an objective and the guardrails into what a planner minimises."""
+"""Composition of a world model, an objective and the guardrails into a problem that a planner minimises."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ MAX_LATENCY = 1_000  # control steps; the environment queues one action for each
 SEED = re.compile("0|[1-9][0-9]{0,18}")
 MAX_SEEDS = 10_000
 Side = Annotated[Whole, Field(ge=16, le=4096, multiple_of=2)]  # pixels of a video frame; H.264 requires an even number
-MAX_ITERATIONS = 1_000_000  # of the constraint solver, which counts them in a C int
+MAX_ITERATIONS = 1_000_000  # of the constraint solver, which counts iterations in a C int
 
 
 class Closed(BaseModel):

@@ -66,8 +66,8 @@ def load(
     """The configuration of a run.
 
     Args:
-        source: a preset's name or a YAML file, which may say `extends: PRESET-OR-FILE`; the task's
-            default preset where None.
+        source: a preset's name or a YAML file, which may contain `extends: PRESET-OR-FILE`; the task's default preset
+            where None.
         task: task id, which replaces the source's.
         overrides: dotted config fields, which override both. Their order does not matter, because kinds come first.
         tell: called with notices for the user.

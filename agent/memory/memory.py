@@ -26,12 +26,12 @@ class Memory:
         self._steps: list[tuple[np.ndarray, float, np.ndarray]] = []
 
     def begin(self, state: np.ndarray) -> None:
-        """Start an episode at `state` (S,); one that is under way is closed first."""
+        """Start an episode at `state` (S,); an episode under way is closed first."""
         self.close()
         self._states = [np.array(state)]
 
     def add(self, action: np.ndarray, cost: float, margin: np.ndarray, state: np.ndarray) -> None:
-        """Remember one step: action (A,), cost, margins (G,), and the state (S,) it led to."""
+        """Store one step: action (A,), cost, margins (G,), and the state (S,) after it."""
         if not self._states:
             raise TelosError("memory.add", "a step outside an episode", "begin(state) first")
         self._steps.append((np.array(action), float(cost), np.array(margin)))
