@@ -31,21 +31,21 @@ from worldmodels.model import WorldModel
 
 @dataclass(frozen=True)
 class Decision:
-    """Everything behind one action."""
+    """One action, with the plan, problem and timing behind it."""
 
     executed: Executed
     plan: Plan[Trajectory]
     problem: ImaginedProblem
     planner: str
-    fallback: bool  # whether the fallback acts because nothing else was allowed
+    fallback: bool  # whether the gate refused the action, or the plan is the fallback and infeasible
     seconds: float  # wall clock from percept to action
-    plan_seconds: float  # of it, planning; in real time, what the plan took in the background
-    age: float = 0.0  # s of simulated time since the state that the plan starts from; above 0 in real time alone
-    notice: str = ""  # what a user should know at once
+    plan_seconds: float  # the part of it spent planning; in real time, the duration of the background search
+    age: float = 0.0  # s of simulated time since the plan's start state; 0 except in real time
+    notice: str = ""  # a warning to show the user at once
 
 
 class Agent:
-    """The six modules, wired. Build one with `agent.build`; ask it for actions with `act`."""
+    """The six modules, wired together. Build an agent with `agent.build`; `act` returns its actions."""
 
     def __init__(
         self,
@@ -61,11 +61,11 @@ class Agent:
     ) -> None:
         """
         Args:
-            risk: how the costs in the members of an `Ensemble` become one; its mean where None.
+            risk: the risk measure over the costs in the members of an `Ensemble`; the mean where None.
 
         Raises:
-            TelosError: a world model that skips control steps, or a risk where the model has no members.
-            GuardrailTampered: no set of guardrails, or a changed one.
+            TelosError: the world model skips control steps, or a risk is given and the model is no `Ensemble`.
+            GuardrailTampered: `guardrails` is no `Guardrails` set, or it was changed.
         """
         insist_every_step(model)
         if risk is not None and not isinstance(model, Ensemble):
@@ -83,12 +83,12 @@ class Agent:
         self.decision: Decision | None = None
         self._belief: Belief | None = None
         self._verdict: Verdict | None = None
-        self._pending: tuple[np.ndarray, float, np.ndarray] | None = None  # until it is known where it led
+        self._pending: tuple[np.ndarray, float, np.ndarray] | None = None  # the last step, until its end state is known
         self._step = 0
         self._begun = False
 
     def reset(self, seed: int = 0) -> None:
-        """Begin an episode; the next `act` takes its first percept."""
+        """Begin an episode; the next `act` must get its first percept."""
         self.memory.close()
         self.configurator.reset()
         self.actor.reset(seed)
@@ -101,18 +101,18 @@ class Agent:
         """The action (A,) in [-1,1] for this percept.
 
         Args:
-            observation: the environment's own.
+            observation: the environment's observation.
             snapshot: `Environment.snapshot()`, for an agent whose perception is privileged.
-            params: the task's instruction (`envs.percept.instruction`), for one whose is not.
+            params: the task's instruction (`envs.percept.instruction`), for any other agent.
 
         Raises:
             GuardrailTampered: the guardrails are not those the agent was built with.
-            ValueError: perception without the snapshot or the instruction it needs.
+            ValueError: perception needs a snapshot or an instruction that was not given.
         """
         if not self._begun:
             raise TelosError("Agent.act", "before reset", "agent.reset(seed) at the beginning of every episode")
         clock = time.perf_counter()
-        # Asked of the class: an object that only looks like a set would answer for itself.
+        # Call the class's own method: a look-alike object could bring its own `verify`.
         Guardrails.verify(self.guardrails, self.digest)
         belief = self._perceive(Percept(observation, snapshot, params))
         if belief.snapshot is None:
@@ -137,16 +137,16 @@ class Agent:
         self.actor.advance(1)
         self.configurator.observe(plan, self._step)
         self._step += 1
-        # A fallback that is simply the best plan is no event; one that acts because nothing was allowed is.
+        # A published fallback counts only where no plan was feasible, not where it is simply the best plan.
         fallback = executed.intervened or (plan.statistics.source == "fallback" and not plan.feasible)
         seconds = time.perf_counter() - clock
         self.decision = Decision(executed, plan, problem, settings.planner, fallback, seconds, planned, notice=notice)
         return executed.action
 
     def remember(self, cost: float, margin: np.ndarray, state: np.ndarray | None = None) -> None:
-        """Store what the last action led to: cost, judged margins (G,), and the state (S,) after it.
+        """Store the outcome of the last action: cost, judged margins (G,), and the state (S,) after it.
 
-        An agent that is not privileged gets no state: its next belief is remembered instead.
+        Pass no state to an agent that is not privileged: it stores its next belief instead.
         """
         assert self.decision is not None
         self._pending = (self.decision.executed.action, cost, margin)
@@ -161,11 +161,11 @@ class Agent:
 
     @property
     def pace(self) -> Pace | None:
-        """How the episode goes in real time; None in lock-step."""
+        """Timing statistics of the episode in real time; None in lock-step."""
         return None
 
     def close(self) -> None:
-        """End what goes on in the background: nothing, in lock-step."""
+        """Stop background planning; in lock-step there is none."""
 
     def _perceive(self, percept: Percept) -> Belief:
         if self._belief is None or self.decision is None:
@@ -185,8 +185,8 @@ class Agent:
     def _known(self, start: Snapshot) -> dict[str, np.ndarray]:
         """Action sequences (T,A) that every planner must consider.
 
-        The fallback is the nominal stop of the gate's last passed check, or the fallback's action held. Where servos
-        stay in place under another control than the fallback's, that one too.
+        `fallback` is the back-up's stop from the gate's last passed check or, without one, the fallback's action, held.
+        `hold` keeps servos in place. It is added where a back-up is declared; without one, the fallback does the same.
         """
         if self._verdict is not None and self._verdict.passed and len(self._verdict.back_up):
             known = {"fallback": self._verdict.back_up}
@@ -196,7 +196,7 @@ class Agent:
         return known if held is None else {**known, "hold": held[None]}
 
     def _warning(self, start: Snapshot) -> str:
-        """What is wrong with an episode's start: that the declared back-up could not stop safely there."""
+        """A warning where the declared back-up cannot stop safely from an episode's start; "" where it can."""
         verdict = self.gate.try_stop(start)
         if verdict.passed:
             return ""
@@ -212,5 +212,5 @@ class Agent:
 
 
 def _state(belief: Belief) -> np.ndarray:
-    """What memory keeps of a belief."""
+    """What memory stores of a belief: the state, or the features where there is none."""
     return belief.features if belief.snapshot is None else belief.snapshot.state

@@ -45,7 +45,7 @@ from worldmodels.model import WorldModel
 
 
 def environment(config: Config, render_mode: str | None = "rgb_array", task: Task | None = None) -> Environment:
-    """The world of this run. Nothing is loaded for rendering before the first `render`.
+    """The environment of this run; rendering code is loaded at the first `render`.
 
     Args:
         task: the config's, where it is loaded already.
@@ -58,12 +58,12 @@ def environment(config: Config, render_mode: str | None = "rgb_array", task: Tas
 
 
 def monitor(config: Config, env: Environment) -> Monitor:
-    """The independent judge, with its own copy of the rules."""
+    """The independent monitor, with its own copy of the guardrails."""
     return Monitor(env.task, env.interface, rules_over(config, env.task.guardrails), env.variant)
 
 
 def objective(config: CostConfig, task: Task, critic: Critic | None = None) -> tuple[tuple[str, ...], Objective]:
-    """The cost terms by name, and the objective they make."""
+    """The names of the cost terms, and the objective that sums them."""
     terms: list[tuple[str, float, Cost]] = [("task", config.task, TaskCost(task))]
     terms += [(f"residuals[{i}]", 1.0, residual) for i, residual in enumerate(config.residuals)]
     terms += [(name, getattr(config, name), intrinsic.TABLE.load(name)()) for name in intrinsic.TABLE.built_in]
@@ -80,18 +80,18 @@ def agent(
     """Wire the six modules.
 
     Args:
-        task, interface: those of an environment that exists already; made from the config where None.
-        critic: what is to come beyond the horizon; nothing where None.
-        policy: Mode-1, which proposes candidates to the planner.
+        task, interface: of an environment that already exists; made from the config where None.
+        critic: the terminal cost, for what lies beyond the horizon; zero where None.
+        policy: the Mode-1 policy, which proposes candidates to the planner.
 
     Raises:
-        TelosError: whatever in the config does not fit the task.
+        TelosError: something in the config does not fit the task.
     """
     task = task or registry.load(config.task)
     interface = interface or task.interface()
     task = replace(task, spec=declared(task.spec, config.zones, "zones"))
     rules = rules_over(config, task.guardrails)
-    # Before anything is simulated: what does not fit the model is named by where it was written.
+    # Checked before anything is simulated, so that errors name the config field that does not fit the model.
     check_residuals(task.spec(), config.cost.residuals, "cost.residuals")
     check_guardrails(task, rules)
     if config.world_model.disable_contacts:
@@ -125,7 +125,7 @@ def agent(
 
 
 def _check_contactless(rules: Guardrails) -> None:
-    """Raises TelosError for a guardrail that would hold in every plan because nothing touches anything there."""
+    """Raises TelosError for a guardrail on contacts: with contacts disabled, it would hold in every plan."""
     for rule in rules:
         for request in rule.signals:
             if request.name.partition("/")[0] in signals.OF_CONTACTS:
@@ -138,10 +138,10 @@ def _agent_of(real_time: float | None) -> Callable[..., Agent]:
 
 
 def world_model(config: Config, task: Task, interface: Interface, requests: tuple[Request, ...] = ()) -> WorldModel:
-    """What imagines, with these signals besides those of the task's reward.
+    """The world model, which records `requests` besides the signals of the task's reward.
 
     Raises:
-        TelosError: an unknown world model, parameters that are not its own, or a variant it cannot have.
+        TelosError: an unknown world model, parameters that are not its own, or a variant it does not support.
     """
     chosen = config.world_model
     params = chosen.params
@@ -174,7 +174,7 @@ def _risk(config: RobustConfig | None) -> Risk | None:
 
 
 def _check_planner(name: str, params: Mapping[str, Any], kind_at: str, params_at: str, model: WorldModel) -> None:
-    """Raises TelosError for an unknown planner, parameters that are not its own, or one this model cannot serve."""
+    """Raises TelosError for an unknown planner or parameter, or where the planner needs more than the model offers."""
     if name not in known_planners():
         raise TelosError.unknown(kind_at, name, known_planners(), "telos list planners")
     try:

@@ -1,6 +1,6 @@
-"""The configurator module: re-modulates horizon, budget, weights and planner during an episode.
+"""The configurator module: adapts horizon, budget, weights and planner during an episode.
 
-Its `Settings` have no field for a guardrail, so there is nothing by which a rule could reach one.
+`Settings` has no field for a guardrail, so no rule can change one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, Literal
 from envs.errors import TelosError
 from planners.problem import Budget, Plan
 
-MAX_EVALUATIONS, MAX_SECONDS = 10_000_000, 60.0  # of one decision, as in the configuration's own budget
+MAX_EVALUATIONS, MAX_SECONDS = 10_000_000, 60.0  # limits on one decision's budget, as in the configuration
 Quantity = Literal["plan_cost", "mean_cost", "plan_margin", "step"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What may change from one decision to the next."""
+    """The settings that may change from one decision to the next."""
 
     planner: str
     planner_params: Mapping[str, Any]
@@ -30,12 +30,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Rule:
-    """While the condition holds, these settings differ from the base ones."""
+    """Settings that replace the base ones while a condition holds."""
 
     quantity: Quantity
     above: float | None = None  # holds where the quantity is larger
     below: float | None = None  # holds where the quantity is smaller
-    rises_by: float | None = None  # holds where it rose by this fraction of its size since the last decision
+    rises_by: float | None = None  # holds where it rose by more than this fraction of its last absolute value
     horizon: int | None = None
     budget_factor: float = 1.0
     weights: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))  # term -> weight
@@ -66,11 +66,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Observed:
-    """What the rules look at after each plan."""
+    """The quantities that rules read after each plan."""
 
     plan_cost: float
-    mean_cost: float  # the plan's, per control step: comparable where rules set the horizon, but for a critic's part
-    plan_margin: float  # the least of the plan's margins; +inf without guardrails
+    mean_cost: float  # plan cost per control step: comparable across horizons, except for a critic's terminal cost
+    plan_margin: float  # the smallest of the plan's margins; +inf without guardrails
     step: float  # control steps since the episode began
 
     @staticmethod
@@ -98,7 +98,7 @@ class Configurator:
         return self._settings
 
     def observe(self, plan: Plan[Any], step: int) -> None:
-        """Look at the plan just made; what follows from it holds for the next decision."""
+        """Apply the rules to the plan just made; the resulting settings hold for the next decision."""
         now = Observed.of(plan, step)
         settings = self.base
         for rule in self.rules:
@@ -109,7 +109,7 @@ class Configurator:
 
 
 def modulated(settings: Settings, rule: Rule) -> Settings:
-    """The settings under one rule."""
+    """The settings after one rule is applied."""
     budget = settings.budget
     if budget.evaluations is not None:
         budget = Budget(evaluations=min(max(1, round(budget.evaluations * rule.budget_factor)), MAX_EVALUATIONS))

@@ -1,6 +1,6 @@
 """Where the code that runs comes from: versions, commit, and whether each package is ours.
 
-The top-level packages have generic names, so a stranger's `envs` from PyPI could shadow ours silently.
+The top-level packages have generic names, so another `envs` from PyPI could shadow ours silently.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def distribution() -> metadata.Distribution | None:
-    """The installed distribution, or None in a source tree that nobody installed."""
+    """The installed distribution, or None in a source tree that is not installed."""
     try:
         return metadata.distribution(NAME)
     except metadata.PackageNotFoundError:
@@ -31,10 +31,10 @@ def distribution() -> metadata.Distribution | None:
 
 
 def check_packages() -> None:
-    """Refuse to run with a package of the same name that is not ours.
+    """Refuse to run where another package of the same name shadows ours.
 
     Raises:
-        TelosError: a package comes from elsewhere, is missing, or is not the file that was installed.
+        TelosError: a package comes from elsewhere, is missing, or differs from the installed file.
     """
     for name in PACKAGES:
         spec = find_spec(name)
@@ -45,7 +45,7 @@ def check_packages() -> None:
     ours = distribution()
     if ours is None or ours.files is None:
         return
-    for file in ours.files:  # of a wheel; an editable install lists no package
+    for file in ours.files:  # a wheel lists our packages' files; an editable install does not
         if file.name != "__init__.py" or str(file.parent) not in PACKAGES or file.hash is None:
             continue
         path = Path(str(file.locate()))
@@ -57,7 +57,7 @@ def check_packages() -> None:
 
 
 def requirements() -> list[str]:
-    """What telos needs, as requirement strings with ranges; extras carry a marker."""
+    """The requirements of telos with version ranges; those of extras, which carry a marker, are left out."""
     file = ROOT / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
@@ -86,13 +86,13 @@ def telos_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Everything a number may depend on."""
+    """The versions of everything that a measured number may depend on."""
     found = {package.replace("-", "_"): version(package) or "missing" for package in RECORDED}
     return {"telos": telos_version(), "python": platform.python_version(), **found}
 
 
 def commit() -> str | None:
-    """The commit of the source tree, with a + where it was changed; None outside a repository of ours."""
+    """The commit of the source tree, with a + where tracked files have changed; None outside our repository."""
     if not (ROOT / ".git").exists():
         return None
 

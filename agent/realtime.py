@@ -1,8 +1,8 @@
-"""Planning while the world goes on: the planner works in a background thread, against a clock.
+"""Real-time control: the planner searches in a background thread while the world goes on.
 
-The world takes one control step per period of the clock. Each executes the latest finished plan at the index of its
-age, in control steps since the state that it starts from; planning always begins at the newest state. Everything else
-stays in the caller's thread: perception, composition with its digest check, the gate, memory.
+The world takes one control step per clock period. Each step executes the latest finished plan, at the index that equals
+the plan's age: the number of control steps since the plan's start state. Every search starts from the newest state.
+Perception, composition with its digest check, the gate and memory stay in the caller's thread.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from envs.task import Snapshot, TaskParams
 
 
 class RealTimeAgent(Agent):
-    """An `Agent` whose world waits for nobody. It begins to move when the first plan is there.
+    """An `Agent` whose world does not wait for the planner, except for the first plan of an episode.
 
-    While an episode runs, its world model belongs to the planner's thread: ask nothing of it, nor of
-    `decision.problem`, before `finish` or `close`.
+    While an episode runs, the planner's thread uses the world model: call neither the model nor `decision.problem`
+    before `finish` or `close`.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class RealTimeAgent(Agent):
             modules: those of `Agent`.
             factor: simulated seconds per second of the clock.
             clock: real time where None.
-            thinker: where planning happens.
+            thinker: makes the `Thinker` that runs the planner; a thread by default.
 
         Raises:
-            TelosError: a factor that is not above 0, or what `Agent` refuses.
+            TelosError: `factor` is not positive and finite, or `Agent` refuses its modules.
         """
         if not 0 < factor < float("inf"):
             raise TelosError("real_time", factor, "simulated seconds per second, above 0")
@@ -60,7 +60,7 @@ class RealTimeAgent(Agent):
         self._ages = []
 
     def act(self, observation: Any, snapshot: Snapshot | None = None, params: TaskParams | None = None) -> np.ndarray:
-        """See `Agent`; at its tick of the clock, by the plan that is there. Raises what planning raised."""
+        """See `Agent`; waits for the next clock tick, and acts by the latest plan. Raises what planning raised."""
         if self._ticks is not None:
             self._ticks.wait()
         action = super().act(observation, snapshot, params)
@@ -83,7 +83,7 @@ class RealTimeAgent(Agent):
 
     @property
     def pace(self) -> Pace | None:
-        """How the episode went so far; None before its first decision."""
+        """Timing statistics of the episode so far; None before its first decision."""
         if self._ticks is None:
             return None
         ticks, seconds = self._ticks, self._ticks.seconds

@@ -165,9 +165,7 @@ class Task:
     attributes: tuple[str, ...] = ()  # attributes of the environment's task that the reward reads
     back_up: BackUp | None = None
     reward_bound: RewardBound | None = None  # guides A*
-    guardrails: tuple[Mapping[str, Any], ...] = field(
-        default=(), compare=False
-    )  # declared by its file; they always hold
+    guardrails: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)  # declared by the task's file
     camera: str | int | None = None  # of the model, for pictures; one that sees what moves where None
     source: str = field(default="", init=False, compare=False)
     """What `envs.registry.load` made this task from; "" for any other, also for one that `dataclasses.replace` made."""

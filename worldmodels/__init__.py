@@ -1,1 +1,1 @@
-"""What the agent believes will happen."""
+"""World models, which predict the future for the agent."""

@@ -1,4 +1,4 @@
-"""What perception holds to be true: where every imagination starts."""
+"""The belief, which perception makes and from which every imagined future starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envs.task import Snapshot
 
 @dataclass(frozen=True)
 class Belief:
-    """What the agent holds to be true."""
+    """The agent's estimate of the state of the world."""
 
     snapshot: Snapshot | None  # believed simulator state; None where only features are perceived
-    features: np.ndarray  # (F,), the observation, flattened, stacked where perception stacks
+    features: np.ndarray  # (F,), the flattened observation, or a stack of them where perception stacks

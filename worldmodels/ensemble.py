@@ -1,4 +1,4 @@
-"""Several beliefs about one world, side by side."""
+"""Several world models of one task."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from worldmodels.model import Spent, WorldModel
 
 
 class Ensemble:
-    """M world models of one task: variants of its physics, or members that learned apart. The first is the nominal one.
+    """M world models of one task: variants of its physics, or models that were trained separately.
 
-    As a `WorldModel` it is the nominal member; who plans for all of them asks for `futures`. It offers none of the
-    nominal member's further capabilities, as a future that branches would branch in M worlds at once.
+    The first member is the nominal one. As a `WorldModel`, the ensemble behaves as its nominal member; `futures` gives
+    the futures of all members. The ensemble offers none of the nominal member's further capabilities, because a
+    branching future would have to branch in all M members at once.
     """
 
     def __init__(self, members: Sequence[WorldModel]) -> None:
@@ -47,7 +48,7 @@ class Ensemble:
 
     @property
     def spent(self) -> Spent:
-        """Of all members together."""
+        """The sum over all members."""
         spent = [member.spent for member in self.members]
         return Spent(
             sum(one.steps for one in spent), sum(one.seconds for one in spent), sum(one.diverged for one in spent)
@@ -60,8 +61,9 @@ class Ensemble:
     def futures(self, start: Snapshot, actions: Tensor, states: bool = False) -> Iterator[Trajectory]:
         """Each member's futures of the same candidates (N,H,A), M times, the nominal one first.
 
-        One after the other, so that only one is held at a time. In one batch of M x N simulations with a model each
-        MuJoCo is no quicker (within 3 % at N = 64; it only shares 16 candidates better between two threads).
+        They come one after the other, so that only one is held in memory at a time. One batch of M x N simulations,
+        each with its own model, is not faster in MuJoCo (within 3 % at N = 64; it only distributes 16 candidates better
+        over two threads).
         """
         for member in self.members:
             yield member.imagine(start, actions, states)

@@ -1,4 +1,4 @@
-"""What every world model offers."""
+"""The interfaces of world models: the common one, and those of further capabilities."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spent:
-    """What imagining has cost so far."""
+    """The effort of all simulation so far."""
 
     steps: int = 0  # physics steps, or model evaluations
     seconds: float = 0.0  # wall clock inside the simulator's own code; 0 where there is none
     diverged: int = 0  # candidates whose imagined simulation diverged
 
     def since(self, before: Spent) -> Spent:
-        """What was spent after `before`."""
+        """The effort since `before`."""
         return Spent(self.steps - before.steps, self.seconds - before.seconds, self.diverged - before.diverged)
 
 
 class WorldModel(Protocol):
-    """Predicts states and signals; reward, value and policy belong to others.
+    """Predicts states and signals; it contains no reward, value or policy.
 
-    The registry builds one as `Class(task, interface, requests, threads=…, **params)`: `requests` are the signals
-    that costs and guardrails read besides the reward's, `params` what the config says under `world_model.params`.
-    The future of a candidate depends on its own actions alone, and its beginning not on how far it goes on;
-    tests/worldmodels/test_conformance.py holds every registered model to this.
+    The registry builds a model as `Class(task, interface, requests, threads=…, **params)`. `requests` are the signals
+    that costs and guardrails read besides the reward's. `params` is the config's `world_model.params`.
+    The future of a candidate depends on its own actions alone, and its first steps do not depend on its length;
+    tests/worldmodels/test_conformance.py checks this for every registered model.
     """
 
     @property
     def stride(self) -> int:
-        """Control steps per imagined step; agents plan with 1."""
+        """Control steps per imagined step; agents require 1."""
         ...
 
     @property
@@ -57,25 +57,28 @@ class WorldModel(Protocol):
         """The futures of N candidate action sequences.
 
         Args:
-            start: where the world is believed to stand.
+            start: the believed state of the world.
             actions: (N,H,A) in [-1,1].
-            states: whether the trajectory carries the model's states; costs and guardrails read
-                signals only, so a search saves the copy.
+            states: whether the trajectory carries the model's states. Costs and guardrails read signals only, so a
+                search can save this copy.
         """
         ...
 
 
 @runtime_checkable
 class Branching(Protocol):
-    """A world model that goes on from any of its own states, S numbers each."""
+    """A world model that can continue from any of its own states, S numbers each."""
 
     def resumable(self) -> bool:
-        """Whether it does: not where signals lag behind the state."""
+        """Whether it can continue: False where signals lag behind the state."""
         ...
 
     def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
-        """The futures of candidates (N,K,A), each from its own state (N,S), with states; `start` gives the task's
-        parameters. A future taken up where another ended is its exact continuation."""
+        """The futures of candidates (N,K,A), each from its own state (N,S).
+
+        The trajectory carries states. `start` gives the task's parameters. A future that starts at another's end state
+        continues it exactly.
+        """
         ...
 
 
@@ -92,10 +95,10 @@ class Chart:
 
 @runtime_checkable
 class Physical(Branching, Protocol):
-    """A branching model whose states are positions and velocities, so that they can be compared and placed."""
+    """A branching model of positions and velocities: states can be compared, and made from coordinates."""
 
     def tangent_size(self) -> int:
-        """D: positions, velocities and actuator states, as differences."""
+        """D, the size of a tangent vector: differences of positions, velocities and actuator states."""
         ...
 
     def displace(self, states: Tensor, by: Tensor) -> Tensor:
@@ -107,37 +110,37 @@ class Physical(Branching, Protocol):
         ...
 
     def embedding(self, states: Tensor, seconds: float) -> Tensor:
-        """(N,S) -> (N,D'): points that are near each other where states are alike, in m and rad.
+        """(N,S) -> (N,D'): points in m and rad that are near each other where states are similar.
 
-        A velocity counts as the way that it leads in `seconds`.
+        A velocity counts as the distance that it covers in `seconds`.
         """
         ...
 
     def mechanics(self, start: Snapshot) -> mujoco.MjModel:
-        """The bodies, joints and actuators behind the states, with what a reset decided; to be read only."""
+        """The MuJoCo model (bodies, joints, actuators) with the reset's parameters; it must not be modified."""
         ...
 
     def chart(self) -> Chart:
-        """Raises TelosError for a model with rotations in space, whose positions are no plain coordinates."""
+        """The coordinates. Raises TelosError for rotations in space, whose positions are no plain coordinates."""
         ...
 
     def coordinates(self, states: Tensor) -> Tensor:
-        """(N,S) -> (N,D) as the chart says; periodic ones within their bounds."""
+        """(N,S) -> (N,D) in the order of the chart; periodic coordinates are within their bounds."""
         ...
 
     def place(self, start: Snapshot, coordinates: Tensor) -> Tensor:
-        """(N,D) -> (N,S): states like the start's in everything else, with actuators and warm starts at zero."""
+        """(N,D) -> (N,S): states with these coordinates, actuators and warm starts at zero, the rest as in `start`."""
         ...
 
     def identity(self, start: Snapshot) -> str:
-        """Equal for two models, each with what a reset decided, that lead from one state to the same next one."""
+        """A digest of model and reset parameters; where two digests are equal, so are the next states of any state."""
         ...
 
 
 @runtime_checkable
 class Differentiable(Protocol):
-    """A world model that gradients flow through."""
+    """A differentiable world model."""
 
     def differentiate(self, start: Snapshot, actions: Tensor) -> Trajectory:
-        """`imagine`, with states, of actions (N,H,A) that require gradients; states and signals carry them."""
+        """`imagine` with states, for actions (N,H,A) that require gradients; states and signals carry gradients."""
         ...

@@ -1,4 +1,4 @@
-"""World models by name, as lazy strings: listing them imports none of them.
+"""World models by name. Entries are strings that are imported on use, so listing them imports no world model.
 
 Other packages extend the table through the entry point group `telos.models`.
 """
@@ -31,7 +31,7 @@ TABLE = Table(
         }
     ),
 )
-"""Name -> a class with the interface of `worldmodels.model.WorldModel`."""
+"""Name -> a class that implements `worldmodels.model.WorldModel`."""
 
 
 def make(
@@ -42,13 +42,13 @@ def make(
     threads: int | None,
     params: Mapping[str, Any],
 ) -> WorldModel:
-    """The world model of that name, built as `worldmodels.model` says.
+    """Build the world model of that name, as `worldmodels.model.WorldModel` describes.
 
     Args:
-        task: what to imagine.
+        task: the task to imagine.
         interface: how the agent is coupled to the task's environment.
-        requests: signals that costs and guardrails ask for.
-        threads: CPU threads it may use; all of this process where None.
+        requests: signals that costs and guardrails read.
+        threads: CPU threads that it may use; all CPUs of this process where None.
         params: the model's own.
 
     Raises:

@@ -19,7 +19,7 @@ from worldmodels.belief import Belief
 
 
 class Policy(Protocol):
-    """Mode-1: the amortised policy; it proposes, the planner decides."""
+    """The Mode-1 (amortised) policy: it proposes a candidate, and the planner decides."""
 
     def propose(self, belief: Belief, horizon: int) -> np.ndarray:
         """An action sequence (H,A) in [-1,1]."""
@@ -41,21 +41,24 @@ class Actor:
         self._seed = self._switches = 0
 
     def reset(self, seed: int) -> None:
-        """Forget the last episode's plan, and which planner it ended with."""
+        """Drop the last episode's warm start, and return to the planner given at construction."""
         if (self.planner_name, self.planner_params) != self._base:
             self._take(*self._base)
         self._seed, self._switches = seed, 0
         self._state = self._planner.start(seed)
 
     def switch(self, planner: str, params: Mapping[str, Any]) -> None:
-        """Go on with another planner, from a cold start and with random numbers of its own."""
+        """Change to another planner, with a cold start and a new seed."""
         self._take(planner, params)
         self._switches += 1
         (seed,) = np.random.SeedSequence([self._seed, self._switches]).generate_state(1)
         self._state = self._planner.start(int(seed))
 
     def proposals(self, belief: Belief, known: Mapping[str, np.ndarray], horizon: int) -> Mapping[str, Tensor]:
-        """What every planner must consider: sequences (T,A) by name, held or cut to the horizon, and the policy's."""
+        """Named candidates (H,A) that every planner must consider: those in `known`, and the policy's.
+
+        Sequences (T,A) in `known` are cut to the horizon, or their last action is held up to it.
+        """
         rows = {name: actions[np.minimum(np.arange(horizon), len(actions) - 1)] for name, actions in known.items()}
         named = {name: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for name, part in rows.items()}
         if self.policy is not None:
@@ -63,10 +66,10 @@ class Actor:
         return MappingProxyType(named)
 
     def plan(self, problem: ImaginedProblem, budget: Budget) -> Plan[Trajectory]:
-        """Search; the warm start is kept for the next call.
+        """Search, and keep the warm start for the next call.
 
         Raises:
-            TelosError: a problem that the planner, with its parameters, cannot plan for.
+            TelosError: the planner, with its parameters, cannot solve this problem.
         """
         try:
             plan, self._state = self._planner.plan(self._state, problem, budget)

@@ -1,4 +1,4 @@
-"""Planning in a thread of its own, while the world goes on."""
+"""Planning in a background thread while the world goes on."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from planners.problem import Budget, Plan
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is to be planned."""
+    """A request to plan."""
 
-    step: int  # of the episode, whose state the plan starts from
+    step: int  # of the episode; the plan starts from the state at this step
     problem: ImaginedProblem
     budget: Budget
     planner: str
@@ -30,12 +30,12 @@ class Question:
 class Answer:
     """A finished plan."""
 
-    step: int  # of the episode, whose state it starts from
+    step: int  # of the episode; the plan starts from the state at this step
     plan: Plan[Trajectory]
 
 
 class Mind:
-    """The planner and where it stands in the episode."""
+    """The planner, and the episode's step for which it planned last."""
 
     def __init__(self, actor: Actor) -> None:
         self.plans = 0
@@ -44,7 +44,10 @@ class Mind:
         self._step = 0
 
     def answer(self, question: Question) -> Answer:
-        """Plan from the question's state; the last plan is advanced by the steps since, and the planner may change."""
+        """Plan from the question's state, with the question's planner.
+
+        Before that, the warm start is advanced by the steps since the last question.
+        """
         actor = self._actor
         actor.advance(question.step - self._step)
         self._step = question.step
@@ -57,26 +60,23 @@ class Mind:
 
 
 class Thinker(Protocol):
-    """Whoever answers questions in his own time."""
+    """Answers planning questions asynchronously."""
 
     def ask(self, question: Question) -> None:
-        """Replaces the question that waits."""
+        """Submit a question, which replaces the one that is waiting."""
         ...
 
     def latest(self) -> Answer:
-        """The latest answer; waits for the first. Raises what planning raised."""
+        """The latest answer; blocks until the first one is there. Raises what planning raised."""
         ...
 
     def close(self) -> None:
-        """Returns when no planning is under way any more; none begins again."""
+        """Stop answering; returns after the search in progress has ended."""
         ...
 
 
 class PlannerThread:
-    """Answers the newest question, again and again, in a thread of its own, until it is closed or planning fails.
-
-    Closing waits for the plan under way.
-    """
+    """Answers the newest question in a background thread, until it is closed or planning fails."""
 
     def __init__(self, mind: Mind) -> None:
         self._mind = mind
@@ -117,7 +117,7 @@ class PlannerThread:
                 with self._changed:
                     self._answer = answer
                     self._changed.notify_all()
-        except BaseException as failure:  # whatever it is, it belongs to the caller
+        except BaseException as failure:  # every failure is raised again in the caller's thread, by `latest`
             with self._changed:
                 self._failure = failure
                 self._changed.notify_all()
@@ -130,7 +130,7 @@ class PlannerThread:
 
 
 class BackgroundActor(Actor):
-    """An actor that never waits for its planner, but for the first plan of an episode."""
+    """An actor that waits for its planner only at the first plan of an episode."""
 
     def __init__(self, actor: Actor, thinker: Callable[[Mind], Thinker]) -> None:
         super().__init__(actor.planner_name, actor.planner_params, actor.policy)
@@ -139,10 +139,10 @@ class BackgroundActor(Actor):
         self._thinker: Thinker | None = None
         self._step = 0
         self.mind = Mind(actor)
-        self.age = 0  # control steps, of the last plan handed out
+        self.age = 0  # control steps since the start state of the last plan that `plan` returned
 
     def reset(self, seed: int) -> None:
-        """See `Actor`; the thread begins with the first plan."""
+        """See `Actor`; the thread starts at the first `plan`."""
         self.close()
         self._actor.reset(seed)
         self.planner_name, self.planner_params = self._actor.planner_name, self._actor.planner_params
@@ -150,13 +150,14 @@ class BackgroundActor(Actor):
         self.mind = Mind(self._actor)
 
     def switch(self, planner: str, params: Mapping[str, Any]) -> None:
-        """From the next plan on that begins."""
+        """Use another planner from the next search on."""
         self.planner_name, self.planner_params = planner, params
 
     def plan(self, problem: ImaginedProblem, budget: Budget) -> Plan[Trajectory]:
-        """The latest finished plan from here on, its last action held beyond its end; planning goes on with `problem`.
+        """Submit `problem`, and return the latest finished plan, shifted to the present step.
 
-        Cost and margins are those of the whole plan, from the state that it starts from.
+        Beyond the plan's end, its last action is held. Cost and margins are those of the whole plan, from its own start
+        state.
         """
         if self._thinker is None:
             self._thinker = self._make(self.mind)
@@ -171,7 +172,7 @@ class BackgroundActor(Actor):
         self._step += steps
 
     def close(self) -> None:
-        """End the thread; waits for the plan under way."""
+        """End the thread after the search in progress."""
         if self._thinker is not None:
             self._thinker.close()
             self._thinker = None

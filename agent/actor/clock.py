@@ -1,4 +1,4 @@
-"""Real time: clocks, ticks, and how an episode kept up."""
+"""Real time: clocks, ticks, and timing statistics of an episode."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What tells the time."""
+    """A source of time."""
 
     def now(self) -> float:
-        """s"""
+        """The time, s."""
         ...
 
     def wait(self, until: float) -> None:
@@ -31,7 +31,7 @@ class WallClock:
 
 
 class Ticks:
-    """One tick per period. The world that is late does not hurry afterwards: its later ticks are late by as much."""
+    """One tick per period; a late tick delays all later ticks by as much, so the world does not catch up."""
 
     def __init__(self, clock: Clock, period: float) -> None:
         """period: s between ticks."""
@@ -41,24 +41,24 @@ class Ticks:
         self._first = self._last = clock.now()
 
     def wait(self) -> None:
-        """Until the next tick."""
+        """Wait until the next tick."""
         self._last = max(self._last + self.period, self.clock.now())
         self.clock.wait(self._last)
         self.passed += 1
 
     @property
     def seconds(self) -> float:
-        """From the beginning to the last tick."""
+        """The time from the start to the last tick, s."""
         return self._last - self._first
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How an episode in real time went."""
+    """Timing statistics of an episode in real time."""
 
-    asked: float  # simulated seconds per second
-    factor: float  # as it was; NaN before the second decision
-    age_median: float  # s of simulated time between the state that a plan starts from and its action
+    asked: float  # requested simulated seconds per second
+    factor: float  # achieved simulated seconds per second; NaN before the second decision
+    age_median: float  # s of simulated time between a plan's start state and its executed action
     age_p95: float  # s
-    plans: int  # finished
-    planning: float  # s, spent on those
+    plans: int  # number of finished plans
+    planning: float  # s, spent on finished plans

@@ -1,1 +1,1 @@
-"""A world model, an objective and rules, composed into a problem that planners minimise."""
+"""A world model, an objective and guardrails, composed into a problem that planners minimise."""

@@ -1,4 +1,4 @@
-"""Problems that can do more than judge candidates, where the world model allows it.
+"""Problems with capabilities beyond the evaluation of candidates, where the world model allows them.
 
 The composition is that of `agent.composition.problem`: one model, one objective, one set of guardrails.
 N candidates or nodes, K control steps of an edge, H of the horizon, A action size, S state size, D tangent size.
@@ -24,7 +24,7 @@ from worldmodels.model import Branching, Differentiable, Physical
 
 
 class DifferentiableProblem(ImaginedProblem):
-    """Over a model that gradients flow through: `planners.capabilities.Differentiable`."""
+    """A problem over a differentiable model; it implements `planners.capabilities.Differentiable`."""
 
     def differentiate(self, actions: Tensor) -> Evaluation:
         """Costs and margins of candidates (N,H,A), with gradients."""
@@ -33,7 +33,10 @@ class DifferentiableProblem(ImaginedProblem):
 
 
 class BranchingProblem(ImaginedProblem):
-    """Over a model that goes on from any of its states: `planners.capabilities.Steppable`. A node is a state."""
+    """A problem over a model that can continue from any of its states; its nodes are states.
+
+    It implements `planners.capabilities.Steppable`.
+    """
 
     def root(self) -> Tensor:
         """The believed state, (1,S)."""
@@ -43,7 +46,7 @@ class BranchingProblem(ImaginedProblem):
         """Follow edges of K control steps, actions (N,K,A), from nodes (N,S).
 
         Raises:
-            TelosError: a cost that depends on the steps before its own.
+            TelosError: a cost term depends on earlier steps.
         """
         assert isinstance(self.model, Branching)
         trajectory, judged = follow(self, self.model, nodes, actions)
@@ -58,11 +61,13 @@ class BranchingProblem(ImaginedProblem):
 
 
 class PhysicalProblem(BranchingProblem):
-    """Over a model of positions and velocities: `planners.capabilities.Linearisable`, `Discretisable`, `Measurable` and
-    `Guided` too."""
+    """A problem over a model of positions and velocities.
+
+    Besides `Steppable`, it implements `planners.capabilities.Linearisable`, `Discretisable`, `Measurable` and `Guided`.
+    """
 
     def expandable(self) -> bool:
-        """Whether every cost is one of single steps, and the model goes on from any state."""
+        """Whether no cost term depends on earlier steps, and the model can continue from any state."""
         assert isinstance(self.model, Physical)
         return self.model.resumable() and not self.objective.looks_back
 
@@ -71,22 +76,22 @@ class PhysicalProblem(BranchingProblem):
         return expansion.steps(self)
 
     def linearise(self, actions: Tensor) -> Linearisation:
-        """Expand dynamics, cost and margins around one action sequence (H,A). Raises TelosError as `step`."""
+        """Expand dynamics, cost and margins around one action sequence (H,A). Raises TelosError as `step` does."""
         return expansion.linearise(self, actions)
 
     def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
-        """The actions (N,H,A) of following the trajectory of `nominal` (H,A) with feedback (H,A,D)."""
+        """The actions (N,H,A) that track the trajectory of `nominal` (H,A) with feedback gains (H,A,D)."""
         assert isinstance(self.model, Physical)
         return expansion.track((self.model,), self.start, nominal, offsets, gains)
 
     def space(self) -> Space:
-        """Positions and velocities. Raises TelosError for a model with rotations in space."""
+        """The coordinates: positions and velocities. Raises TelosError for a model with rotations in space."""
         assert isinstance(self.model, Physical)
         chart = self.model.chart()
         return Space(chart.names, chart.low, chart.high, chart.periodic, chart.units)
 
     def identity(self) -> str:
-        """SHA-256 over what an edge depends on: model, what the reset decided, objective, guardrails."""
+        """SHA-256 of everything an edge depends on: model, reset parameters, objective, guardrails."""
         assert isinstance(self.model, Physical)
         model = self.model.identity(self.start)
         return hashlib.sha256(repr((model, _terms(self.objective), self.guardrails.digest)).encode()).hexdigest()
@@ -102,7 +107,7 @@ class PhysicalProblem(BranchingProblem):
         return self.model.place(self.start, coordinates)
 
     def embedding(self, nodes: Tensor, seconds: float) -> Tensor:
-        """(N,S) -> (N,D'): points in m and rad, velocities as the way that they lead in `seconds`."""
+        """(N,S) -> (N,D'): points in m and rad; a velocity counts as the distance it covers in `seconds`."""
         assert isinstance(self.model, Physical)
         return self.model.embedding(nodes, seconds)
 
@@ -129,7 +134,7 @@ class PhysicalProblem(BranchingProblem):
 
 
 def _terms(objective: Objective) -> tuple[str, ...]:
-    """What decides the cost of a step. A task is known by its id: its `repr` shows addresses of functions."""
+    """The cost terms as text; a task appears as its id, because its `repr` contains memory addresses of functions."""
     return tuple(
         f"{weight!r} {f'TaskCost({term.task.id!r})' if isinstance(term, TaskCost) else repr(term)}"
         for weight, term in objective.terms
@@ -138,7 +143,7 @@ def _terms(objective: Objective) -> tuple[str, ...]:
 
 
 def _sole_reward(objective: Objective) -> tuple[float, Task] | None:
-    """Weight and task where the task's reward, and that it is great, is all that counts."""
+    """Weight and task where the task's reward, with a positive weight, is the only cost; else None."""
     counted = [(weight, term) for weight, term in objective.terms if weight != 0]
     if len(counted) != 1 or objective.critic is not None:
         return None

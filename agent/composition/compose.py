@@ -1,4 +1,4 @@
-"""Which problem a world model makes possible."""
+"""The choice of the problem class for a world model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worldmodels.model import Branching, Differentiable, Physical, WorldModel
 
 
 def problem_over(model: WorldModel) -> type[ImaginedProblem]:
-    """The problem with every capability that the model allows."""
+    """The problem class with every capability that the model allows."""
     if isinstance(model, Ensemble):
         return RobustPhysicalProblem if all(isinstance(m, Physical) for m in model.members) else RobustProblem
     if isinstance(model, Physical):
@@ -28,7 +28,7 @@ def problem_over(model: WorldModel) -> type[ImaginedProblem]:
 
 
 def composer(model: WorldModel, risk: Risk | None) -> Callable[..., ImaginedProblem]:
-    """What makes problems over the model, an `Ensemble` where a risk is given."""
+    """The constructor of problems over the model, which must be an `Ensemble` where a risk is given."""
     kind = problem_over(model)
     if risk is None:
         return kind

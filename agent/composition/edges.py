@@ -1,4 +1,4 @@
-"""Futures along edges: parts of trajectories that begin at states of their own.
+"""Simulation of edges: trajectory segments that each start from their own state.
 
 N edges, K control steps of each, A action size, S state size.
 """
@@ -15,10 +15,10 @@ from worldmodels.model import Branching
 
 
 def follow(problem: ImaginedProblem, model: Branching, nodes: Tensor, actions: Tensor) -> tuple[Trajectory, Evaluation]:
-    """Where a model leads from states (N,S) under actions (N,K,A), and what objective and guardrails say about it.
+    """Simulate edges from states (N,S) under actions (N,K,A), and evaluate their costs and margins.
 
     Raises:
-        TelosError: a cost that depends on the steps before its own, signals that lag behind the state.
+        TelosError: a cost term depends on earlier steps, or signals lag behind the state.
     """
     if problem.objective.looks_back:
         raise TelosError("cost", "a term that looks back (action_rate)", "terms of single steps, as this plan branches")

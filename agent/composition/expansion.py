@@ -1,9 +1,9 @@
-"""A physical problem to first order in its dynamics and margins, and to second order in its costs; and its feedback.
+"""Expansion of a physical problem: first order in dynamics and margins, second order in costs; and feedback tracking.
 
-Central differences in tangent space (Tassa, Erez & Todorov 2012, section II), all of them edges of one control step, so
-that its physics steps are chained by the simulator and one batch answers for the whole trajectory.
+Derivatives are central differences in tangent space (Tassa, Erez & Todorov 2012, section II) over edges of one control
+step. The simulator chains the physics steps of an edge, and one batch covers the whole trajectory.
 H control steps, A action size, S state size, D tangent size, G guardrails, Z = D + A, P = 1 + 2 Z edges from a state:
-the nominal one, those displaced upwards in every direction, those displaced downwards.
+the nominal edge, then one displaced upwards in each direction, then one displaced downwards in each direction.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from envs.task import Snapshot
 from planners.capabilities import Linearisation
 from worldmodels.model import Physical
 
-STEP = 1e-5  # rad, m, their rates, actions: a larger one steps over contacts, a smaller one sees no curvature
-CHUNK = 2048  # edges simulated together: more only take more memory
+STEP = 1e-5  # rad, m, their rates, actions; a larger step crosses contacts, a smaller one cannot resolve curvature
+CHUNK = 2048  # edges simulated together; more would only take more memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class _Stencil:
         return (values[:, 1 : 1 + size] - values[:, 1 + size :]) / (self.up + self.down)[..., None]
 
     def bend(self, values: Tensor) -> Tensor:
-        """Second differences (T,Z,n); 0 where a bound leaves one side only."""
+        """Second differences (T,Z,n); 0 where an action bound prevents a full displacement on both sides."""
         size = self.up.shape[1]
         twice = values[:, 1 : 1 + size] - 2 * values[:, :1] + values[:, 1 + size :]
         both = (self.up == STEP) & (self.down == STEP)
@@ -48,12 +48,13 @@ class _Stencil:
 
 
 def linearise(problem: ImaginedProblem, actions: Tensor) -> Linearisation:
-    """Expand around the trajectory of actions (H,A), which is valid.
+    """Expand around the trajectory of actions (H,A), which must be valid.
 
-    An edge on which the simulation diverges tells no slope: its direction counts as flat.
+    Where the simulation of an edge diverges, the nominal edge's values replace its own. A direction in which both edges
+    diverge counts as flat.
 
     Raises:
-        TelosError: a cost that depends on the steps before its own, signals that lag behind the state.
+        TelosError: a cost term depends on earlier steps, or signals lag behind the state.
     """
     model, horizon = _physical(problem), problem.horizon
     nominal = problem.model.imagine(problem.start, actions[None], states=True)
@@ -71,7 +72,7 @@ def linearise(problem: ImaginedProblem, actions: Tensor) -> Linearisation:
     gradient, hessian = _quadratic(step_cost, edges, stencil, problem.dt)
     final_x, final_xx = _terminal(problem, path[-1:], edges)
     over = problem.objective.over(nominal, problem.start.params)
-    if over is not None:  # an edge by itself does not know that the episode has ended before it
+    if over is not None:  # a single edge does not show that the episode ended before it
         gradient, hessian = gradient * ~over[0, :, None], hessian * ~over[0, :, None, None]
     if problem.objective.ends(nominal, problem.start.params)[0]:
         final_x, final_xx = torch.zeros_like(final_x), torch.zeros_like(final_xx)
@@ -103,8 +104,8 @@ def steps(problem: ImaginedProblem) -> int:
 def track(models: Sequence[Physical], start: Snapshot, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
     """The actions (N,H,A) of u_t = clip(nominal_t + offset_t + gain_t (x_t - nominal x_t)); see `Linearisable.track`.
 
-    x is where all models stand under the same actions, one after the other. The nominal trajectories are followed along
-    as one more candidate. One whose simulation diverges, or leads to no number, goes on without feedback.
+    x is the concatenated state of all models under the same actions. The nominal trajectories are simulated as one more
+    candidate. Feedback that is not finite, as after a diverged simulation, counts as 0.
 
     Args:
         gains: (H,A,M D) for M models.
@@ -137,7 +138,7 @@ def _stencil(size: int, actions: Tensor) -> _Stencil:
 
 
 def _displaced(model: Physical, states: Tensor, actions: Tensor, stencil: _Stencil) -> tuple[Tensor, Tensor]:
-    """Where edges begin, (T*P,S), and their actions, (T*P,A), of states (T,S) and actions (T,A)."""
+    """Start states (T*P,S) and actions (T*P,A) of the edges around states (T,S) and actions (T,A)."""
     size = model.tangent_size()
     still = torch.zeros_like(stencil.up[:, None])
     by = torch.cat([still, torch.diag_embed(stencil.up), -torch.diag_embed(stencil.down)], 1)
@@ -157,18 +158,19 @@ def _edges(problem: ImaginedProblem, nodes: Tensor, actions: Tensor) -> tuple[Fi
 
 
 def _sound(edges: Fields, values: Tensor, number: int) -> Tensor:
-    """Values of edges (T*P,…) as (T,P,n); where the simulation diverged, those of the nominal edge."""
+    """Values of edges (T*P,…) as (T,P,n); where a simulation diverged, the values of the nominal edge."""
     values = values.reshape(number, len(values) // number, -1)
     valid = edges["model", "valid"].reshape(number, -1, 1)
     return torch.where(valid, values, values[:, :1])
 
 
 def _quadratic(cost: CostFunction, edges: Fields, stencil: _Stencil, dt: float) -> tuple[Tensor, Tensor]:
-    """Gradient (T,Z) and Hessian (T,Z,Z), made positive semidefinite, of the cost of T edges' nominal ones.
+    """Gradient (T,Z) and positive semidefinite Hessian (T,Z,Z) of the cost at the nominal edges of T states.
 
-    The cost is a function of fields (signals, actions) that autograd differentiates twice, and these are functions of
-    state and action that the stencil differentiates: fully once (Gauss & Newton), and twice along each axis, without
-    which a cost that is linear in a signal (the height of a pole) would seem flat.
+    Autograd differentiates the cost twice with respect to fields (signals, actions). The stencil differentiates these
+    fields with respect to state and action: all first derivatives (Gauss-Newton), and second derivatives along each
+    axis. Without the second derivatives, a cost that is linear in a signal (the height of a pole) would have no
+    curvature. Negative eigenvalues of the Hessian are set to 0.
     """
     number, size = stencil.up.shape
     nominal = {key: value[:: 1 + 2 * size] for key, value in edges.items()}
@@ -182,7 +184,7 @@ def _quadratic(cost: CostFunction, edges: Fields, stencil: _Stencil, dt: float) 
 
 
 def _semidefinite(matrices: Tensor) -> Tensor:
-    """The nearest positive semidefinite ones (T,Z,Z): negative eigenvalues become 0."""
+    """The nearest positive semidefinite matrices (T,Z,Z): negative eigenvalues become 0."""
     values, vectors = torch.linalg.eigh((matrices + matrices.mT) / 2)
     return (vectors * values.clamp(min=0.0)[:, None]) @ vectors.mT
 
@@ -190,7 +192,7 @@ def _semidefinite(matrices: Tensor) -> Tensor:
 def _terminal(problem: ImaginedProblem, state: Tensor, edges: Fields) -> tuple[Tensor, Tensor]:
     """Gradient (D,) and Hessian (D,D) of the terminal cost at a state (1,S).
 
-    A critic outside autograd is differentiated by its own differences, once.
+    Where autograd gives no gradient (a critic outside autograd), the gradient is a central difference of the cost.
     """
     model = _physical(problem)
     size, width = model.tangent_size(), problem.action_size
@@ -212,7 +214,7 @@ def _terminal(problem: ImaginedProblem, state: Tensor, edges: Fields) -> tuple[T
 
 
 def _standing(after: Fields, final: Fields) -> Fields:
-    """As if trajectories ended where the edges `after` begin; `final` holds what belongs to their last step."""
+    """The fields of trajectories that end at the start states of edges `after`; `final` holds their last step."""
     stays = {key: value[:, :1].expand_as(value) for key, value in after.items() if _at_states(key)}
     stays["model", "valid"] = after["model", "valid"]
     return {key: stays[key] if key in stays else final[key].expand_as(value) for key, value in after.items()}

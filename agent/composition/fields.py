@@ -12,7 +12,7 @@ from torch import Tensor
 
 from envs.trajectory import Signals, Trajectory
 
-Key = tuple[str, str]  # what it belongs to ("state", "interval", "model"), and its name there
+Key = tuple[str, str]  # group ("state", "interval" or "model"), and name within the group
 Fields = Mapping[Key, Tensor]  # (N,…) each
 CostFunction = Callable[[Trajectory], Tensor]  # the cost of each trajectory, (N,) or (N,H)
 
@@ -40,8 +40,9 @@ def concatenated(parts: Sequence[Fields]) -> Fields:
 def derivatives(cost: CostFunction, fields: Fields, dt: float) -> tuple[list[Key], Tensor, Tensor]:
     """The fields that the cost depends on, its gradient (N,n) and Hessian (N,n,n) with respect to all their numbers.
 
-    Double backward, one pass for each number, summed over trajectories as these are independent. Infinite slopes
-    (a root at 0) count as none. No fields where the cost is a step function, or made outside autograd.
+    The Hessian takes one second backward pass per number. A pass sums over trajectories, which are independent.
+    Derivatives that are not finite (a square root at 0) count as 0. The list of fields is empty where the cost is a
+    step function, or is computed outside autograd.
     """
     leaves = {key: x.detach().clone().requires_grad_() for key, x in fields.items() if x.is_floating_point()}
     number = len(fields["model", "actions"])
@@ -59,7 +60,7 @@ def derivatives(cost: CostFunction, fields: Fields, dt: float) -> tuple[list[Key
 
 
 def _row(column: Tensor, read: list[Tensor]) -> Tensor:
-    """How one number's slope (N,) changes with every number that is read, (N,n)."""
+    """One row of the Hessian, (N,n): the derivatives of one number's slope (N,) with respect to the fields read."""
     changes: Sequence[Tensor | None] = [None] * len(read)
     if column.requires_grad:
         changes = torch.autograd.grad(column.sum(), read, retain_graph=True, allow_unused=True)

@@ -1,4 +1,4 @@
-"""Composition of a world model, an objective and the guardrails into what a planner minimises."""
+"""Composition of a world model, an objective and the guardrails into a problem that a planner minimises."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from worldmodels.model import WorldModel
 
 
 def insist_every_step(model: WorldModel) -> None:
-    """Raises TelosError for a model that skips control steps: between them nobody would look at the guardrails."""
+    """Raises TelosError for a model that skips control steps: guardrails would not be checked on skipped steps."""
     if model.stride != 1:
         raise TelosError("world_model.stride", model.stride, "1: costs and guardrails look at every control step")
 
 
 def answered(futures: Trajectory, actions: Tensor) -> Trajectory:
-    """The futures, if they are those of the candidates (N,H,A): where some steps are missing, nobody looks at the
-    guardrails.
+    """Return the futures after checking that their shapes match the candidates (N,H,A).
+
+    Guardrails would not be checked on missing steps.
 
     Raises:
-        TelosError: futures of another size.
+        TelosError: the futures have another size.
     """
     number, steps = actions.shape[:2]
     found = {"actions": (futures.actions, steps), "doubt": (futures.doubt, steps)}
@@ -52,14 +53,14 @@ class ImaginedProblem:
     start: Snapshot
     horizon: int
     proposals: Mapping[str, Tensor]
-    digest: str | None = None  # of the guardrails, as the agent keeps it; None: the one they were born with
+    digest: str | None = None  # of the guardrails, as the agent keeps it; None: the one they were built with
     limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
         """
         Raises:
-            TelosError: a model that skips control steps.
-            GuardrailTampered: no set of guardrails, a changed one, or another than `digest` says.
+            TelosError: the model skips control steps.
+            GuardrailTampered: `guardrails` is no `Guardrails` set, was changed, or does not match `digest`.
         """
         insist_every_step(self.model)
         Guardrails.verify(self.guardrails, digest_of(self.guardrails) if self.digest is None else self.digest)
@@ -81,13 +82,13 @@ class ImaginedProblem:
         """Costs, and the worst margin of every guardrail over the whole trajectory.
 
         Raises:
-            TelosError: a model that answers with futures of another size.
+            TelosError: the model returns futures of another size.
         """
         futures = self.model.imagine(self.start, actions, states=self.objective.critic is not None)
         return self.judge(answered(futures, actions))
 
     def judge(self, trajectory: Trajectory) -> Evaluation:
-        """What objective and guardrails say about imagined futures."""
+        """Evaluate objective and guardrails on imagined futures."""
         rules = self.guardrails
         margin = rules.margins(trajectory.signals) if len(rules) else nothing(len(trajectory.actions), 0)
         return Evaluation(

@@ -1,4 +1,4 @@
-"""How the costs of several futures become one."""
+"""Risk measures: how the costs of several futures become one cost."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from envs.errors import TelosError
 class Risk:
     """CVaR_alpha: the mean over the worst share `alpha` of M equally likely members.
 
-    `alpha` = 1 is the mean of all, and up to 1/M (so also 0) it is the worst case. Where alpha M is not whole, the
-    last member that counts does so in part. Rockafellar & Uryasev, "Optimization of conditional value-at-risk", 2000;
-    as weights of ranked outcomes: Acerbi, "Spectral measures of risk", 2002.
+    `alpha` = 1 is the mean of all members. `alpha` <= 1/M, 0 included, is the worst case. Where alpha M is not an
+    integer, the least bad member of the share has a fractional weight. Rockafellar & Uryasev, "Optimization of
+    conditional value-at-risk", 2000; as weights of ranked outcomes: Acerbi, "Spectral measures of risk", 2002.
     """
 
     alpha: float
@@ -25,7 +25,7 @@ class Risk:
             raise TelosError("Risk.alpha", self.alpha, "0 (the worst case) to 1 (the mean)")
 
     def weights(self, totals: np.ndarray) -> np.ndarray:
-        """How much each member counts for each candidate, (M,N): >= 0, with sum 1 over members.
+        """The weight of each member for each candidate, (M,N): >= 0, with sum 1 over members.
 
         Args:
             totals: cost of whole trajectories, (M,N).

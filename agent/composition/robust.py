@@ -1,4 +1,4 @@
-"""Planning for several worlds at once: the same candidates in every member of an ensemble.
+"""Robust planning: every member of an ensemble evaluates the same candidates.
 
 N candidates, H control steps, M members, G guardrails.
 """
@@ -20,11 +20,11 @@ from worldmodels.ensemble import Ensemble
 
 @dataclass(frozen=True)
 class RobustProblem(ImaginedProblem):
-    """Over an `Ensemble`: what a candidate costs is the risk of its whole trajectories' costs, what it dares the worst.
+    """A problem over an `Ensemble`: a risk measure of the members' trajectory costs, and the worst of their margins.
 
-    Every member imagines the same candidates from the same state: the simulator draws no random numbers, so members
-    and candidates are compared under common ones. A candidate is valid where it is in every member. The nominal
-    member answers `imagine`. Where members are physical, `agent.composition.robust_branching` offers more.
+    Every member imagines the same candidates from the same state. The simulator draws no random numbers, so members and
+    candidates are compared under common random numbers. A candidate is valid if it is valid in every member. `imagine`
+    uses the nominal member. For physical members, `agent.composition.robust_branching` has more capabilities.
     """
 
     risk: Risk = MEAN
@@ -32,9 +32,9 @@ class RobustProblem(ImaginedProblem):
     def evaluate(self, actions: Tensor) -> Evaluation:
         """The members' costs under the risk's weights, and the worst margin over time and members.
 
-        The weights are chosen by the total cost of each member's trajectory and hold for all its steps. So the total is
-        the risk measure exactly, and each step's cost is the one expected in the worlds that the risk measure
-        looks at (its dual, the worst reweighting of members with density up to 1/alpha).
+        A member's weight depends on the total cost of its trajectory and is the same for all steps. So the total cost
+        equals the risk measure exactly. Each step's cost is the expected cost under the risk measure's dual, which is
+        the worst reweighting of members with density up to 1/alpha.
         """
         assert isinstance(self.model, Ensemble)
         states = self.objective.critic is not None
@@ -45,7 +45,7 @@ class RobustProblem(ImaginedProblem):
         return Evaluation(
             torch.from_numpy((weights[:, :, None] * steps).sum(0)),
             torch.from_numpy((weights * terminal).sum(0)),
-            torch.stack([one.margin for one in each]).amin(0),  # NaN where it is in one: that breaks a guardrail
+            torch.stack([one.margin for one in each]).amin(0),  # NaN where one member has NaN: a violation
             torch.stack([one.valid for one in each]).all(0),
             self.limits,
         )
@@ -53,7 +53,7 @@ class RobustProblem(ImaginedProblem):
     def __post_init__(self) -> None:
         """
         Raises:
-            TelosError: a model of one member alone, or what `ImaginedProblem` refuses.
+            TelosError: the model is no `Ensemble`, or `ImaginedProblem` refuses the arguments.
         """
         if not isinstance(self.model, Ensemble):
             raise TelosError("RobustProblem.model", type(self.model).__name__, "an Ensemble")

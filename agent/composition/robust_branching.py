@@ -1,4 +1,4 @@
-"""Robust problems whose plans branch, or descend: all worlds side by side, under the same actions.
+"""Robust problems for tree search and iLQR: all members advance together under the same actions.
 
 N edges, K control steps of each, H of the horizon, M members, S state size, A action size, D tangent size of a member,
 G guardrails.
@@ -24,24 +24,26 @@ from worldmodels.model import Physical
 
 
 class Worlds(NamedTuple):
-    """What a node holds."""
+    """The contents of N nodes."""
 
     states: Tensor  # (N,M,S)
-    cost: Tensor  # (N,M), on the way here
+    cost: Tensor  # (N,M), since the root
     ended: Tensor  # (N,M), 1 where the episode has ended there
 
 
 @dataclass(frozen=True)
 class RobustPhysicalProblem(RobustProblem):
-    """Over an `Ensemble` of physical models: `planners.capabilities.Steppable`, `Measurable`, `Linearisable` and
-    `Charted`.
+    """A problem over an `Ensemble` of physical models.
 
-    A node is where all members stand after the same actions, with what each has cost since the root. An edge costs what
-    it adds to the risk of these costs, so that the edges of a path add up to the risk of whole trajectories, whichever
-    members it looks at in the end. Cost measured above what a step can least cost stays at least 0, as the risk is
-    monotone and moves with a constant. But what a path has cost does not decide how it goes on best, as that depends on
-    which member is worst by then: a search that keeps the cheapest way to each place (`sst`) is a heuristic here, and
-    an edge at the least cost need not end at a goal in every member.
+    It implements `planners.capabilities.Steppable`, `Measurable`, `Linearisable` and `Charted`. A node holds the states
+    of all members after the same actions, and each member's cost since the root. The cost of an edge is the increase of
+    the risk measure over these costs. So the edges of a path add up to the risk measure of whole trajectories,
+    whichever members are worst in the end. Step costs that are shifted by their minimum stay non-negative, because the
+    risk measure is monotone and translation-equivariant.
+
+    The cost so far does not determine the best continuation, because that depends on which member is worst by then. So
+    a search that keeps the cheapest path to each place (`sst`) is a heuristic here, and an edge of minimal cost need
+    not end at a goal in every member.
     """
 
     def root(self) -> Tensor:
@@ -53,7 +55,7 @@ class RobustPhysicalProblem(RobustProblem):
         """Follow edges of K control steps, actions (N,K,A), from nodes (N, M (S+2)).
 
         Raises:
-            TelosError: a cost that depends on the steps before its own, signals that lag behind the state.
+            TelosError: a cost term depends on earlier steps, or signals lag behind the state.
         """
         before = self._worlds(nodes)
         states, costs, margins, valid, ended = [], [], [], [], []
@@ -76,32 +78,32 @@ class RobustPhysicalProblem(RobustProblem):
         )
 
     def embedding(self, nodes: Tensor, seconds: float) -> Tensor:
-        """(N, M (S+2)) -> (N, M D'): as far from each other as the members' states are, root mean square."""
+        """(N, M (S+2)) -> (N, M D'): the distance of two nodes is the root mean square of the members' distances."""
         states = self._worlds(nodes).states
         each = [member.embedding(states[:, index].contiguous(), seconds) for index, member in enumerate(self._members)]
         return torch.cat(each, 1) / math.sqrt(len(each))
 
     def space(self) -> Space:
-        """Positions and velocities. Raises TelosError for a model with rotations in space."""
+        """The coordinates: positions and velocities. Raises TelosError for a model with rotations in space."""
         return self._alone()[0].space()
 
     def coordinates(self, nodes: Tensor) -> Tensor:
-        """(N, M (S+2)) -> (N,D), those of the nominal member: they do not tell nodes apart."""
+        """(N, M (S+2)) -> (N,D): the nominal member's coordinates, which do not identify a node."""
         return self._members[0].coordinates(self._worlds(nodes).states[:, 0].contiguous())
 
     def expandable(self) -> bool:
-        """Whether every cost is one of single steps, and all members go on from any state."""
+        """Whether no cost term depends on earlier steps, and all members can continue from any state."""
         return not self.objective.looks_back and all(member.resumable() for member in self._members)
 
     def expansion_steps(self) -> int:
-        """Control steps that one `linearise` simulates, each in all members: as budgets count candidates."""
+        """Control steps that one `linearise` simulates; as in budgets, a step in all members counts once."""
         return self.horizon + expansion.steps(self._alone()[0])
 
     def linearise(self, actions: Tensor) -> Linearisation:
-        """Expand all members around one action sequence (H,A): one system of M parts that hear the same actions.
+        """Expand all members around one action sequence (H,A), as one system of M parts with the same actions.
 
-        Costs count as the risk weighs the members there (its gradient, where no two are equally bad); a margin is that
-        of the member in which it is worst.
+        Costs have the risk measure's weights at this sequence (its gradient, where no two members cost the same). Each
+        margin is that of the member in which it is worst.
         """
         alone = self._alone()
         weights = self.risk.weights(np.stack([one.evaluate(actions[None]).cost.numpy() for one in alone]))[:, 0]
@@ -127,7 +129,7 @@ class RobustPhysicalProblem(RobustProblem):
         )
 
     def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
-        """The actions (N,H,A) of following the trajectories of `nominal` (H,A), with feedback (H,A,M D) from all."""
+        """The actions (N,H,A) that track all members' trajectories of `nominal` (H,A) with feedback gains (H,A,M D)."""
         return expansion.track(self._members, self.start, nominal, offsets, gains)
 
     @property
@@ -138,7 +140,7 @@ class RobustPhysicalProblem(RobustProblem):
         return tuple(members)
 
     def _alone(self) -> list[PhysicalProblem]:
-        """The problem in each member by itself."""
+        """One problem per member, over that member alone."""
         rest = (self.objective, self.guardrails, self.start, self.horizon, self.proposals, self.digest)
         assert isinstance(self.model, Ensemble)
         return [PhysicalProblem(member, *rest) for member in self.model.members]
@@ -149,22 +151,22 @@ class RobustPhysicalProblem(RobustProblem):
         return Worlds(states.unflatten(1, (number, -1)), cost, ended)
 
     def _risk(self, cost: Tensor) -> Tensor:
-        """Of costs (N,M), (N,)."""
+        """The risk measure (N,) of costs (N,M)."""
         totals = cost.numpy().T
         return torch.from_numpy((self.risk.weights(totals) * totals).sum(0))
 
 
 def _weighed(part: Linearisation, weight: float) -> Linearisation:
-    """With so many times the cost."""
+    """The expansion with its cost terms multiplied by `weight`."""
     names = ("cost_x", "cost_u", "cost_xx", "cost_uu", "cost_ux", "terminal_x", "terminal_xx")
     return replace(part, **{name: weight * getattr(part, name) for name in names})
 
 
 def _where(at: Tensor, part: Linearisation) -> tuple[Tensor, Tensor]:
-    """The slopes of margins by states and actions, 0 but `at` (H,G) bool."""
+    """The slopes of margins by states and actions where `at` (H,G) bool is true, and 0 elsewhere."""
     return torch.where(at[..., None], part.margin_x, 0.0), torch.where(at[..., None], part.margin_u, 0.0)
 
 
 def _diagonal(blocks: list[Tensor]) -> Tensor:
-    """(H,D,D), M times -> (H, M D, M D), with nothing beside the blocks."""
+    """M blocks (H,D,D) -> block-diagonal matrices (H, M D, M D)."""
     return torch.stack([torch.block_diag(*rows) for rows in zip(*blocks, strict=True)])

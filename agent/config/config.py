@@ -1,4 +1,4 @@
-"""The configuration of a run: closed, frozen models over YAML. One file says everything."""
+"""The configuration of a run: closed, frozen models over YAML. One file holds everything."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from envs.numbers import Flag, NonNegative, Number, Positive, Scale, Whole
 from envs.residuals import Residual
 from envs.zones import Zone
 
-MAX_LATENCY = 1_000  # control steps, each of which is kept
+MAX_LATENCY = 1_000  # control steps; the environment queues one action for each
 SEED = re.compile("0|[1-9][0-9]{0,18}")
 MAX_SEEDS = 10_000
-Side = Annotated[Whole, Field(ge=16, le=4096, multiple_of=2)]  # of a video's frame; H.264 wants it even
-MAX_ITERATIONS = 1_000_000  # of the constraint solver, which counts them in a C int
+Side = Annotated[Whole, Field(ge=16, le=4096, multiple_of=2)]  # pixels of a video frame; H.264 requires an even number
+MAX_ITERATIONS = 1_000_000  # of the constraint solver, which counts iterations in a C int
 
 
 class Closed(BaseModel):
-    """Unknown keys are refused, values are fixed."""
+    """A model that refuses unknown keys, and whose values are fixed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class VariantConfig(Closed):
-    """How reality differs from the model that plans for it; factors multiply."""
+    """How the real physics differ from the model that is used for planning; factors multiply."""
 
     mass: Positive = 1.0
     friction: Positive = 1.0
@@ -76,7 +76,7 @@ PerceptionConfig = Annotated[PrivilegedConfig | EstimatedConfig | StackedConfig,
 
 
 def _physical(variant: VariantConfig) -> VariantConfig:
-    """Raises ValueError for a variant that no model can imagine, or none at all."""
+    """Raises ValueError for a variant that equals the nominal model, or that differs in more than a model's physics."""
     if variant == VariantConfig():
         raise ValueError("a variant that differs from the nominal model, which is planned for anyway")
     if variant.latency or variant.observation_noise:
@@ -85,7 +85,7 @@ def _physical(variant: VariantConfig) -> VariantConfig:
 
 
 class RobustConfig(Closed):
-    """Which other physics a plan must work in besides the nominal, and how the costs of all become one."""
+    """The variants in which a plan must work besides the nominal physics, and the risk measure over all costs."""
 
     risk: Literal["mean", "worst", "cvar"] = Field(default="worst", description="of whole trajectories' costs")
     alpha: Annotated[Positive, Field(le=1)] | None = Field(
@@ -101,7 +101,7 @@ class RobustConfig(Closed):
 
 
 class WorldModelConfig(Closed):
-    """What imagines. For MuJoCo itself, the simulator, what is not given stays as the task has it."""
+    """The world model. For the simulator (MuJoCo itself), settings that are not given stay as the task has them."""
 
     kind: str = "simulator"
     timestep: Positive | None = Field(default=None, description="s; divides the control period")
@@ -130,7 +130,7 @@ class _CostConfig(Closed):
     residuals: tuple[Residual, ...] = Field(default=(), description="terms on named signals, each with its weight")
 
 
-if TYPE_CHECKING:  # a type checker cannot follow fields that a table names
+if TYPE_CHECKING:  # a type checker cannot see fields that are created from a table
     CostConfig = _CostConfig
 else:
     CostConfig = create_model(
@@ -159,7 +159,7 @@ class BudgetConfig(Closed):
 
 
 class PlannerConfig(Closed):
-    """How to search."""
+    """The planner, its horizon, budget and parameters."""
 
     kind: str = "icem"
     horizon: Whole = Field(default=40, ge=1, le=10_000, description="control steps")
@@ -168,7 +168,7 @@ class PlannerConfig(Closed):
 
 
 class RuleConfig(Closed):
-    """While a condition on the last plan holds, other settings."""
+    """Settings that replace the base ones while a condition on the last plan holds."""
 
     quantity: Literal["plan_cost", "mean_cost", "plan_margin", "step"]
     above: Number | None = None
@@ -194,7 +194,7 @@ class MemoryConfig(Closed):
 
 
 def listed_seeds(seeds: Any) -> Any:
-    """Seeds as people write them: 7, "0..4", "0,3,7", "0..2,7", or a list. Raises ValueError for other text."""
+    """Read seeds given as 7, "0..4", "0,3,7", "0..2,7", or a list. Raises ValueError for other text."""
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         return (seeds,)
     if isinstance(seeds, list | tuple):
@@ -218,12 +218,12 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _which(value: Any) -> Any:
-    """true and false, as files of before more could be said have them."""
+    """Read true and false, which older files contain, as first and none."""
     return {True: "first", False: "none"}[value] if isinstance(value, bool) else value
 
 
 def video_fields(value: Any) -> Any:
-    """`video: all` is short for `video: {which: all}`; anything else as it is."""
+    """Expand `video: all` to `video: {which: all}`; other values stay as they are."""
     return {"which": value} if isinstance(value, bool | str) else value
 
 
@@ -241,7 +241,7 @@ def _camera(value: Any) -> Any:
 
 
 class VideoConfig(Closed):
-    """Which episodes are recorded, where a GL library works, and what their videos show."""
+    """Which episodes are recorded (this needs a working GL library), and what their videos show."""
 
     which: Annotated[Literal["none", "first", "all"], BeforeValidator(_which)] = Field(
         default="first", description="of the episodes; true is first, false is none"
@@ -282,8 +282,7 @@ class Config(Closed):
 
     @field_serializer("video")
     def _written(self, video: VideoConfig) -> bool | VideoConfig:
-        """As true or false where that says all: digests of such configurations stay what they were before more could
-        be said."""
+        """Write true or false where that is enough, so that digests of older configurations stay the same."""
         plain = video.which != "all" and video == VideoConfig(which=video.which)
         return video.which == "first" if plain else video
 
@@ -293,7 +292,7 @@ class Config(Closed):
         return self.episodes * max(1, len(self.seeds))
 
     def place(self, episode: int) -> tuple[int, int]:
-        """The seed of an episode of this run, and its index under that seed; all its randomness derives from them."""
+        """The seed of an episode, and its index under that seed; all randomness of the episode derives from both."""
         at, index = divmod(episode, self.episodes)
         return (self.seeds[at] if self.seeds else self.seed), index
 
@@ -305,7 +304,7 @@ class Config(Closed):
 
     @model_serializer(mode="wrap")
     def _plain(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the one of seed and seeds that is not used."""
+        """Write either `seed` or `seeds`, whichever is used."""
         values = write(self)
         del values["seed" if self.seeds else "seeds"]
         return values

@@ -1,9 +1,10 @@
-"""From a preset, a file and overrides to one `Config`. Layers may change anything but weaken the rules.
+"""Build one `Config` from a preset, a file and overrides. A layer may change anything, but it cannot weaken the rules.
 
-Another task sheds no rules either. What a task file declares, guardrails and back-up, is a person's: when a
-layer names another task, it is folded into the config, where it holds on (or building fails, as the other
-model lacks what a rule names). The back-up of a built-in task fits that task alone, so it stays behind; but
-where guardrails held with it, the other task must declare a back-up of its own, or the config give one.
+The rules are guardrails and back-up. A layer that names another task cannot remove them either. The rules in a task
+file were declared by a person. When a layer names another task, they are copied into the config, where they stay in
+force. (Building the agent fails if the other model lacks what a rule names.) The back-up of a built-in task fits that
+task alone, so it is not copied. But if guardrails were in force together with it, the other task must declare a back-up
+of its own, or the config must give one.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from envs.validation import validated
 from planners.shared import means_the_same
 
 MAX_BYTES = 1_000_000
-MAX_DEPTH = 10  # files that extend each other
-TUNED = "tuned_seeds"  # key of a file that is no field of a configuration, as `extends`
+MAX_DEPTH = 10  # levels of files that extend each other
+TUNED = "tuned_seeds"  # like `extends`, a key of a file that is no field of `Config`
 
 
 def presets() -> dict[str, str]:
@@ -65,14 +66,14 @@ def load(
     """The configuration of a run.
 
     Args:
-        source: a preset's name or a YAML file, which may say `extends: PRESET-OR-FILE`; the task's
-            default preset where None.
-        task: task id, over the source's.
-        overrides: dotted config fields over both; in any order, as a kind comes before what stands beside it.
-        tell: called with what the user should know.
+        source: a preset's name or a YAML file, which may contain `extends: PRESET-OR-FILE`; the task's default preset
+            where None.
+        task: task id, which replaces the source's.
+        overrides: dotted config fields, which override both. Their order does not matter, because kinds come first.
+        tell: called with notices for the user.
 
     Raises:
-        TelosError: anything wrong in it, or a layer that would weaken the rules (GuardrailWeakened).
+        TelosError: the configuration is wrong, or a layer would weaken the rules (GuardrailWeakened).
     """
     if source is None and task is None:
         raise TelosError("run", "neither a preset nor a task", "`telos run PRESET` or `telos run --task ID`")
@@ -98,10 +99,10 @@ def load(
 
 
 def tuned_seeds(source: str) -> frozenset[int]:
-    """The seeds on which a preset, or a file, and all that it extends were chosen: what they earn there is optimistic.
+    """The seeds on which a preset or file, and all that it extends, were tuned: returns on them are optimistic.
 
     Raises:
-        TelosError: no such preset, or one that gives no list of seeds.
+        TelosError: there is no such preset, or its `tuned_seeds` are no list of seeds.
     """
     return frozenset(seed for where, layer in _layers(source, Path(), 0) for seed in _tuned(where, layer))
 
@@ -114,7 +115,7 @@ def _tuned(where: str, layer: Mapping[str, Any]) -> list[int]:
 
 
 def writable(task: str) -> str:
-    """The id or path of a task, which config.yaml keeps. Raises TelosError where it is no text in UTF-8."""
+    """Return the id or path of a task, which config.yaml stores. Raises TelosError where it is not UTF-8 text."""
     if yaml_file.UNWRITABLE.search(task):
         raise TelosError("task", repr(task), "a path that is text in UTF-8, as config.yaml keeps it")
     return task
@@ -124,7 +125,7 @@ def read(path: Path) -> dict[str, Any]:
     """One YAML file as a mapping.
 
     Raises:
-        TelosError: it is missing, a directory, empty, binary, too large, or not a mapping.
+        TelosError: the file is missing, a directory, empty, binary, too large, or not a mapping.
     """
     where = str(path)
     if path.is_dir():
@@ -144,7 +145,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
-    """YAML text as a mapping. Raises TelosError where it is none."""
+    """YAML text as a mapping. Raises TelosError where the text is no mapping."""
     data = yaml_file.content(text, where, "a YAML mapping")
     if data is None:
         raise TelosError(where, "an empty file", "a YAML mapping; `telos list presets` shows where to begin")
@@ -164,11 +165,11 @@ def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, 
     elif source.endswith((".yaml", ".yml")) or "/" in source or (folder / source).exists():
         path = folder / source
         data, where, folder = read(path), str(path), path.parent
-        if "model" in data and "task" not in data:  # no field of a configuration, and what every task file has
+        if "model" in data and "task" not in data:  # every task file has `model`, which is no field of `Config`
             raise TelosError(where, "a task file", f"a configuration; `telos run --task {where}` runs this task")
         task = data.get("task")
         if isinstance(task, str) and registry.is_file(task):
-            data["task"] = str(folder / task)  # beside the file that names it, like what it extends
+            data["task"] = str(folder / task)  # relative to the file that names it, as for `extends`
     else:
         raise TelosError.unknown("preset", source, presets(), "telos list presets")
     _tuned(where, data)
@@ -181,7 +182,7 @@ def _layers(source: str, folder: Path, depth: int) -> list[tuple[str, dict[str, 
 
 
 def _given(overrides: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """A layer for each override, kinds first. Parameters that are given whole belong to the kind given with them."""
+    """A layer for each override, kinds first. `planner.kind` and `planner.params`, given together, form one layer."""
     rest = dict(overrides)
     layers: list[tuple[str, dict[str, Any]]] = []
     if {"planner.kind", "planner.params"} <= rest.keys():
@@ -198,13 +199,13 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 
 
 def _over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`layer` over `base`; lists and values replace, mappings merge, rules are only ever strengthened.
+    """Apply `layer` over `base`: lists and values replace, mappings merge, rules can only be strengthened.
 
-    Where the layer names another task, the rules of the old one's file become the config's (see above).
+    Where the layer names another task, the rules in the old task's file are copied into the config (see above).
     """
     if _changes_task(base, layer) and registry.is_file(base["task"]):
         base = _with_rules_of_file(base)
-    for one, other in (("seed", "seeds"), ("seeds", "seed")):  # the one that is given last counts
+    for one, other in (("seed", "seeds"), ("seeds", "seed")):  # the last one given counts
         if one in layer and other not in layer:
             base = {key: value for key, value in base.items() if key != other}
     merged = _merged(base, {key: value for key, value in layer.items() if key not in ("guardrails", "back_up")})
@@ -216,10 +217,10 @@ def _over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict
 
 
 def _refitted(base: Mapping[str, Any], layer: Mapping[str, Any], tell: Callable[[str], None]) -> Mapping[str, Any]:
-    """The layers so far, for the planner that `layer` names.
+    """The layers so far, adapted to the planner that `layer` names.
 
-    Another planner searches as far and as much. Of the parameters it keeps those that mean the same to it, unless the
-    layer gives all of them.
+    A new planner keeps horizon and budget. It keeps the parameters that mean the same to it, unless the layer gives
+    `params` itself.
     """
     old, new = base.get("planner"), layer.get("planner")
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
@@ -249,7 +250,7 @@ def _changes_task(base: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
 
 
 def _with_rules_of_file(base: Mapping[str, Any]) -> dict[str, Any]:
-    """The layers so far, with what their task file declares written out."""
+    """The layers so far, with the guardrails and back-up of their task file copied in."""
     from envs.mjcf import task as mjcf
 
     task = base["task"]
@@ -264,7 +265,7 @@ def _with_rules_of_file(base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _relied_on_stop(base: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
-    """Whether the layer leaves a built-in task whose own back-up stood behind declared guardrails."""
+    """Whether the layer replaces a built-in task that has a back-up of its own while guardrails are declared."""
     if not _changes_task(base, layer) or registry.is_file(base["task"]) or not base.get("guardrails"):
         return False
     return registry.load(base["task"]).back_up is not None
@@ -278,8 +279,8 @@ def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]
             old, value = video_fields(old), video_fields(value)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             if value.get("kind", old.get("kind")) != old.get("kind"):
-                old = {}  # kinds share nothing; for a planner, see `_refitted`
-            # A budget is one of two things: who sets one drops the other.
+                old = {}  # different kinds share no settings; for a planner, see `_refitted`
+            # A budget is either evaluations or seconds: a layer that sets one drops the other.
             merged[key] = value if key == "budget" else _merged(old, value)
         else:
             merged[key] = value
@@ -287,7 +288,7 @@ def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _stronger(base: Sequence[Any], more: Any, where: str) -> list[Any]:
-    """The base's guardrails with those of a layer, which may add or tighten, never drop or relax."""
+    """The base's guardrails with those of a layer, which may add or tighten guardrails but not drop or relax them."""
     if not isinstance(more, list | tuple):
         raise TelosError(f"{where}: guardrails", repr(more), "a list of guardrails")
     if len(base) and not len(more):
@@ -304,7 +305,7 @@ def _name(rule: Any) -> str:
 
 
 def _stricter_back_up(base: Any, new: Any, where: str) -> Any:
-    """A back-up is part of the rules: a layer may declare one, or a stricter stop set."""
+    """The back-up after a layer, which may declare one or make its stop set stricter, never weaker."""
     if base is None:
         return new
     if not isinstance(new, Mapping):

@@ -1,4 +1,4 @@
-"""What is wrong with other people's plug-ins, as messages for users."""
+"""Errors in third-party plug-ins, as messages for users."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from planners.registry import Entry, table
 
 
 def known_planners() -> Mapping[str, Entry]:
-    """All planners. Raises TelosError where an entry point takes a name that is taken."""
+    """All planners. Raises TelosError where an entry point uses a name that is already taken."""
     try:
         return table()
     except ValueError as error:

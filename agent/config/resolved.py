@@ -1,4 +1,4 @@
-"""What a configuration comes to: rules, back-up, digests."""
+"""What follows from a configuration: guardrails, back-up, planned variants, digest of the rules."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def resolve(config: Config) -> Resolved:
 
 
 def guardrails(config: Config) -> Guardrails:
-    """The rules of a run, for readers that need nothing else of its task: its model is not opened.
+    """The guardrails of a run, for readers that need nothing else of its task: the model is not opened.
 
     Raises:
-        TelosError: a guardrail that is not well formed, or two of one name.
-        GuardrailWeakened: the config would weaken one of the task's.
+        TelosError: a guardrail is not well formed, or two have the same name.
+        GuardrailWeakened: the config would weaken a guardrail of the task file.
     """
     if not registry.is_file(config.task):
         return rules_over(config, ())
@@ -58,18 +58,21 @@ def rules_over(config: Config, declared: Sequence[Mapping[str, Any]]) -> Guardra
 
 
 def back_up(config: Config, task: Task) -> BackUp | None:
-    """The back-up of this run: that of the config, over the one that the task declares.
+    """The back-up of this run: the config's where it has one, else the task's.
 
     Raises:
-        GuardrailWeakened: the config's is not as strict as the task's.
+        GuardrailWeakened: the config's back-up is less strict than the task's.
     """
     declared = None if config.back_up is None else config.back_up.back_up
     return strengthened(task.back_up, declared)
 
 
 def rules_sha256(guardrails_sha256: str, back_up: BackUp | None, variants: Sequence[Variant] = ()) -> str:
-    """The digest of all that an agent must obey: its guardrails, the back-up that must be able to stop it, and the
-    physics besides the nominal ones in which the gate tries both."""
+    """SHA-256 of the rules that an agent must obey.
+
+    The rules are the guardrails, the back-up that must be able to stop the agent, and the variants of the nominal
+    physics in which the gate tries both.
+    """
     stop = None if back_up is None else back_up.canonical()
     worlds = [{name: float(value) for name, value in asdict(variant).items()} for variant in variants]
     canonical = json.dumps([guardrails_sha256, stop, *worlds], sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -77,5 +80,5 @@ def rules_sha256(guardrails_sha256: str, back_up: BackUp | None, variants: Seque
 
 
 def planned_for(config: RobustConfig | None) -> list[Variant]:
-    """The physics that a plan must work in besides the nominal ones."""
+    """The variants of the nominal physics in which a plan must work too."""
     return [] if config is None else [Variant(**variant.model_dump()) for variant in config.variants]

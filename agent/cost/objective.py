@@ -1,4 +1,4 @@
-"""The cost module: task cost, intrinsic costs (`agent.intrinsic`) and a critic, all functions of a trajectory."""
+"""The cost module: task cost, intrinsic costs (`agent.cost.intrinsic`) and a critic, all functions of a trajectory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from envs.trajectory import Trajectory, zeros
 
 
 class Cost(Protocol):
-    """One term of the objective. It never asks which model made the trajectory.
+    """One term of the objective; it does not depend on which model made the trajectory.
 
-    One whose steps depend on the steps before them says `looks_back = True`: futures built step by step cannot have it.
+    A term whose step costs depend on earlier steps sets `looks_back = True`. Planners that build futures step by step
+    cannot use it.
     """
 
     @property
@@ -30,11 +31,11 @@ class Cost(Protocol):
 
 
 class Critic(Protocol):
-    """What is to come beyond the horizon; a hook, zero where no critic is wired."""
+    """The terminal cost, for what lies beyond the horizon; a hook: without a critic, the terminal cost is 0."""
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """The signals that it reads; the model's states are in the trajectory too."""
+        """The signals that it reads; it may also read the trajectory's model states."""
         ...
 
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
@@ -44,7 +45,7 @@ class Critic(Protocol):
 
 @dataclass(frozen=True)
 class TaskCost:
-    """Minus the task's own reward. The task also says where an episode ends; see `Objective.step_cost`."""
+    """Minus the task's own reward. The task also determines where an episode ends; see `Objective.step_cost`."""
 
     task: Task
 
@@ -64,7 +65,7 @@ class TaskCost:
 
 @dataclass(frozen=True)
 class Objective:
-    """Weighted sum of cost terms and a critic. Weights reach costs only: a guardrail has none."""
+    """Weighted sum of cost terms, and a critic. Only costs have weights: a guardrail has none."""
 
     terms: tuple[tuple[float, Cost], ...]
     critic: Critic | None = None
@@ -75,18 +76,18 @@ class Objective:
         return tuple(request for source in sources for request in source.requests)
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        """(N,H); once the episode has ended, nothing costs or earns any more, whatever the terms' weights.
+        """(N,H); all steps after the episode's end cost 0, whatever the terms' weights.
 
         Raises:
-            TelosError: a term that answers with another shape.
+            TelosError: a term returns another shape.
         """
         shape = trajectory.actions.shape[:2]
         total: Tensor | None = None
         for weight, term in self.terms:
             if weight == 0:
-                continue  # the configurator may raise it later
+                continue  # the term stays, because the configurator may raise its weight later
             cost = term.step_cost(trajectory, params)
-            if cost.shape != shape:  # what broadcasts would be a sum of something else
+            if cost.shape != shape:  # broadcasting would sum wrong values
                 raise TelosError(f"cost {type(term).__name__}", f"shape {tuple(cost.shape)}", f"(N,H) = {tuple(shape)}")
             cost = cost if weight == 1 else weight * cost
             total = cost if total is None else total + cost
@@ -96,7 +97,7 @@ class Objective:
         return total if over is None else torch.where(over, 0.0, total)
 
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        """(N,); 0 where the episode has ended before."""
+        """(N,); 0 where the episode ends within the future."""
         if self.critic is None:
             return zeros(trajectory.actions.shape[0])
         cost = self.critic.terminal_cost(trajectory, params)

@@ -1,4 +1,4 @@
-"""What is remembered of an episode."""
+"""The records that memory keeps of an episode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Episode:
         return len(self.actions)
 
     def check(self) -> None:
-        """Raises ValueError where the arrays do not fit together."""
+        """Raises ValueError where lengths, axes or types of the arrays do not fit together."""
         steps = len(self)
         lengths = (len(self.states) - 1, len(self.costs), len(self.margins))
         axes = (self.states.ndim, self.actions.ndim, self.costs.ndim, self.margins.ndim)
@@ -31,7 +31,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of one episode, L steps."""
+    """L consecutive steps of one episode."""
 
     episode: int
     step: int

@@ -1,4 +1,4 @@
-"""The short-term memory module: what happened, in windows and by likeness."""
+"""The short-term memory module: past episodes, read as windows or by similar states."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Memory:
         self._steps: list[tuple[np.ndarray, float, np.ndarray]] = []
 
     def begin(self, state: np.ndarray) -> None:
-        """Start an episode at `state` (S,); one that is under way is closed first."""
+        """Start an episode at `state` (S,); an episode under way is closed first."""
         self.close()
         self._states = [np.array(state)]
 
     def add(self, action: np.ndarray, cost: float, margin: np.ndarray, state: np.ndarray) -> None:
-        """Remember one step: action (A,), cost, margins (G,), and the state (S,) it led to."""
+        """Store one step: action (A,), cost, margins (G,), and the state (S,) after it."""
         if not self._states:
             raise TelosError("memory.add", "a step outside an episode", "begin(state) first")
         self._steps.append((np.array(action), float(cost), np.array(margin)))
@@ -46,7 +46,7 @@ class Memory:
         self._states, self._steps = [], []
 
     def windows(self, length: int, stride: int = 1) -> list[Window]:
-        """All stretches of `length` steps inside finished episodes, `stride` apart."""
+        """All windows of `length` steps inside finished episodes, `stride` steps apart."""
         return [
             self._window(index, step, length)
             for index, episode in enumerate(self.episodes)
@@ -54,11 +54,10 @@ class Memory:
         ]
 
     def recall(self, state: np.ndarray, k: int = 1, scale: np.ndarray | None = None) -> list[Window]:
-        """The `k` remembered steps whose states (S,) lie nearest, nearest first, as windows of 1.
+        """The `k` remembered steps whose states are nearest to `state` (S,), nearest first, as windows of 1 step.
 
         Args:
-            scale: (S,), what counts as one unit of distance per dimension; the remembered standard
-                deviation where None.
+            scale: (S,), the unit of distance per dimension; the standard deviation of the remembered states where None.
         """
         if not self.episodes:
             return []

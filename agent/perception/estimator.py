@@ -1,9 +1,9 @@
 """Perception from observations alone: an iterated extended Kalman filter over the simulator's state.
 
-It works in MuJoCo's tangent space x ⊖ y = (dq, dv, act), T = 2 nv + na. The nominal model predicts; the
-task's own observation function, evaluated on a private twin of the environment, corrects (Gauss-Newton).
-What no observation tells stays where the twin's own resets put it (the cheetah's root x, mocap bodies,
-time). Targets and sizes are not estimated: they are the task's instruction, and come with the percept.
+It works in MuJoCo's tangent space x ⊖ y = (dq, dv, act), T = 2 nv + na. The nominal model predicts. The correction
+(Gauss-Newton) evaluates the task's own observation function on a private twin of the environment. Unobservable parts of
+the state keep the values of the twin's resets (the cheetah's root x, mocap bodies, time). Targets and sizes are not
+estimated: they belong to the task's instruction, which comes with the percept.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from envs.physics.batch import INTEGRATION, BatchPhysics
 from envs.task import Interface, Snapshot, Task, TaskParams
 from worldmodels.belief import Belief
 
-_STARTS = 4  # twin resets that the first belief is sought from
+_STARTS = 4  # twin resets from which the first belief is fitted
 _SEED = 0x7E105  # of those resets
 _FIRST_ITERATIONS = 30  # Gauss-Newton iterations of the first belief
-_HALVINGS = 8  # of a Gauss-Newton step that does not descend
+_HALVINGS = 8  # trials of a Gauss-Newton step, each half as long as the last, until one decreases the cost
 _WIDE = 1.0  # standard deviation that stands for "unknown", tangent space
 _BOUND = 10.0  # the largest standard deviation, tangent space
-_SURPRISE = 9.0  # misfit, in its expected value, above which the prediction is trusted less
+_SURPRISE = 9.0  # misfit, in units of its expected value, above which the prediction is trusted less
 _EPSILON = 1e-6  # of finite differences
-_CALIBRATION = 20  # random steps that show which observations a state alone does not tell
+_CALIBRATION = 20  # random steps that measure how far the state fails to determine each observation
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """A state, how sure it is, and how badly it fits."""
+    """A state estimate with its covariance and misfit."""
 
     state: np.ndarray  # (S,), integration state
     covariance: np.ndarray  # (T,T)
-    misfit: float  # mean over the observations, 1 where prior and noise are as believed
+    misfit: float  # mean over the observations; 1 is expected where prior and noise are as believed
 
 
 class StateEstimator:
-    """The simulator state that explains the observations; never reads the percept's snapshot."""
+    """Estimates the simulator state from observations; never reads the percept's snapshot."""
 
     privileged = False
 
@@ -79,12 +79,12 @@ class StateEstimator:
         self._stale = tuple(sorted({n.split("/", 1)[1] for n in names if n.startswith(("raw/", "post_constraint/"))}))
         self._params = TaskParams()
         self._starts = [self._reset_state(int(s)) for s in np.random.SeedSequence(_SEED).generate_state(_STARTS) >> 1]
-        # Forces, and positions that an environment leaves lagged, are only as good as they are told by a state.
+        # Observations that the state does not determine (forces, lagging positions) get less weight.
         self._weight = 1 / (observation_noise**2 + self._lag() ** 2)
         self._belief = _Fit(self._starts[0], self._wide(), 0.0)
 
     def reset(self, percept: Percept) -> Belief:
-        """The best fit to the first observation, sought from several of the twin's own resets."""
+        """The best of several fits to the first observation, each started from another reset of the twin."""
         self._instruct(percept.params)
         observed = flatten(percept.observation)
         fits = [self._fit(start, self._wide(), observed, _FIRST_ITERATIONS) for start in self._starts]
@@ -98,17 +98,17 @@ class StateEstimator:
         before = self._belief.state
         state, covariance = self._predict(action)
         fit = self._fit(state, covariance, observed, self._iterations)
-        if fit.misfit > _SURPRISE:  # the model errs by more than it says: take its word for what is unseen only
+        if fit.misfit > _SURPRISE:  # the model's error exceeds its covariance: trust it only in unobserved directions
             fit = self._fit(state, covariance + self._wide(), observed, self._iterations)
         self._belief = fit
-        if self._stale:  # what the environment reads late: as the predicted step left it
+        if self._stale:  # the environment reads these values late: simulate the step that left them behind
             self._place(before)
             self._twin.data.ctrl[:] = self._interface.native(action)
             mujoco.mj_step(self._twin.model, self._twin.data, nstep=self._physics.substeps)
         return self._believe(observed)
 
     def _believe(self, observed: np.ndarray) -> Belief:
-        """The belief, with what the environment reads late taken from the twin as it stands."""
+        """The belief; values that the environment reads late are taken from the twin's present data."""
         stale = {}
         if self._stale:
             mujoco.mj_rnePostConstraint(self._twin.model, self._twin.data)
@@ -119,7 +119,7 @@ class StateEstimator:
         return Belief(Snapshot(state, params), observed)
 
     def _instruct(self, params: TaskParams | None) -> None:
-        """Take what the person set: targets and sizes."""
+        """Apply the instruction: targets and sizes, as the user set them."""
         if params is None:
             if self._task.params or self._task.attributes:
                 wanted = ", ".join((*self._task.params, *self._task.attributes))
@@ -135,9 +135,8 @@ class StateEstimator:
     def _predict(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """State and covariance after one control step of the nominal model.
 
-        Central differences as wide as the belief itself (√3 standard deviations, with the second-order
-        term; Nørgaard, Poulsen and Ravn 2000): contacts make the model's tangent good for nothing beyond a
-        belief's width.
+        Central differences are as wide as the belief itself (√3 standard deviations, with the second-order term;
+        Nørgaard, Poulsen and Ravn 2000). A local derivative would not be valid over that width, because of contacts.
         """
         last = self._belief
         variance, axes = np.linalg.eigh(last.covariance)
@@ -147,7 +146,7 @@ class StateEstimator:
             starts[1 + i] = self._plus(last.state, column)
         native = self._interface.native(np.asarray(action, dtype=np.float64))
         recording = self._physics.rollout(starts, np.broadcast_to(native, (len(starts), 1, len(native))))
-        if not bool(recording.valid.all()):  # the model has no say here: begin anew from where it was
+        if not bool(recording.valid.all()):  # the prediction diverged: restart from the last state
             return last.state, self._wide()
         ends = recording.final.copy()
         away = np.stack([self._minus(end, ends[0]) for end in ends[1:]])
@@ -156,7 +155,7 @@ class StateEstimator:
         return ends[0], self._bounded(first.T @ first + second.T @ second + self._noise)
 
     def _fit(self, prior: np.ndarray, covariance: np.ndarray, observed: np.ndarray, iterations: int) -> _Fit:
-        """Gauss-Newton on ½|x ⊖ prior|² + ½|h(x) − observed|², each in its own noise."""
+        """Gauss-Newton on ½|x ⊖ prior|² + ½|h(x) − observed|², each term weighted by its inverse covariance."""
         information = np.linalg.inv(covariance)
         weight = self._weight
 
@@ -172,7 +171,7 @@ class StateEstimator:
             gradient = information @ self._minus(state, prior) + jacobian.T @ (weight * (seen - observed))
             curvature = information + (jacobian.T * weight) @ jacobian
             step = -np.linalg.solve(curvature, gradient)
-            if not -gradient @ step > 1e-6:  # nothing to gain that noise would not drown
+            if not -gradient @ step > 1e-6:  # the expected decrease is negligible against the noise
                 break
             for halving in range(_HALVINGS):
                 trial = self._plus(state, step / 2**halving)
@@ -187,7 +186,7 @@ class StateEstimator:
         return _Fit(state, (posterior + posterior.T) / 2, 2 * value / len(observed))
 
     def _jacobian(self, state: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """Of the observation with respect to the state's tangent, (F,T)."""
+        """The Jacobian of the observation with respect to the state's tangent, (F,T)."""
         columns = [
             (self._observe(self._plus(state, _EPSILON * direction)) - seen) / _EPSILON
             for direction in np.eye(self._size)
@@ -198,7 +197,7 @@ class StateEstimator:
         return _WIDE**2 * np.eye(self._size)
 
     def _bounded(self, covariance: np.ndarray) -> np.ndarray:
-        """Kept from growing without end along what is never observed."""
+        """The covariance, shrunk to `_BOUND`, because it would grow without limit in unobserved directions."""
         shrink = np.minimum(1.0, _BOUND / np.sqrt(np.diag(covariance)))
         return shrink[:, None] * covariance * shrink
 
@@ -227,7 +226,7 @@ class StateEstimator:
         mujoco.mj_forward(self._twin.model, self._twin.data)
 
     def _observe(self, state: np.ndarray) -> np.ndarray:
-        """What the environment would show at `state`, (F,)."""
+        """The observation that the environment would return at `state`, (F,)."""
         self._place(state)
         return flatten(self._twin.observe())
 
@@ -245,7 +244,7 @@ class StateEstimator:
         return state
 
     def _lag(self) -> np.ndarray:
-        """How much each observation may differ from what the present state tells, (F,)."""
+        """The largest difference between each observation and its value computed from the present state, (F,)."""
         rng = np.random.default_rng(_SEED)
         seen, states = [], []
         for _ in range(_CALIBRATION):
@@ -258,7 +257,7 @@ class StateEstimator:
             states.append(self._state())
             if terminated:
                 break
-        still = self._observe(self._starts[0])  # away, so that nothing is left over from the last step
+        still = self._observe(self._starts[0])  # another state first, so that no data is left from the last step
         if not seen:  # not even one step can be simulated
             return np.zeros(len(still))
         told = np.stack([self._observe(state) for state in states])

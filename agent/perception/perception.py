@@ -1,4 +1,4 @@
-"""The perception module: from percepts to a belief about where the world stands."""
+"""The perception module: from percepts to a belief about the state of the world."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worldmodels.belief import Belief
 
 
 class Perception(Protocol):
-    """Explicitly fed: a percept, and the action that led to it."""
+    """Makes beliefs from percepts and the actions that led to them."""
 
     @property
     def privileged(self) -> bool:
@@ -36,7 +36,7 @@ def flatten(observation: Any) -> np.ndarray:
 
 
 class PrivilegedState:
-    """The real simulator state, as handed out."""
+    """The belief is the real simulator state, as the percept's snapshot gives it."""
 
     privileged = True
 
@@ -50,7 +50,7 @@ class PrivilegedState:
 
 
 class ObservationStack:
-    """The last `depth` observations as features (depth·F,), the oldest first; no state is believed."""
+    """The last `depth` observations as features (depth·F,), the oldest first; the belief has no state."""
 
     privileged = False
 

@@ -19,7 +19,7 @@ from worldmodels.model import Chart
 
 PLAIN = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 NUMERICS = ("timestep", "integrator", "solver", "iterations", "noslip_iterations", "disableflags")
-# What a solver or an actuator carries over from the step before: nothing, in a state made from coordinates.
+# The parts that a solver or an actuator carries over from the previous step; 0 in a state made from coordinates.
 CARRIED = (
     mujoco.mjtState.mjSTATE_ACT,
     mujoco.mjtState.mjSTATE_HISTORY,
@@ -30,7 +30,7 @@ CARRIED = (
 
 @dataclass(frozen=True, eq=False)
 class Joints:
-    """Where a model's plain coordinates stand in a state."""
+    """A model's plain coordinates, and their columns in a state."""
 
     chart: Chart
     columns: slice  # of a state: positions, then velocities
@@ -68,16 +68,16 @@ def read(model: mujoco.MjModel, states: np.ndarray) -> np.ndarray:
     known = joints(model)
     found = states[:, known.columns].copy()
     turns = known.chart.periodic
-    # What rounding leaves at +pi is the same place as -pi.
+    # Rounding can give +pi, which is the same angle as -pi.
     wrapped = (found[:, turns] + np.pi) % (2 * np.pi) - np.pi
     found[:, turns] = np.where(wrapped >= np.pi, -np.pi, wrapped)
     return found
 
 
 def write(model: mujoco.MjModel, like: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """States (N,S) at coordinates (N,D): as `like` (S,) in everything else, with nothing carried over.
+    """States (N,S) with coordinates (N,D), `CARRIED` parts at 0, and the rest as in `like` (S,).
 
-    Raises TelosError as `joints` does, and for another number of coordinates.
+    Raises TelosError as `joints` does, and for a wrong number of coordinates.
     """
     known = joints(model)
     size = len(known.chart.names)
@@ -91,13 +91,13 @@ def write(model: mujoco.MjModel, like: np.ndarray, coordinates: np.ndarray) -> n
 
 
 def identity(task_id: str, physics: BatchPhysics, coupling: tuple[float, ...], params: TaskParams) -> str:
-    """SHA-256 of all that decides where a control step leads: task, coupling, numerics, variant, what a reset wrote.
+    """SHA-256 of all that a control step's result depends on: task, coupling, numerics, variant, reset parameters.
 
     Args:
         task_id: the task's.
         physics: its numerics and variant.
         coupling: control period in s, then the native bounds of the actions.
-        params: what a reset decided.
+        params: the reset's parameters.
     """
     option = physics.model.opt
     numerics = [getattr(option, name) for name in NUMERICS]

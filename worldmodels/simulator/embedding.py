@@ -1,9 +1,10 @@
-"""MuJoCo states as points: where the Euclidean distance is small, two states are alike.
+"""Embedding of MuJoCo states as points: two states are similar where the Euclidean distance of their points is small.
 
-A state is a row of mjSTATE_INTEGRATION (S numbers). Its point holds a hinge or slide with limits as it is, a hinge
-without as cosine and sine, a rotation in space as its matrix over sqrt(2), which q and -q share and in which a small
-turn counts its angle; then velocities times a span of time, and actuator states as they are. Time, warm start and
-inputs are no part of it. N states, Q quaternions, D size of a point.
+A state is a row of mjSTATE_INTEGRATION (S numbers). Its point holds positions of slides, of hinges with limits and of
+free bodies unchanged, hinges without limits as cosine and sine, and rotations in space as the rotation matrix over
+sqrt(2). The matrix is the same for quaternions q and -q, and a small rotation moves the point by its angle. Velocities
+are multiplied with a time span, and actuator states are unchanged. The point does not contain time, warm start and
+inputs. N states, Q quaternions, D size of a point.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Embedding:
     """The points of one model's states."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        """Read off which columns of a state are what."""
+        """Find the columns of each kind of quantity in a state."""
         begin = columns(model, mujoco.mjtState.mjSTATE_QPOS).start
         plain: list[int] = []
         turns: list[int] = []
@@ -49,7 +50,7 @@ class Embedding:
 
         Args:
             states: (N,S).
-            seconds: what a velocity counts: the way that it leads in this time.
+            seconds: a velocity counts as the distance that it covers in this time.
         """
         angles = states[:, self._turns]
         return np.concatenate(
@@ -66,7 +67,7 @@ class Embedding:
 
 
 def _matrices(quaternions: np.ndarray) -> np.ndarray:
-    """The rotation matrices (N,9 Q) of quaternions (N,Q,4), w first; MuJoCo too normalises them before it uses them."""
+    """The rotation matrices (N,9 Q) of quaternions (N,Q,4), w first; quaternions are normalised, as in MuJoCo."""
     length = np.linalg.norm(quaternions, axis=2, keepdims=True)
     w, x, y, z = np.moveaxis(quaternions / np.maximum(length, 1e-12), 2, 0)
     rows = (

@@ -23,7 +23,7 @@ from worldmodels.simulator.tangent import Tangent
 
 
 class Simulator:
-    """Imagines with the task's model, nominal or a variant; its numerics may differ from the real ones."""
+    """Simulates the task's model, nominal or a variant; its numerics may differ from the environment's."""
 
     stride = 1
 
@@ -38,9 +38,9 @@ class Simulator:
     ) -> None:
         """
         Args:
-            task: what to imagine; its reward's signals are always recorded.
+            task: the task to imagine; its reward's signals are always recorded.
             interface: how the agent is coupled to the task's environment.
-            requests: further signals that costs and guardrails in use ask for.
+            requests: further signals that costs and guardrails read.
             options: planning time step, integrator and solver settings.
             threads: C threads; all CPUs of this process where None.
             variant: how the imagined physics differ from the nominal model.
@@ -49,7 +49,7 @@ class Simulator:
             TelosError: a signal that the model lacks, a time step that does not fit, or a variant that differs in
                 more than physics.
         """
-        for name in ("latency", "observation_noise"):  # of the coupling to the world, which no state knows
+        for name in ("latency", "observation_noise"):  # they belong to the coupling to the world, not to the state
             if variant is not None and getattr(variant, name) != 0:
                 raise TelosError(f"variant.{name}", getattr(variant, name), "0: only a model's physics can vary")
         self.task = task
@@ -68,7 +68,7 @@ class Simulator:
         return self._rollout(start, start.state, actions, states)
 
     def resumable(self) -> bool:
-        """Whether `branch` can go on from a state."""
+        """Whether `branch` can continue from a state."""
         return not self.physics.lagging
 
     def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
@@ -103,28 +103,28 @@ class Simulator:
         return Embedding(self.physics.model)
 
     def embedding(self, states: Tensor, seconds: float) -> Tensor:
-        """(N,S) -> (N,D'), points as in `worldmodels.simulator.embedding`, velocities over `seconds`."""
+        """(N,S) -> (N,D'), points as in `worldmodels.simulator.embedding`, with velocities times `seconds`."""
         return torch.from_numpy(self._embedding.points(states.numpy(), seconds))
 
     def mechanics(self, start: Snapshot) -> mujoco.MjModel:
-        """The model that is simulated, with what a reset decided; to be read only."""
+        """The simulated model with the reset's parameters; it must not be modified."""
         self.physics.set_params(start.params)
         return self.physics.model
 
     def chart(self) -> Chart:
-        """Positions and velocities of hinges and slides. Raises TelosError for ball and free joints."""
+        """The positions and velocities of hinges and slides. Raises TelosError for ball and free joints."""
         return chart.joints(self.physics.model).chart
 
     def coordinates(self, states: Tensor) -> Tensor:
-        """(N,S) -> (N,D) as the chart says; angles without limits in [-pi,pi)."""
+        """(N,S) -> (N,D) in the order of the chart; angles without limits are in [-pi,pi)."""
         return torch.from_numpy(chart.read(self.physics.model, states.numpy()))
 
     def place(self, start: Snapshot, coordinates: Tensor) -> Tensor:
-        """(N,D) -> (N,S): states like the start's, with actuators and warm starts at zero."""
+        """(N,D) -> (N,S): states with these coordinates, actuators and warm starts at zero, the rest as in `start`."""
         return torch.from_numpy(chart.write(self.physics.model, start.state, coordinates.numpy()))
 
     def identity(self, start: Snapshot) -> str:
-        """Equal for simulators that lead from one state to the same next one; see `worldmodels.model.Physical`."""
+        """A digest of simulator and reset parameters; see `worldmodels.model.Physical`."""
         ends = (*self.interface.action_low.tolist(), *self.interface.action_high.tolist())
         return chart.identity(self.task.id, self.physics, (self.dt, *ends), start.params)
 

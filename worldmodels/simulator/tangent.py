@@ -1,7 +1,8 @@
-"""Differences of MuJoCo states: where a quaternion turns, three numbers instead of four.
+"""Differences of MuJoCo states (tangent vectors): a rotation has three numbers instead of a quaternion's four.
 
-A state is a row of mjSTATE_INTEGRATION (S numbers). Its tangent vector has D = 2 nv + na: positions as velocities that
-last one second, velocities, actuator states. Time, warm start and inputs are no part of it.
+A state is a row of mjSTATE_INTEGRATION (S numbers). A tangent vector has D = 2 nv + na numbers, the differences of
+positions (as a velocity that is held for one second), of velocities, and of actuator states. It does not contain time,
+warm start and inputs.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ class Tangent:
     """The tangent space of one model's states."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        """Read off where positions, velocities and actuator states stand."""
+        """Find the columns of positions, velocities and actuator states in a state."""
         self.model = model
         self.size = 2 * model.nv + model.na  # D
         self._qpos = columns(model, mujoco.mjtState.mjSTATE_QPOS)
         self._rest = slice(self._qpos.stop, columns(model, mujoco.mjtState.mjSTATE_ACT).stop)  # velocities, actuators
-        self._flat = bool(np.isin(model.jnt_type, _SCALAR).all())  # positions are plain numbers, as velocities are
+        self._flat = bool(np.isin(model.jnt_type, _SCALAR).all())  # each position is one plain number
 
     def displace(self, states: np.ndarray, by: np.ndarray) -> np.ndarray:
         """States (N,S) moved by tangent vectors (N,D): new rows, (N,S)."""
@@ -33,14 +34,14 @@ class Tangent:
         if self._flat:
             moved[:, self._qpos] += by[:, :nv]
             return moved
-        for row in np.flatnonzero(by[:, :nv].any(1)):  # one not moved keeps its quaternions to the last bit
+        for row in np.flatnonzero(by[:, :nv].any(1)):  # other rows keep their quaternions bit for bit
             qpos = np.array(moved[row, self._qpos])
             mujoco.mj_integratePos(self.model, qpos, np.ascontiguousarray(by[row, :nv]), 1.0)
             moved[row, self._qpos] = qpos
         return moved
 
     def difference(self, origin: np.ndarray, states: np.ndarray) -> np.ndarray:
-        """The tangent vectors (N,D) that lead from `origin` (N,S) to `states` (N,S): `displace` undone."""
+        """The tangent vectors (N,D) that lead from `origin` (N,S) to `states` (N,S): the inverse of `displace`."""
         nv = self.model.nv
         by = np.empty((len(states), self.size))
         by[:, nv:] = states[:, self._rest] - origin[:, self._rest]

@@ -1,4 +1,4 @@
-"""Changing one's mind."""
+"""The cost of changing the action."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from envs.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class ActionRate:
-    """Mean squared change between consecutive actions; the first step changes nothing."""
+    """Mean squared change between consecutive actions; 0 at the first step."""
 
     requests: tuple[Request, ...] = ()
     looks_back: ClassVar[bool] = True
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        """(N,H), without a unit: actions are in [-1,1]."""
+        """(N,H), dimensionless: actions are in [-1,1]."""
         change = torch.zeros_like(trajectory.actions[..., 0])
         change[:, 1:] = trajectory.actions.diff(dim=1).square().mean(-1)
         return change

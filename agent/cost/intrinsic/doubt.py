@@ -1,4 +1,4 @@
-"""Doubt."""
+"""The cost of the model's doubt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envs.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class Doubt:
-    """The model's own disagreement about each step (pessimism)."""
+    """The world model's doubt about each step, as a cost (pessimism)."""
 
     requests: tuple[Request, ...] = ()
 

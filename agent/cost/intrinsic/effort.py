@@ -1,4 +1,4 @@
-"""Effort."""
+"""The cost of effort."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class Effort:
     requests: tuple[Request, ...] = ()
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        """(N,H), without a unit: actions are in [-1,1]."""
+        """(N,H), dimensionless: actions are in [-1,1]."""
         return trajectory.actions.square().mean(-1)

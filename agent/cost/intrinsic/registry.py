@@ -17,4 +17,4 @@ TABLE = Table(
         }
     ),
 )
-"""Name -> a class that `agent.cost.objective.Cost` describes, made without arguments."""
+"""Name -> a class that implements `agent.cost.objective.Cost`, made without arguments."""
