@@ -50,8 +50,7 @@ class _Stencil:
 def linearise(problem: ImaginedProblem, actions: Tensor) -> Linearisation:
     """Expand around the trajectory of actions (H,A), which must be valid.
 
-    Where the simulation of an edge diverges, the nominal edge's values replace its own. A direction in which both edges
-    diverge counts as flat.
+    A direction in which the simulation of an edge diverges counts as flat.
 
     Raises:
         TelosError: a cost term depends on earlier steps, or signals lag behind the state.
@@ -158,10 +157,12 @@ def _edges(problem: ImaginedProblem, nodes: Tensor, actions: Tensor) -> tuple[Fi
 
 
 def _sound(edges: Fields, values: Tensor, number: int) -> Tensor:
-    """Values of edges (T*P,…) as (T,P,n); where a simulation diverged, the values of the nominal edge."""
+    """Values of edges (T*P,…) as (T,P,n); the nominal edge's values in both directions where either edge diverged."""
     values = values.reshape(number, len(values) // number, -1)
     valid = edges["model", "valid"].reshape(number, -1, 1)
-    return torch.where(valid, values, values[:, :1])
+    size = valid.shape[1] // 2
+    both = valid[:, 1 : 1 + size] & valid[:, 1 + size :]  # one side alone would give half a slope, and a huge bend
+    return torch.where(torch.cat([valid[:, :1], both, both], 1), values, values[:, :1])
 
 
 def _quadratic(cost: CostFunction, edges: Fields, stencil: _Stencil, dt: float) -> tuple[Tensor, Tensor]:

@@ -163,6 +163,10 @@ def test_an_edge_that_diverges_is_flat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(made.model, "branch", broken)
     linear = made.linearise(actions)
     assert linear.state.isfinite().all()
+    assert not linear.state[0, :, 0].any()
+    assert not linear.margin_x[0, :, 0].any()
+    assert linear.cost_x[0, 0] == 0
+    assert not linear.cost_xx[0, 0].any()
     torch.testing.assert_close(linear.state[1:], whole.state[1:])
     torch.testing.assert_close(linear.state[0, :, 1:], whole.state[0, :, 1:])
 
