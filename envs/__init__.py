@@ -1,1 +1,1 @@
-"""The world and the rules people set for it: tasks, simulator, signals, guardrails, monitor."""
+"""Environments and the rules for them: tasks, simulator, signals, guardrails, monitor."""

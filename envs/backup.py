@@ -1,4 +1,4 @@
-"""Back-ups: what a task declares to bring its system to rest when nothing better is allowed."""
+"""Back-up controllers: a task declares one to bring its system to rest where the gate refuses the planned action."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ _REFERENCED = ("hold", "retreat")  # laws that pull towards a position
 
 @dataclass(frozen=True)
 class BackUp:
-    """A control law, the time it is given, and the stop set that it must reach and not leave again.
+    """A control law, the time that it is given, and the stop set that it must reach and stay in.
 
-        brake          slows down every length that an actuator drives; servos do so around their present length,
-                       what has no setpoint around no force
-        gravity_brake  the same, around the force that balances gravity and springs at this pose
-        hold           the same, and returns to where the stop began: a servo by its own stiffness, any other actuator
-                       by `stiffness`
-        retreat        the same, towards `posture`; joints that it does not name are held
+        brake          damps the velocity of every actuator: of a servo around its present length, of any other actuator
+                       around zero force
+        gravity_brake  as `brake`, but around the force that balances gravity and springs at this pose
+        hold           as `gravity_brake`, and returns to the pose in which the stop began: a servo by its own
+                       stiffness, any other actuator by `stiffness`
+        retreat        as `hold`, but towards `posture`; joints that `posture` does not name are held
 
-    `gain` and `stiffness` are feedback in native control per rad/s and rad (or m/s and m) of what an actuator drives.
-    Motors under `brake` with a gain exert exactly -gain·v. All else is computed through the mass matrix (computed
-    torque: Luh, Walker & Paul, "Resolved-Acceleration Control of Mechanical Manipulators", IEEE TAC 25, 1980). Its
-    feedback is bounded, because a control is held for a whole step: a gain never takes away more than half of the speed
-    in one. None is that bound. A damper damps as much as it can unless gain is 0. Controls are clipped to their ranges.
+    `gain` and `stiffness` are feedback gains, in native control per rad/s and rad (or m/s and m) of the actuator's
+    velocity and length. Motors under `brake` with a gain exert exactly -gain·v. All other feedback is computed through
+    the mass matrix (computed torque: Luh, Walker & Paul, "Resolved-Acceleration Control of Mechanical Manipulators",
+    IEEE TAC 25, 1980). It is bounded, because a control is held for a whole step: it removes at most half of the speed
+    in one step. A gain of None is that bound. A damper damps as much as it can unless the gain is 0. Controls are
+    clipped to their ranges.
     """
 
     seconds: float  # time given to reach the stop set, s
-    rest_speed: float  # stop set: the largest speed of these joints, rad/s or m/s
+    rest_speed: float  # stop set: the largest speed of the joints at rest, rad/s or m/s
     gain: float | None = None  # native control per rad/s or m/s
     joints: tuple[str, ...] = ()  # joints that must come to rest; all of them where empty
     law: Law = "brake"
-    stiffness: float | None = None  # native control per rad or m, of actuators that are no servos; hold and retreat
+    stiffness: float | None = None  # hold, retreat: native control per rad or m, of non-servos
     posture: tuple[tuple[str, float], ...] = ()  # retreat: joint -> position, rad or m
-    within: float | None = None  # retreat, stop set: the largest distance of these joints from it, rad or m
+    within: float | None = None  # retreat, stop set: the largest distance of a joint from `posture`, rad or m
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds <= MAX_SECONDS:
@@ -58,7 +59,7 @@ class BackUp:
             raise TelosError("back_up.within", self.within, "rad or m > 0")
 
     def canonical(self) -> dict[str, Any]:
-        """All of it as plain JSON data, the same for equal back-ups however they were written."""
+        """All fields as plain JSON data, which is the same for equal back-ups however they were written."""
         return {
             "law": self.law,
             "joints": sorted(set(self.joints)),
@@ -72,9 +73,10 @@ _SAME = ("law", "seconds", "gain", "stiffness")
 
 
 def strengthened(base: BackUp | None, new: BackUp | None) -> BackUp | None:
-    """The back-up that holds when `new` is laid over `base`: the same controller with a stricter stop set.
+    """The back-up in force when `new` overrides `base`: the same controller with a stricter stop set.
 
-    Its time stays too: the margins are watched for as long as it runs, so less of it would check less.
+    The time must not change either: the gate checks margins for as long as the back-up runs, so a shorter time would
+    check less.
 
     Raises:
         GuardrailWeakened: another law, gain, stiffness, posture or time, a larger stop set, or fewer joints that must

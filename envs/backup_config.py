@@ -1,4 +1,4 @@
-"""Back-ups as files declare them."""
+"""The schema of a back-up controller in configuration and task files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which camera a picture is taken with: the one that was asked for, or one that sees what moves."""
+"""Chooses the camera of a picture: the requested one, or one that shows what moves."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 from envs.errors import TelosError, nearest
 
-AUTOMATIC = "auto"  # a camera of our own, also where the model has cameras
-SEEN = 0.0005  # share of a picture's pixels that must show what moves
-GOOD = 0.1  # of the pixels in a group's best view: the first camera that has as many is taken
-OWN = 0.5  # the same, for the directions of our own camera
-TURNS = ((0, -20), (90, -20), (0, -45), (0, -80))  # deg, azimuth from the model's own and elevation, in this order
+AUTOMATIC = "auto"  # requests a computed camera, even where the model has cameras
+SEEN = 0.0005  # the smallest share of a picture's pixels that must show moving parts
+GOOD = 0.1  # fraction of the best such share among a group's cameras: the first camera that reaches it is chosen
+OWN = 0.5  # the same, among the directions of a computed camera
+TURNS = ((0, -20), (90, -20), (0, -45), (0, -80))  # deg, azimuth relative to the model's own and elevation, in order
 
 Seen = Callable[[mujoco.MjvCamera], float]
-"""The share of a camera's pixels that show something that moves."""
+"""The share of a camera's pixels that show moving parts."""
 
 
 def check(model: mujoco.MjModel, asked: str | int | None, where: str = "camera") -> None:
-    """Raises TelosError for a camera that the model lacks, asked for at `where`."""
+    """Raises TelosError for a camera, requested at `where`, that the model lacks."""
     names = [model.cam(i).name for i in range(model.ncam)]
     if asked is None or (asked in (*names, AUTOMATIC) and asked != ""):
         return
@@ -31,10 +31,10 @@ def check(model: mujoco.MjModel, asked: str | int | None, where: str = "camera")
 
 
 def of(model: mujoco.MjModel, data: mujoco.MjData, asked: str | int | None, seen: Seen) -> mujoco.MjvCamera:
-    """The camera of this name or index; where none is asked for, one that sees what moves in this state.
+    """The camera of this name or index; without a request, one that shows what moves in this state.
 
-    Where the heaviest moving part can travel, that is a camera that follows; elsewhere one that stands still. A camera
-    that a moving body carries shows what that body sees, not the body, and is never chosen.
+    That is a tracking camera where the heaviest actuated tree can travel, otherwise preferably a static one. A camera
+    mounted on a moving body is never chosen, because it does not show that body.
     """
     if isinstance(asked, int):
         return _fixed(asked)
@@ -56,7 +56,7 @@ def moving(model: mujoco.MjModel) -> np.ndarray:
 
 
 def _cameras(model: mujoco.MjModel) -> tuple[list[int], list[int]]:
-    """The cameras that follow a body, and those that stand in the world."""
+    """The indices of the tracking cameras, and of the static ones."""
     modes = mujoco.mjtCamLight
     follow = (int(modes.mjCAMLIGHT_TRACK), int(modes.mjCAMLIGHT_TRACKCOM))
     follows = [i for i in range(model.ncam) if model.cam_mode[i] in follow]
@@ -66,7 +66,7 @@ def _cameras(model: mujoco.MjModel) -> tuple[list[int], list[int]]:
 
 
 def traveller(model: mujoco.MjModel, data: mujoco.MjData) -> int | None:
-    """The root body of the heaviest tree that actuators drive, where it has a free joint or endless slides."""
+    """The root body of the heaviest actuated tree, if it has a free joint or an endless slide; otherwise None."""
     driven = set(model.body_rootid[model.dof_bodyid[data.moment_colind]].tolist())
     if not driven:
         return None
@@ -81,15 +81,15 @@ def traveller(model: mujoco.MjModel, data: mujoco.MjData) -> int | None:
 
 
 def _endless(model: mujoco.MjModel, joint: int) -> bool:
-    """Whether neither limits nor a spring keep a joint where it is."""
+    """Whether a joint has neither limits nor a spring."""
     return not model.jnt_limited[joint] and model.jnt_stiffness[joint] == 0
 
 
 def _automatic(model: mujoco.MjModel, data: mujoco.MjData, seen: Seen, body: int | None) -> mujoco.MjvCamera:
-    """A camera of our own around what moves, from the first direction that sees much of it.
+    """A computed camera around what moves, in the first direction that shows enough of it.
 
     Args:
-        body: to be followed; None where the camera stands still.
+        body: the body to track; None for a static camera.
     """
     low, high = _extent(model, data, body)
     radius = float((high - low).max()) / 2
@@ -109,14 +109,14 @@ def _automatic(model: mujoco.MjModel, data: mujoco.MjData, seen: Seen, body: int
 
 
 def _directions(model: mujoco.MjModel, data: mujoco.MjData) -> list[tuple[float, float]]:
-    """Azimuths and elevations to look in, deg, the best guess first: across the plane that joints move in, if any."""
+    """Candidate azimuths and elevations, deg, best first: perpendicular to the joints' plane of motion, if any."""
     types = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
     hinges, slides = (data.xaxis[model.jnt_type == int(kind)] for kind in types)
     own = float(model.vis.global_.azimuth)
     turns = [(own + turn, float(elevation)) for turn, elevation in TURNS]
     if len(hinges) + len(slides) < model.njnt or model.njnt == 0:
         return turns
-    # A hinge turns across its axis, a slide moves along it.
+    # A hinge moves perpendicular to its axis, a slide along it.
     sizes, axes = np.linalg.eigh(hinges.T @ hinges - slides.T @ slides)
     normal = axes[:, -1]
     if sizes[-1] - sizes[-2] < 0.5 * max(1, len(hinges)):
@@ -129,11 +129,11 @@ def _directions(model: mujoco.MjModel, data: mujoco.MjData) -> list[tuple[float,
 
 
 def _extent(model: mujoco.MjModel, data: mujoco.MjData, body: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Two corners of a box, m: around the geoms of a body's tree, or around what can move and most of its reach."""
+    """Two corners of a box, m, around the geoms of a body's tree, or around moving geoms and most of their reach."""
     corners = [np.full(3, np.inf), np.full(3, -np.inf)]
     some = moving(model) & (model.geom_rbound > 0)
     roots = model.body_rootid[model.geom_bodyid]
-    most = 0.5 * float(model.stat.extent)  # m along a slide, whatever its limits say
+    most = 0.5 * float(model.stat.extent)  # m, the most travel along a slide that counts, whatever its limits
     for root in sorted(set(roots[some].tolist())) if body is None else [body]:
         geoms = some & (roots == root)
         if not geoms.any():

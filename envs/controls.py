@@ -12,15 +12,15 @@ import mujoco
 
 from envs.errors import TelosError
 
-# Of a `pid`; every other actuator has one range for all its inputs.
+# The ranges of a `pid`; every other actuator has one range for all its inputs.
 _RANGES = {mujoco.mjtCtrlInput.mjINPUT_VEL: "velrange", mujoco.mjtCtrlInput.mjINPUT_FF: "ffrange"}
 
 
 def check_controls(where: str, model: mujoco.MjModel) -> None:
-    """Refuse a model with a control input that has no range: actions in [-1,1] reach the ends of one.
+    """Refuse a model with a control input that has no range, because actions in [-1,1] are scaled to that range.
 
     Raises:
-        TelosError: the actuator, its input where it has several, and the range that is missing, off or wrong.
+        TelosError: a range that is missing, off or wrong, with the actuator, and its input where it has several.
     """
     if model.nu == 0:
         raise TelosError(where, "no actuators", "one or more, each with a ctrlrange")

@@ -1,4 +1,4 @@
-"""The world an agent acts in, as a `gymnasium.Env` with actions in [-1,1] and snapshots of its state."""
+"""The environment in which an agent acts: a `gymnasium.Env` with actions in [-1,1] and snapshots of its state."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from envs.physics.variants import Variant
 from envs.picture import Picture, View, prepare
 from envs.task import Snapshot, Task, TaskParams, interface
 
-ROUNDING = 1e-6  # beyond [-1,1], as float32 and scaling leave it
-# Attributes that a copy's own constructor makes.
+ROUNDING = 1e-6  # by which float32 and scaling may exceed [-1,1]
+# Attributes that the constructor of a copy makes anew.
 _REMADE = ("task", "variant", "render_mode", "view", "backend", "interface", "_picture", "_mirror")
 
 
 class Environment(gymnasium.Env[Any, np.ndarray]):
-    """The task's real environment. Reward and observation are its own, untouched."""
+    """The task's real environment, with its original reward and observation."""
 
     def __init__(
         self,
@@ -38,10 +38,10 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
     ) -> None:
         """
         Args:
-            task: what the world is.
+            task: the task whose environment this is.
             variant: how its physics differ from the model's.
-            render_mode: "rgb_array" for an environment that `render` shows.
-            view: what it shows.
+            render_mode: "rgb_array" to use `render` and `show`.
+            view: camera and size of the rendered frames.
 
         Raises:
             TelosError: another render mode, or a camera that the model lacks.
@@ -57,7 +57,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
             self.view = replace(self.view, camera=task.camera)
         self.backend = task.backend()
         prepare(self.backend.model, self.view)
-        # Resets write nominal values: these fields are nominal while they do, and of the variant afterwards.
+        # Resets write nominal values. So these fields are nominal during a reset, and varied afterwards.
         varied = [name for name in task.params if self.variant.factor(name) != 1]
         self._nominal = {name: np.array(getattr(self.backend.model, name)) for name in varied}
         self.variant.apply(self.backend.model)
@@ -69,17 +69,17 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         self._frames = 0
         self._closed = False
         self._picture: Picture | None = None
-        self._first: np.ndarray | None = None  # (S,) after the first reset: what a camera is chosen by
-        self._mirror: mujoco.MjData | None = None  # looks at a state without touching the world
-        self.shown = Guardrails()  # zones of these are drawn into rendered frames
+        self._first: np.ndarray | None = None  # (S,), the state after the first reset; the camera is chosen from it
+        self._mirror: mujoco.MjData | None = None  # for showing a state without changing the environment's own MjData
+        self.shown = Guardrails()  # rendered frames show the zones of these guardrails
 
     @property
     def model(self) -> mujoco.MjModel:
-        """The real model; to be read, not written."""
+        """The real model; do not write to it."""
         return self.backend.model
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode. Without a seed, the next one is drawn from the stream of the last."""
+        """Start an episode; without a seed, the environment's random generator draws one."""
         super().reset(seed=seed)
         drawn = seed if seed is not None else int(self.np_random.integers(2**31))
         for name, value in self._nominal.items():
@@ -96,16 +96,16 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         return self._noisy(observation), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One control step with an action (A,) in [-1,1]; what rounding put up to 1e-6 beyond is clipped.
+        """One control step with an action (A,) in [-1,1]; up to 1e-6 outside, as by rounding, it is clipped.
 
         Raises:
-            TelosError: an action of another shape, not finite, or out of range; nothing has moved then.
-            Diverged: the simulation diverged; what the environment shows now means nothing until the next reset.
+            TelosError: an action of another shape, not finite, or out of range; the state is unchanged.
+            Diverged: the simulation diverged; the environment's state is meaningless until the next reset.
         """
-        action = np.array(action, dtype=np.float64)  # a copy: under latency it waits here
+        action = np.array(action, dtype=np.float64)  # a copy, because under latency it waits in the queue
         if action.shape != self.action_space.shape:
             raise TelosError("action", f"shape {action.shape}", f"shape {self.action_space.shape}")
-        wrong = np.flatnonzero(~(np.abs(action) <= 1 + ROUNDING))  # asked this way round, as NaN fails any comparison
+        wrong = np.flatnonzero(~(np.abs(action) <= 1 + ROUNDING))  # negated, because comparisons with NaN are False
         if len(wrong):
             raise TelosError(f"action[{wrong[0]}]", action[wrong[0]], "a finite number in [-1, 1]")
         self._queue.append(action.clip(-1, 1))
@@ -116,17 +116,18 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         return self._noisy(observation), reward, terminated, truncated, {}
 
     def snapshot(self) -> Snapshot:
-        """A copy of where the world stands: integration state and what the reset decided."""
+        """A copy of the integration state and of the values that the reset chose."""
         state = np.empty(mujoco.mj_stateSize(self.model, INTEGRATION))
         mujoco.mj_getState(self.model, self.backend.data, state, INTEGRATION)
         state.flags.writeable = False
         return Snapshot(state, self._params())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles are twins: another world of the same task, in the same state, with the same future.
+        """Copy and pickle as a new environment of the same task, in the same state, with the same future.
 
         Raises:
-            TelosError: it is closed, its backend cannot be copied, or, for a pickle, its id does not make its task.
+            TelosError: the environment is closed, its backend cannot be copied, or, for a pickle, the task was not made
+                from its id.
         """
         if self._closed:
             raise TelosError("copy of an environment", "one that is closed", "one that is open")
@@ -162,11 +163,11 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         return self._drawn(self.backend.data, ())
 
     def show(self, state: np.ndarray, paths: tuple[np.ndarray, ...] = ()) -> np.ndarray:
-        """A frame as `render` returns it of any state (S,) of this episode, with paths (H+1,3) in m drawn into it.
+        """Render any state (S,) of this episode as `render` does, with paths (H+1,3) in m drawn into the frame.
 
-        The world itself does not move. Raises as `render`.
+        The environment's own state does not change. Raises as `render`.
         """
-        self._camera()  # chosen first, as that looks at another state in the same mirror
+        self._camera()  # first, because choosing a camera writes another state into the same mirror
         return self._drawn(self._mirrored(state), paths)
 
     def _mirrored(self, state: np.ndarray) -> mujoco.MjData:
@@ -218,10 +219,10 @@ def _twin(
     own: dict[str, Any],
     hidden: Any,
 ) -> Environment:
-    """A new environment that stands where another one stood, whose MjData this is.
+    """A new environment in the state of the copied one, whose MjData is `data`.
 
     Raises:
-        TelosError: the task has another model than the one that was copied.
+        TelosError: the task makes another model than the copied one.
     """
     twin = kind(task, variant, render_mode, view)
     try:

@@ -1,22 +1,22 @@
-"""Failures a user can act on: where, what was given, what is allowed, and the nearest match."""
+"""Errors that tell the user what to change: where, what was given, what is allowed, and the nearest match."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
 
-SHOWN = 10  # names in one message
-COMPARED = 200  # characters of a name that are compared with others
+SHOWN = 10  # the most names in one message
+COMPARED = 200  # the most characters of a name that are compared
 
 
 def similarity(name: str, option: str) -> float:
-    """How alike two names are, from 0 to 1; letter case and the dashes of a flag do not matter."""
+    """The similarity of two names, from 0 to 1; letter case and a flag's leading dashes are ignored."""
     first, second = (text[:COMPARED].lstrip("-").lower() for text in (name, option))
     return difflib.SequenceMatcher(None, first, second).ratio()
 
 
 def nearest(name: object, options: Iterable[str]) -> str | None:
-    """The shortest option that contains `name`, or else the one that looks most like it; None when none is close."""
+    """The shortest option that contains `name`, or else the most similar one; None when none is similar."""
     names = list(options)
     if not isinstance(name, str) or not names:
         return None
@@ -30,8 +30,8 @@ def nearest(name: object, options: Iterable[str]) -> str | None:
 class TelosError(Exception):
     """One clear message: "where: given …; did you mean …?; allowed: …".
 
-    `allowed` may be a phrase or the names to choose from, of which the first ten are shown; what is empty or None is
-    left out of the message.
+    `allowed` is a phrase, or the names to choose from, of which the first ten are shown. The message leaves out parts
+    that are empty or None.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TelosError(Exception):
             allowed = _listed(list(allowed), nearest)
         self.allowed = allowed
         self.nearest = nearest
-        # All four stay in `args`: pickle calls the class with them, so the error can cross a process border.
+        # All four are kept in `args`, with which pickle calls the class, so the error can be sent to another process.
         super().__init__(where, self.given, allowed, nearest)
 
     def __str__(self) -> str:
@@ -60,10 +60,10 @@ class TelosError(Exception):
 
     @classmethod
     def unknown(cls, where: str, given: str, options: Iterable[str], see: str | None = None) -> TelosError:
-        """A name that is not among the options; of many, the ten most like it are shown.
+        """The error for a name that is not among the options; of many options, the ten most similar are shown.
 
         Args:
-            see: a command that lists them all.
+            see: a command that lists all options.
         """
         names = sorted(options)
         close = nearest(given, names)
@@ -73,7 +73,7 @@ class TelosError(Exception):
 
 
 def _listed(names: Sequence[str], first: str | None, see: str | None = None) -> str:
-    """The names in one line; of many, `first` and those that follow."""
+    """The names in one line; of more than ten, `first` and the next nine."""
     if len(names) <= SHOWN:
         return ", ".join(names) or "none"
     ahead = [first] if first in names else []
@@ -83,15 +83,15 @@ def _listed(names: Sequence[str], first: str | None, see: str | None = None) -> 
 
 
 class Unplayable(TelosError):
-    """What was asked for does not fit the task, which showed no sooner than at an episode's first step."""
+    """A configuration does not fit the task, which was found only at an episode's first step."""
 
 
 class Diverged(TelosError):
-    """The world's own simulation broke down: the episode ends before the step that did it."""
+    """The real environment's simulation diverged; the episode ends before the step that diverged."""
 
 
 class GuardrailTampered(TelosError):
-    """A guardrail is no longer what its digest says: nothing may be decided with it."""
+    """A guardrail no longer matches its digest, so no decision may use it."""
 
 
 class GuardrailWeakened(TelosError):

@@ -1,4 +1,4 @@
-"""What `telos list tasks` says of each task: making all environments to ask them takes ten seconds."""
+"""The sizes of tasks that `telos list tasks` shows, stored because making all environments takes ten seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Facts:
     observation: int  # numbers in an observation
     action: int  # numbers in an action
     control_period: float  # s
-    frames: int  # control steps of an episode, at most
+    frames: int  # the most control steps in an episode
 
 
 FACTS: Mapping[str, Facts] = MappingProxyType(

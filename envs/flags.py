@@ -1,4 +1,4 @@
-"""The flags of a model under which it cannot be planned with."""
+"""Refuses model flags that make planning impossible."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ _BEYOND_THE_STATE = ((mujoco.mjtEnableBit.mjENBL_SLEEP, "sleep"), (mujoco.mjtEna
 
 
 def check_flags(where: str, model: mujoco.MjModel) -> None:
-    """Refuse a model whose future does not follow from its integration state, or whose signals nobody computes.
+    """Refuse a model whose future does not follow from its integration state, or whose sensors are disabled.
 
-    Which bodies sleep, and the contacts of IPC, are kept outside the state; `mujoco.batch.Batch` refuses both.
+    The integration state contains neither which bodies sleep nor the contacts of IPC; `mujoco.batch.Batch` refuses both
+    flags.
 
     Raises:
-        TelosError: the flag as MJCF writes it, and what to write instead.
+        TelosError: such a flag; the message has it in MJCF, and what to write instead.
     """
     for flag, name in _BEYOND_THE_STATE:
         if model.opt.enableflags & flag:

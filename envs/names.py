@@ -1,4 +1,4 @@
-"""Names as files and configurations may give them: of rules, of zones, of what is in a model."""
+"""Valid names in files and configurations: of rules, zones and model elements."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pydantic import AfterValidator, StringConstraints
 
 
 def fault(name: str) -> str:
-    """What a name must be, where `name` is not; "" where it is fine.
+    """The requirement that `name` violates, as text; "" for a valid name.
 
-    MuJoCo keeps names as C strings in UTF-8, which hold neither NUL nor a lone surrogate. What has no name there has
-    the empty one, so a blank name would stand for many things.
+    MuJoCo stores names as C strings in UTF-8, which can contain neither NUL nor a lone surrogate. Unnamed elements have
+    the empty name, so a blank name would be ambiguous.
     """
     if not name.strip():
         return "a name that is not blank"

@@ -1,4 +1,4 @@
-"""Numbers as files and configurations may give them. Strict: "5" and true are none, and 1 is not true."""
+"""Strict number types for files and configurations: "5" and true are not numbers, and 1 is not true."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-SMALLEST, LARGEST = 1e-9, 1e9  # of what is squared and inverted, so it stays far from overflow
+SMALLEST, LARGEST = 1e-9, 1e9  # bounds of values that are squared and inverted, far from overflow
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]

@@ -1,4 +1,4 @@
-"""Draws guardrail zones and imagined paths into a rendered scene; the physics never sees them."""
+"""Draws guardrail zones and imagined paths into a rendered scene, without effect on the physics."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ COLOURS = {"keep_out": (0.9, 0.2, 0.2, 0.5), "keep_in": (0.2, 0.7, 0.3, 0.15)}
 
 PATH = (0.1, 0.55, 1.0)  # colour of an imagined path, red green blue
 NOW, LATER = 0.9, 0.25  # opacity at the two ends of a path
-THICKNESS = 0.004  # radius of a path, of its distance to the camera
+THICKNESS = 0.004  # radius of a path, relative to its distance from the camera
 
 
 def draw_paths(scene: mujoco.MjvScene, paths: Iterable[np.ndarray]) -> None:
-    """Add every path (H+1,3), in m, as a line of capsules, fainter towards its end, to a scene that has a camera."""
+    """Draw every path (H+1,3), in m, as a line of capsules that fades towards its end; the scene has a camera."""
     eye = scene.camera[0].pos
     for path in paths:
         opacity = np.linspace(NOW, LATER, len(path) - 1)
@@ -35,7 +35,7 @@ def draw_paths(scene: mujoco.MjvScene, paths: Iterable[np.ndarray]) -> None:
 
 
 def draw_zones(scene: mujoco.MjvScene, guardrails: Guardrails) -> None:
-    """Add a translucent body for every zone that still fits into the scene."""
+    """Add a translucent geom for every zone, as long as the scene has room."""
     for rule in guardrails:
         colour, params = COLOURS.get(rule.kind), rule.params
         if colour is None or scene.ngeom >= scene.maxgeom:

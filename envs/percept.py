@@ -1,4 +1,4 @@
-"""What the world shows an agent at a control step."""
+"""The input that the environment gives to an agent at a control step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envs.task import Snapshot, TaskParams
 
 @dataclass(frozen=True)
 class Percept:
-    """What the world hands to the agent at one step."""
+    """The agent's input at one control step."""
 
     observation: Any  # the environment's own: an array or a dict of arrays
     snapshot: Snapshot | None  # read-only state and TaskParams, for agents declared privileged
@@ -18,5 +18,5 @@ class Percept:
 
 
 def instruction(params: TaskParams) -> TaskParams:
-    """What a person may tell any agent: all of the params but `stale`, which are pieces of the physics state."""
+    """The params that any agent may be told: all but `stale`, which is a part of the physics state."""
     return TaskParams(params.model, params.attributes)

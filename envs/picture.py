@@ -1,4 +1,4 @@
-"""Pictures of one model, drawn off screen."""
+"""Pictures of one model, rendered off screen."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ import numpy as np
 
 from envs import camera, render
 
-MAX_GEOMS = 10_000  # in a scene, ours included
-SMALL = 4  # times smaller, on each side, are pictures that only show what a camera sees
+MAX_GEOMS = 10_000  # the most geoms in a scene, including drawn zones and paths
+SMALL = 4  # factor, per side, by which pictures that only evaluate a camera are smaller
 
 
 @dataclass(frozen=True)
 class View:
-    """What a picture is to show."""
+    """Camera and size of a picture."""
 
-    camera: str | int | None = None  # name or index; one that sees what moves where None (`envs.camera`)
+    camera: str | int | None = None  # name or index; None chooses one that shows what moves (`envs.camera`)
     width: int = 640  # pixels
     height: int = 480  # pixels
 
 
 def prepare(model: mujoco.MjModel, view: View) -> None:
-    """Write into the model what decides its pictures and never its physics: their size, a light where it has none, and
-    no shadows or multisampling, without which software rendering is about thirty times as fast.
+    """Write rendering settings into the model, without effect on its physics.
+
+    They are the picture size, a light where the model has none, and neither shadows nor multisampling, without which
+    software rendering is about thirty times as fast.
 
     Raises:
         TelosError: a camera that the model lacks.
@@ -42,16 +44,17 @@ def prepare(model: mujoco.MjModel, view: View) -> None:
 
 
 class Picture:
-    """A scene of the model, and the pixels that a camera sees of it.
+    """A scene of the model, and its pixels as seen by a camera.
 
-    `mujoco.Renderer` would take the backend that MuJoCo chose at its import, whether it works or not.
+    Used instead of `mujoco.Renderer`, which takes the backend that MuJoCo chose when it was imported, even if that
+    backend does not work.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, view: View) -> None:
         """
         Args:
-            model: one that `prepare` was called for with this view.
-            data: the state in which a camera is chosen, where the view names none.
+            model: a model on which `prepare` was called with this view.
+            data: the state for which a camera is chosen, where the view names none.
 
         Raises:
             TelosError: nothing can be rendered here.
@@ -63,18 +66,19 @@ class Picture:
         self._mjr = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._mjr)
         self.scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
-        # Handlers run last come, first served: this one before the one of mujoco.egl, which shuts EGL down.
+        # Exit handlers run in reverse order of registration: this one runs before that of mujoco.egl, which shuts EGL
+        # down.
         self._closing = weakref.finalize(self, _free, self._gl, self._mjr)
         self._closing.atexit = False
         atexit.register(self._closing)
         self.camera = camera.of(model, data, view.camera, lambda through: self._seen(data, through))
 
     def update(self, data: mujoco.MjData) -> None:
-        """Put what the camera sees of a state into the scene."""
+        """Update the scene to a state, as seen by the camera."""
         self._look(data, self.camera)
 
     def pixels(self) -> np.ndarray:
-        """The scene as it stands, (height,width,3) uint8."""
+        """The present scene, rendered, (height,width,3) uint8."""
         return self._drawn(self._rectangle)
 
     def _look(self, data: mujoco.MjData, through: mujoco.MjvCamera) -> None:
@@ -89,7 +93,7 @@ class Picture:
         return pixels[::-1].copy()  # OpenGL's rows begin at the bottom
 
     def _seen(self, data: mujoco.MjData, through: mujoco.MjvCamera) -> float:
-        """The share of a camera's pixels that show what joints move."""
+        """The share of a camera's pixels that show parts moved by joints."""
         self._look(data, through)
         flags = (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR)
         for flag in flags:
@@ -98,7 +102,7 @@ class Picture:
         colours = self._drawn(mujoco.MjrRect(0, 0, width, height)).astype(np.int64)
         for flag in flags:
             self.scene.flags[flag] = 0
-        number = colours @ [1, 256, 65536]  # what is in the scene is coloured by its segid + 1
+        number = colours @ [1, 256, 65536]  # an object's colour encodes its segid + 1
         moves = [geom.segid + 1 for geom in self.scene.geoms[: self.scene.ngeom] if self._moves(geom)]
         return float(np.isin(number, moves).mean())
 
@@ -109,7 +113,7 @@ class Picture:
         return geom.objtype in (int(mujoco.mjtObj.mjOBJ_SKIN), int(mujoco.mjtObj.mjOBJ_FLEX))
 
     def close(self) -> None:
-        """Free what OpenGL holds."""
+        """Free the OpenGL resources."""
         atexit.unregister(self._closing)
         self._closing()
 

@@ -1,4 +1,4 @@
-"""Every task by id. A registered task is a tested task: the conformance suite runs over this table."""
+"""All tasks by id; the conformance suite tests every task of this table."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def is_file(task_id: str) -> bool:
 
 
 def load(task_id: str) -> Task:
-    """The task of this id, or of this YAML file with a model of the user's own (`envs.mjcf.task`).
+    """The task of this id, or of this YAML file for a user's own model (`envs.mjcf.task`).
 
     Raises:
         TelosError: unknown id, or a wrong file.
@@ -92,14 +92,14 @@ def load(task_id: str) -> Task:
 
 
 def _made_from(source: str, task: Task) -> Task:
-    """Note on the task how it can be made again; see `Task.source`."""
+    """Record on the task how to make it again; see `Task.source`."""
     object.__setattr__(task, "source", source)
     object.__setattr__(task, "maker", _made_again)
     return task
 
 
 def _made_again(task_id: str, source: str) -> Task:
-    """The task of this id; of this file, where the id is a path that leads elsewhere from here."""
+    """The task of this id; it is loaded from `source` where the id is a path that now resolves to another file."""
     elsewhere = is_file(task_id) and str(Path(task_id).absolute()) != source
     return load(source if elsewhere else task_id)
 

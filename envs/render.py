@@ -1,7 +1,7 @@
-"""Pictures of the world: which OpenGL backend works here, and frames as a video file.
+"""Rendering: finds an OpenGL backend that works on this machine, and encodes frames as a video file.
 
-MuJoCo picks its backend when it is imported, from MUJOCO_GL. `prepare` sets the variable before that import; where
-nobody called it, `context` still takes a backend that works. Without one, everything but pictures works.
+MuJoCo takes its backend from MUJOCO_GL when it is imported. `prepare` sets this variable before that import. Where
+`prepare` was not called, `context` still finds a backend that works. Without a backend, everything but pictures works.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ print("renders")
 
 @cache
 def probe(backend: str) -> bool:
-    """Whether MuJoCo can render with this backend; tried in a process of its own, as it may crash."""
+    """Whether MuJoCo can render with this backend; tried in a separate process, because it may crash."""
     clean = dict(os.environ)
     if any(f"mujoco.{name}" in sys.modules for name in BACKENDS):
-        clean.pop("PYOPENGL_PLATFORM", None)  # they set it, and it forbids the other one
+        clean.pop("PYOPENGL_PLATFORM", None)  # an imported backend sets it, which rules out the other
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE],
@@ -61,7 +61,7 @@ def probe(backend: str) -> bool:
 
 
 def working_backend() -> str | None:
-    """The backend to render with: the one MUJOCO_GL names, else the first that works; None without one."""
+    """The backend to render with: that of MUJOCO_GL if set, else the first that works; None where none works."""
     wanted = os.environ.get(VARIABLE, "").lower()
     if wanted in ("disable", "disabled", "off", "false", "0"):
         return None
@@ -69,7 +69,7 @@ def working_backend() -> str | None:
 
 
 def prepare(video: bool) -> str | None:
-    """Choose MuJoCo's backend for this process; call it before mujoco is imported. None: no video."""
+    """Choose MuJoCo's backend for this process, before mujoco is imported; None where no video is possible."""
     if "mujoco" in sys.modules:
         return chosen()
     backend = working_backend() if video else None
@@ -85,12 +85,12 @@ def chosen() -> str | None:
 
 
 def backend() -> str | None:
-    """What renders in this process: the backend that MuJoCo took, or else one that works; None without one."""
+    """The backend that renders in this process: MuJoCo's own, or else one that works; None without one."""
     return chosen() or working_backend()
 
 
 def context(width: int, height: int) -> Any:
-    """A GL context for pictures of at most this size, made current: from MuJoCo's backend, or one that works.
+    """A GL context for pictures of at most this size, made current, from `backend()`.
 
     Raises:
         TelosError: no backend works here.
@@ -105,7 +105,7 @@ def context(width: int, height: int) -> Any:
     try:
         made = importlib.import_module(f"mujoco.{name}").GLContext(width, height)
         made.make_current()
-    except Exception as error:  # whatever a GL driver comes up with
+    except Exception as error:  # GL drivers raise errors of many types
         others = " or ".join(other for other in BACKENDS if other != name)
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TelosError("render", f"{name}, which failed ({reason})", f"{VARIABLE}={others}") from error
@@ -113,7 +113,7 @@ def context(width: int, height: int) -> Any:
 
 
 def ffmpeg() -> str | None:
-    """Where the ffmpeg of imageio-ffmpeg is, or None."""
+    """The path of imageio-ffmpeg's ffmpeg, or None."""
     try:
         import imageio_ffmpeg
 
@@ -123,7 +123,7 @@ def ffmpeg() -> str | None:
 
 
 class Encoder:
-    """Frames (h,w,3) uint8 as H.264 in MP4, which every browser plays; encoded as they come. Needs `ffmpeg()`."""
+    """Encodes frames (h,w,3) uint8, one by one, as H.264 in MP4, which every browser plays; needs `ffmpeg()`."""
 
     def __init__(self, width: int, height: int, rate: float) -> None:
         """
@@ -145,11 +145,11 @@ class Encoder:
         self._writer.send(None)
 
     def add(self, frame: np.ndarray) -> None:
-        """One more frame. Raises OSError where ffmpeg has ended."""
+        """Encode one more frame. Raises OSError where ffmpeg has exited."""
         self._writer.send(frame.tobytes())
 
     def finished(self) -> bytes:
-        """The file. Raises OSError or RuntimeError where ffmpeg failed."""
+        """The encoded file. Raises OSError or RuntimeError where ffmpeg failed."""
         try:
             self._writer.close()
             return self._file.read_bytes()
@@ -157,7 +157,7 @@ class Encoder:
             self.close()
 
     def close(self) -> None:
-        """End ffmpeg, and remove its file."""
+        """Stop ffmpeg and remove its file."""
         try:
             self._writer.close()
         finally:
@@ -168,7 +168,7 @@ def quiet_gl(video: bool) -> None:
     """Choose MuJoCo's GL backend before it is imported, and keep its import quiet."""
     from envs import render
 
-    warnings.filterwarnings("ignore", message="(overflow|invalid value) encountered")  # judged where it matters
+    warnings.filterwarnings("ignore", message="(overflow|invalid value) encountered")  # checked where it matters
     warnings.filterwarnings("ignore", module=r"(glfw|OpenGL|dm_control|gymnasium|shimmy|absl)\b")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # about other people's XML, which the user cannot mend
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of third-party XML, which the user cannot fix
     render.prepare(video)

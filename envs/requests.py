@@ -1,4 +1,4 @@
-"""Which signal is wanted, and when it is looked at."""
+"""Requests for signals: which signal, and when it is read."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from envs.errors import TelosError
 
 At = Literal["state", "interval"]
 
-# These are whole vectors, and have no object.
+# Signals that are whole vectors and have no object.
 WHOLE = frozenset({"time", "qpos", "qvel", "act", "ctrl"})
 
-# These belong to a step, not to a state: MuJoCo computes them while it integrates.
+# Signals that belong to a step and not to a state, because MuJoCo computes them while it integrates.
 INTERVAL_ONLY = frozenset({"ctrl", "actuator_force", "actuator_power", "contact_force", "strongest_contact"})
 
 
-# Where something is in the world, (3,) in m. A model's own `sensor/NAME` may be such a point too.
+# Signals that are positions in the world, (3,) in m. A model's own `sensor/NAME` may be a position too.
 POINTS = ("body_position", "inertial_position", "site_position", "geom_position", "center_of_mass")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Request:
-    """A signal `kind/object`, wanted at every state (N,H+1,D) or at every substep inside steps (N,H,K,D).
+    """A signal `kind/object`, requested at every state (N,H+1,D) or at every substep inside steps (N,H,K,D).
 
-    A state-like signal asked for as "interval" ends, in each step, with its value at the state after it.
+    For a state-like signal requested at "interval", the last value of a step is that of the state after the step.
     Raises TelosError for a name without a kind or an object, and for a force, power or contact at a state.
     """
 

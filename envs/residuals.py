@@ -1,4 +1,4 @@
-"""Residual × norm × weight: the language in which costs are written without Python (MJPC, Howell et al. 2022)."""
+"""Costs written without Python, as weight × norm of a residual (MJPC, Howell et al. 2022)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from envs.requests import Request
 from envs.trajectory import Trajectory
 
 TO_ZERO = ("linear", "quadratic", "cosine")  # sigmoids that may reach 0 at the margin; the others never do
-LEAST = 1e-9  # of their values there
+LEAST = 1e-9  # the smallest value at the margin for the others
 
 
 class Residual(BaseModel):
     """One cost term: `weight · norm(signal − target)`, or `weight · (1 − tolerance(signal))`.
 
     Norms of a residual r (MJPC's): quadratic ½|r|², l2 √(|r|²+p²)−p, smooth_abs Σ√(rᵢ²+p²)−p,
-    cosh Σ p²(cosh(rᵢ/p)−1), with p = `width`. `tolerance` asks for `lower`, `upper` or both, and costs
-    nothing inside them.
+    cosh Σ p²(cosh(rᵢ/p)−1), with p = `width`. `tolerance` needs `lower`, `upper` or both, and costs
+    nothing within these bounds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,7 +61,7 @@ class Residual(BaseModel):
         return tuple(request(name) for name in names)
 
     def step_cost(self, trajectory: Trajectory, params: object = None) -> Tensor:
-        """Cost of every step, (N,H), judged at the state it leads to (a force: at its last substep)."""
+        """Cost of every step, (N,H), evaluated at the state after the step (a force: at its last substep)."""
         residual = self._value(trajectory, self.signal)
         if self.reference is not None:
             residual = residual - self._value(trajectory, self.reference)

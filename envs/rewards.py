@@ -1,4 +1,4 @@
-"""Batched shaping functions that rewards are made of."""
+"""Batched shaping functions for rewards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Sigmoid = Literal["gaussian", "hyperbolic", "long_tail", "reciprocal", "cosine",
 
 
 def _sigmoid(x: Tensor, margin: float | Tensor, value: float, sigmoid: Sigmoid) -> Tensor:
-    """1 at x = 0 and `value` at x = margin; x >= 0. The margin goes into the factor, which saves a division."""
+    """A sigmoid of x >= 0 that is 1 at x = 0 and `value` at x = margin; folding the margin in saves a division."""
     if sigmoid == "gaussian":
         return torch.exp(x.square() * (math.log(value) / margin**2))
     if sigmoid == "hyperbolic":
@@ -53,7 +53,7 @@ def tolerance(
 
 
 def _outside(x: Tensor, lower: float | Tensor, upper: float | Tensor) -> Tensor:
-    """How far `x` lies outside its bounds, >= 0; a bound at infinity costs nothing, and one point little."""
+    """Distance of `x` outside its bounds, >= 0; infinite bounds and equal bounds take fewer operations."""
     if isinstance(lower, (int, float)) and lower == upper:
         return (x - lower).abs() if lower else x.abs()
     if isinstance(upper, (int, float)) and upper == math.inf:

@@ -1,7 +1,7 @@
-"""Whether what someone wrote about signals fits the model: do they exist, in which size, in which unit.
+"""Checks that signals named by the user fit the model: existence, size and unit.
 
-A name alone does not tell: sizes come from the compiled model, as `BatchPhysics.readings` has them. So the
-checks are made here, once, before anything is simulated, for files (`envs.mjcf.task`) and configs alike.
+A name does not tell the size, which comes from the compiled model, as in `BatchPhysics.readings`. So the checks are
+made here, once, before anything is simulated, for files (`envs.mjcf.task`) and configs alike.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from envs.requests import POINTS, Request
 from envs.residuals import Residual
 from envs.task import Task
 
-# What an environment reads by accident: views for its own reward (ADR 1), which lag behind the state.
+# Signals that lag behind the state. Only the rewards of environments that read them may use them (ADR 1).
 LAGGING = ("raw", "post_constraint")
 _UNITS = {  # of a slide, of a hinge
     "joint_position": ("m", "rad"),
@@ -36,10 +36,10 @@ _ON_JOINTS = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
 
 
 def readable(where: str, name: str) -> Request:
-    """The request of a signal that someone wrote down at `where`.
+    """The request of a signal that the user named at `where`.
 
     Raises:
-        TelosError: an unknown kind, a lagging view, or a name without its objects.
+        TelosError: an unknown kind, a lagging signal, or a name without its objects.
     """
     kind = name.split("/")[0]
     if kind in LAGGING or kind not in KINDS:
@@ -50,10 +50,10 @@ def readable(where: str, name: str) -> Request:
 
 
 def sizes(spec: mujoco.MjSpec, wanted: Mapping[str, Request]) -> dict[str, int]:
-    """How many components D each request has in this model, by where it was written; `spec` stays as it is.
+    """The number of components D of each request in this model, by where it was written; `spec` is not modified.
 
     Raises:
-        TelosError: a signal that the model cannot answer.
+        TelosError: a signal that the model cannot provide.
     """
     return {where: reading.size for where, reading in _laid_out(spec, wanted)[1].items()}
 
@@ -70,7 +70,7 @@ def check_residuals(spec: mujoco.MjSpec, terms: Sequence[Residual], where: str) 
     Args:
         spec: the model.
         terms: cost or reward terms.
-        where: what their list is called, for the errors.
+        where: the name of their list in error messages.
 
     Raises:
         TelosError: a signal, component, reference or target that does not fit.
@@ -86,7 +86,7 @@ def check_residuals(spec: mujoco.MjSpec, terms: Sequence[Residual], where: str) 
     for i, term in enumerate(terms):
         at = f"{where}[{i}]"
         size = found[f"{at}.signal"]
-        if size == 0:  # a sum over nothing: a cost that is silently zero
+        if size == 0:  # an empty sum, whose cost would silently be zero
             raise TelosError(f"{at}.signal", f"{term.signal!r}, empty in this model", "at least one component")
         other = found.get(f"{at}.reference", 1)
         if other not in (1, size):
@@ -98,11 +98,11 @@ def check_residuals(spec: mujoco.MjSpec, terms: Sequence[Residual], where: str) 
 
 
 def check_guardrails(task: Task, rules: Guardrails) -> None:
-    """Refuse guardrails that this task's model cannot judge, would judge in another unit than its own, or cannot break.
+    """Refuse guardrails that do not fit this task's model, or that no state of the model can break.
 
     Raises:
-        TelosError: a signal that the model lacks, a lagging view, another size than the kind needs, a wrong unit, a
-            point that is no position, a rule that no state of the model breaks.
+        TelosError: a signal that the model lacks, a lagging signal, another size than the kind needs, a wrong unit, a
+            point that is not a position, a rule that no state of the model can break.
     """
     if not len(rules):
         return
@@ -133,7 +133,7 @@ def check_guardrails(task: Task, rules: Guardrails) -> None:
 
 
 def _check_position(where: str, name: str, spec: mujoco.MjSpec) -> None:
-    """Raises TelosError for a signal that is no position: its distance to a zone would mean nothing."""
+    """Raises TelosError for a signal that is not a position, because its distance to a zone would be meaningless."""
     kind, objects = signals.parse(name)
     of_points = [sensor.name for sensor in spec.sensors if sensor.type in _POSITION_SENSORS and sensor.name]
     if kind not in POINTS and not (kind == "sensor" and objects[0] in of_points):
@@ -142,7 +142,7 @@ def _check_position(where: str, name: str, spec: mujoco.MjSpec) -> None:
 
 
 def _joint(spec: mujoco.MjSpec, rule: Guardrail) -> Any:
-    """The joint that says in which unit the rule is; None where none does."""
+    """The joint that determines the rule's unit; None where there is none."""
     if rule.kind not in _UNITS:
         return None
     name = signals.parse(rule.signals[0].name)[1][0]
@@ -159,7 +159,7 @@ def _place(rule: Guardrail, index: int) -> str:
 def _laid_out(spec: mujoco.MjSpec, wanted: Mapping[str, Request]) -> tuple[mujoco.MjModel, dict[str, signals.Reading]]:
     """The compiled model with the sensors of all requests, and their readings by where each was written.
 
-    Raises TelosError for a signal that the model cannot answer.
+    Raises TelosError for a signal that the model cannot provide.
     """
     for where, request in wanted.items():
         with _said(where, request.name):
@@ -167,7 +167,7 @@ def _laid_out(spec: mujoco.MjSpec, wanted: Mapping[str, Request]) -> tuple[mujoc
     try:
         model = _compiled(spec, wanted.values())
         return model, dict(zip(wanted, signals.layout(model, wanted.values()), strict=True))
-    except (TelosError, ValueError):  # ask again one by one, to say which
+    except (TelosError, ValueError):  # try them one by one, to name the wrong one
         for where, request in wanted.items():
             with _said(where, request.name):
                 signals.layout(_compiled(spec, [request]), [request])
@@ -175,7 +175,7 @@ def _laid_out(spec: mujoco.MjSpec, wanted: Mapping[str, Request]) -> tuple[mujoc
 
 
 def _compiled(spec: mujoco.MjSpec, requests: Iterable[Request]) -> mujoco.MjModel:
-    """The model with the sensors that the requests need; `spec` stays as it is."""
+    """The model with the sensors that the requests need; `spec` is not modified."""
     probe = spec.copy()
     signals.add_sensors(probe, requests)
     shrink_textures(probe)
@@ -184,7 +184,7 @@ def _compiled(spec: mujoco.MjSpec, requests: Iterable[Request]) -> mujoco.MjMode
 
 @contextmanager
 def _said(where: str, name: str) -> Iterator[None]:
-    """Errors about a signal as errors about the place where it was written."""
+    """Turn errors about a signal into errors that name the place where it was written."""
     try:
         yield
     except TelosError as error:

@@ -1,4 +1,4 @@
-"""Tables of names: what there is of a kind, ours and that of other packages, imported when it is used."""
+"""Registries of names, built-in and from other packages, whose targets are imported when they are used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envs.errors import TelosError
 
 @dataclass(frozen=True)
 class Entry:
-    """Where something is implemented, and what it is."""
+    """Where an implementation is, and one line about it."""
 
     target: str  # "module:attribute"
     summary: str = ""  # one line
@@ -23,13 +23,13 @@ class Entry:
 
 @cache
 def plug_ins(group: str) -> tuple[EntryPoint, ...]:
-    """The entry points of installed packages in this group; reading them takes milliseconds, so it is done once."""
+    """The entry points of installed packages in this group, cached because reading them takes milliseconds."""
     return tuple(entry_points(group=group))
 
 
 @dataclass(frozen=True)
 class Table:
-    """A registry: name -> entry. Installed packages extend it through entry points, and replace nothing."""
+    """A registry, name -> entry, which installed packages can extend through entry points, but not override."""
 
     where: str  # the field that holds a name, in error messages
     group: str  # of entry points
@@ -37,7 +37,7 @@ class Table:
     hint: str | None = None  # a command that lists the names
 
     def entries(self) -> Mapping[str, Entry]:
-        """All entries, ours first. Raises TelosError where an entry point takes a name that is taken."""
+        """All entries, built-in ones first. Raises TelosError where an entry point uses an existing name."""
         found = dict(self.built_in)
         for point in plug_ins(self.group):
             if point.name in found:
@@ -47,7 +47,7 @@ class Table:
         return MappingProxyType(found)
 
     def load(self, name: str) -> Any:
-        """What the entry of that name leads to. Raises TelosError for an unknown name, or one that leads nowhere."""
+        """The object of this name. Raises TelosError for an unknown name, or a target that cannot be imported."""
         entries = {name: self.built_in[name]} if name in self.built_in else self.entries()
         if name not in entries:
             raise TelosError.unknown(self.where, name, entries, self.hint)
@@ -55,6 +55,6 @@ class Table:
         module, _, attribute = target.partition(":")
         try:
             return getattr(import_module(module), attribute)
-        except Exception as error:  # whatever the import of another package raises
+        except Exception as error:  # importing another package can raise anything
             given = f"{name!r}, at {target}: {error}"
             raise TelosError(self.where, given, '"module:attribute" that can be imported') from error

@@ -1,4 +1,4 @@
-"""The nouns of the real world: a task, what its reset decided, and a snapshot of it."""
+"""Types of the real world: a task, the values that its reset chose, and a snapshot of the world."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskParams:
-    """What a reset changes outside the physics state. It travels with the state everywhere."""
+    """The values that a reset writes outside the physics state; every snapshot carries them beside the state."""
 
     model: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     """MjModel field -> its whole array, for the fields that resets write (targets, sizes)."""
     attributes: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     """Attributes of the environment's task that its reward reads."""
     stale: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
-    """MjData field -> value that the environment will read although the state has moved on."""
+    """MjData field -> its value, for fields that lag behind the state and that reward or termination read."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles go through plain dicts: a mapping proxy cannot leave its process."""
+        """Copy and pickle through plain dicts, because a mapping proxy can be neither copied nor pickled."""
         return _params, tuple(dict(part) for part in (self.model, self.attributes, self.stale))
 
     def same_model(self, other: TaskParams) -> bool:
@@ -50,7 +50,7 @@ def _params(*parts: dict[str, np.ndarray]) -> TaskParams:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where the world stands: all that a model or a monitor needs to continue from here."""
+    """The state of the world: all that a model or a monitor needs to simulate from here."""
 
     state: np.ndarray  # (S,), mjSTATE_INTEGRATION
     params: TaskParams
@@ -89,11 +89,11 @@ class Backend(Protocol):
     def attributes(self, names: tuple[str, ...]) -> dict[str, np.ndarray]: ...
 
     def hidden(self) -> Any:
-        """What the future depends on besides MjModel and MjData: counters, targets, generators. It can be pickled."""
+        """The picklable state outside MjModel and MjData that the future depends on: counters, targets, generators."""
         ...
 
     def restore(self, hidden: Any) -> None:
-        """Take over what `hidden` of the same task returned. Raises TelosError where it does not fit."""
+        """Restore what `hidden` of the same task returned. Raises TelosError where it does not fit."""
         ...
 
     def close(self) -> None: ...
@@ -113,7 +113,7 @@ class Interface:
         return len(self.action_low)
 
     def native(self, actions: np.ndarray) -> np.ndarray:
-        """Actions in [-1,1], (…,A), as the simulator takes them."""
+        """Actions in [-1,1], (…,A), converted to native units."""
         return actions if self._plain else self._center + self._half * actions
 
     def normalised(self, native: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ class Interface:
         within = np.minimum(np.maximum(native, self.action_low), self.action_high)
         if self._plain:
             return within
-        # Clipped again, as rounding may add to the ends of the range, beyond which the world takes no action.
+        # Clipped again: rounding may exceed [-1,1], and the environment refuses actions outside of it.
         return np.minimum(np.maximum((within - self._center) / self._half, -1.0), 1.0)
 
     @cached_property
@@ -145,15 +145,15 @@ TerminationFunction = Callable[[Trajectory, TaskParams], Tensor]
 RewardBound = Callable[["mujoco.MjModel", float], Callable[[Tensor], Tensor]]
 """Makes an admissible and consistent lower bound on the cost-to-go. A step costs 1 - reward; rewards are at most 1.
 
-Its arguments are the model, with what a reset decided, and the seconds of a control step. It returns a function of
-joint positions and velocities (N,D), positions first, that gives the bound (N,). The bound is 0 at states from which
+Its arguments are the model, with the values that a reset wrote, and the control period in s. It returns a function that
+maps joint positions and velocities (N,D), positions first, to the bound (N,). The bound is 0 at states from which
 nearly the full reward can be earned.
 """
 
 
 @dataclass(frozen=True)
 class Task:
-    """One definition that makes both the environment (reality) and the simulator (imagination)."""
+    """One definition from which both the environment (reality) and the simulator (imagination) are made."""
 
     id: str
     backend: Callable[[], Backend]
@@ -166,17 +166,20 @@ class Task:
     back_up: BackUp | None = None
     reward_bound: RewardBound | None = None  # guides A*
     guardrails: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)  # declared by the task's file
-    camera: str | int | None = None  # of the model, for pictures; one that sees what moves where None
+    camera: str | int | None = None  # a camera of the model, for pictures; None chooses one that shows what moves
     source: str = field(default="", init=False, compare=False)
-    """What `envs.registry.load` made this task from; "" for any other, also for one that `dataclasses.replace` made."""
+    """The source from which `envs.registry.load` made this task.
+
+    "" for a task made in another way, also by `dataclasses.replace`.
+    """
     maker: Callable[[str, str], Task] | None = field(default=None, init=False, compare=False, repr=False)
     """A function of id and source that makes the task again, where it has a source."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle names the task, and it is made again where it is read: its functions cannot be pickled.
+        """Pickle id and source only: unpickling makes the task again, because its functions cannot be pickled.
 
         Raises:
-            TelosError: a task that was not made from its id.
+            TelosError: the task was not made from its id.
         """
         if self.maker is None:
             allowed = "a task as envs.registry.load makes it; copy.deepcopy works for any"
@@ -184,7 +187,7 @@ class Task:
         return self.maker, (self.id, self.source)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Task:
-        """The task itself: it has no state."""
+        """The task itself, because it has no state."""
         return self
 
     def interface(self) -> Interface:

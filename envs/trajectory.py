@@ -1,4 +1,4 @@
-"""What costs and guardrails see of the future, whichever world model imagined it."""
+"""The data of an imagined future that costs and guardrails read, the same for every world model."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Trajectory:
 
 
 def zeros(*shape: int) -> Tensor:
-    """Float64 zeros. (Made by numpy: between simulations, that is several times quicker than torch's own.)"""
+    """Float64 zeros, made by numpy, which between simulations is several times faster than torch."""
     return torch.from_numpy(np.zeros(shape))
 
 
 @lru_cache(maxsize=256)
 def nothing(*shape: int) -> Tensor:
-    """Float64 without elements, as one length is 0: all may share it, since there is nothing to write into.
+    """An empty float64 tensor, shared between callers because it has no elements to write.
 
     Raises ValueError where no length is 0.
     """
@@ -67,5 +67,5 @@ def nothing(*shape: int) -> Tensor:
 
 
 def no_doubt(actions: Tensor) -> Tensor:
-    """The doubt of a model that has none, (N,H)."""
+    """Zero doubt, (N,H), for a model that estimates none."""
     return zeros(*actions.shape[:2])

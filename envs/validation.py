@@ -1,4 +1,4 @@
-"""Data into a closed pydantic model, with failures in the form every user sees."""
+"""Validates data with a closed pydantic model, and reports failures as TelosError."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def validated(model: type[ModelT], data: Any, where: str) -> ModelT:
-    """`data` as a `model`. Raises TelosError: `where` and the key, what is allowed, the nearest match."""
+    """`data` as a `model`. Raises TelosError that names the key under `where`, what is allowed, the nearest match."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -20,7 +20,7 @@ def validated(model: type[ModelT], data: Any, where: str) -> ModelT:
 
 
 def _translated(error: ValidationError, model: type[BaseModel], where: str) -> TelosError:
-    """The first of pydantic's complaints in our form; an unknown key first, as it explains a missing one."""
+    """The first of pydantic's errors as a TelosError; unknown keys come first, as they explain missing ones."""
     problems = error.errors(include_url=False)
     problem = min(problems, key=lambda item: item["type"] != "extra_forbidden")
     here, path = _follow(model, problem["loc"])
@@ -47,7 +47,7 @@ def _translated(error: ValidationError, model: type[BaseModel], where: str) -> T
         case "string_too_short":
             return TelosError(where, given + also, "text that is not empty")
         case "value_error" if not problem["loc"]:
-            # About several keys at once: the message says them, the whole input would drown it.
+            # An error about several keys at once: the message names them, so the whole input is not shown.
             return TelosError(where, f"limits that do not fit{also}", str(context["error"]))
         case _:
             said = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
@@ -62,7 +62,7 @@ def _choices(annotation: Any) -> list[str]:
 
 
 def _follow(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[type[BaseModel], str]:
-    """The model a complaint is about, and its path as the user wrote it (pydantic adds a union's member)."""
+    """The model that an error is about, and its path as the user wrote it, without pydantic's union members."""
     path, members = "", []
     for part in loc:
         if isinstance(part, int):

@@ -1,6 +1,6 @@
-"""YAML as people write it: safe, and what would silently mean something else is refused.
+"""Loads YAML safely, and refuses text that would silently mean something unexpected.
 
-That is a key given twice, a number with a leading 0 (octal) or with colons (base 60), and a merge that loses rules.
+It refuses a key given twice, a number with a leading 0 (octal) or with colons (base 60), and a merge that loses rules.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import yaml
 from envs.errors import TelosError
 
 EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
-"""Numbers such as 1e-7, which YAML 1.2 and JSON have and PyYAML, of YAML 1.1, takes for text."""
+"""Numbers such as 1e-7, which YAML 1.2 and JSON allow, and which PyYAML (YAML 1.1) reads as text."""
 MAX_REPEATED = 100_000
-"""Characters that aliases may stand for, all together: aliases of aliases of aliases stand for any number."""
+"""The most characters to which all aliases together may expand; nested aliases could expand to any number."""
 OCTAL = re.compile(r"[-+]?0[0-7_]+$")
 SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?$")
-"""Numbers of YAML 1.1 that nobody means: 010 is 8 there, and 1:30 is 90."""
+"""Notations of YAML 1.1 with an unexpected value: 010 is 8, and 1:30 is 90."""
 UNWRITABLE = re.compile("[\\0\ud800-\udfff]")  # NUL, and halves of surrogate pairs
 MAX_DEPTH = 50  # levels of collections in collections
 RULES = ("guardrails", "back_up")  # keys whose value a merge must not lose
 MISTAKES = (yaml.YAMLError, ValueError, TypeError, RecursionError)
-"""What `parse` raises for text that is not YAML; TypeError for a key that cannot be one."""
+"""The errors that `parse` raises for text that is not YAML; TypeError is for an invalid key."""
 
 
 class Misleading(yaml.MarkedYAMLError):
-    """YAML that means something else than it says."""
+    """YAML whose meaning differs from what it seems to say."""
 
     def __init__(self, given: str, allowed: str, mark: yaml.Mark) -> None:
         super().__init__(problem=f"{given}; allowed: {allowed}", problem_mark=mark)
@@ -38,7 +38,7 @@ def parse(text: str) -> Any:
     """The content of YAML text. Raises one of `MISTAKES`."""
     try:
         return yaml.load(text, _Loader)  # a SafeLoader
-    except (LookupError, AttributeError):  # of `!!bool x`, `!!int ''`
+    except (LookupError, AttributeError):  # raised for `!!bool x` and `!!int ''`
         raise yaml.YAMLError("a value that its tag (!!) does not fit") from None
 
 
@@ -46,8 +46,8 @@ def content(text: str, where: str, allowed: str) -> Any:
     """The content of YAML text.
 
     Args:
-        where: the file or the flag that it comes from.
-        allowed: what is wanted there, in words.
+        where: the file or the flag from which the text comes.
+        allowed: the expected content, in words.
 
     Raises:
         TelosError: the text is not YAML, or misleading; with its line, where there is more than one.
@@ -65,21 +65,21 @@ def content(text: str, where: str, allowed: str) -> Any:
 
 
 def dump(content: Any) -> str:
-    """YAML text that `parse` reads as the same content, unless it holds text that is refused there (NUL)."""
+    """YAML text that `parse` reads as the same content, unless it contains text that `parse` refuses (NUL)."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice: the second would silently replace a list of guardrails. And aliases without end."""
+    """Refuses endless aliases, and a key given twice, the second of which could silently replace guardrails."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
-        self._sizes: dict[yaml.Node, int] = {}  # of nodes, with all that stands in them
-        self._depths: dict[yaml.Node, int] = {}  # levels of nodes, aliases followed
+        self._sizes: dict[yaml.Node, int] = {}  # node -> its size, contents included
+        self._depths: dict[yaml.Node, int] = {}  # node -> its levels of collections, aliases followed
         self._repeated = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node; an alias is the one that it stands for."""
+        """The next node; for an alias, the node to which it refers."""
         alias, line = self.check_event(yaml.AliasEvent), self.peek_event().start_mark.line + 1
         node = super().compose_node(parent, index)
         assert node is not None
@@ -89,18 +89,19 @@ class _Loader(yaml.SafeLoader):
             if self._depths[node] > MAX_DEPTH:
                 raise yaml.YAMLError(f"more than {MAX_DEPTH} levels deep, in line {line}")
             return node
-        self._repeated += self._sizes.get(node, MAX_REPEATED + 1)  # a node without a size has not ended: it is its own
+        # A node without a size has not ended: the alias refers to a node that contains it.
+        self._repeated += self._sizes.get(node, MAX_REPEATED + 1)
         if self._repeated > MAX_REPEATED:
             raise yaml.YAMLError(f"aliases that stand for more than {MAX_REPEATED:,} characters, in line {line}")
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """A mapping as it is written; here, as merge keys (`<<`) may repeat keys once they are resolved."""
+        """A mapping, checked for repeated keys here because resolving merge keys (`<<`) may repeat keys."""
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                continue  # no key of ours
+                continue  # not a key of our files
             if key.value in seen:
                 line = key.start_mark.line + 1
                 raise yaml.YAMLError(f"key {key.value!r} a second time, in line {line}")
@@ -113,7 +114,7 @@ class _Loader(yaml.SafeLoader):
         super().flatten_mapping(node)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """A number of `node`. Raises Misleading for octal and for base 60."""
+        """The number in `node`. Raises Misleading for octal and for base 60."""
         text, whole = node.value, node.tag.endswith(":int")
         value = self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
         if whole and OCTAL.match(text) and value != (decimal := int(text.replace("_", ""))):
@@ -125,7 +126,7 @@ class _Loader(yaml.SafeLoader):
         return value
 
     def construct_text(self, node: yaml.ScalarNode) -> str:
-        """Text of `node`. Raises Misleading for what no file and no name can hold."""
+        """The text in `node`. Raises Misleading for characters that files and names cannot contain."""
         strange = UNWRITABLE.search(node.value)
         if strange:
             given = f"{node.value!r}, with the character U+{ord(strange[0]):04X}"
@@ -146,7 +147,7 @@ def _check_merges(node: yaml.MappingNode) -> None:
 
 
 def _merged(node: yaml.MappingNode) -> list[yaml.MappingNode]:
-    """The mappings that a mapping merges, with those that they merge."""
+    """The mappings that a mapping merges, recursively."""
     found: list[yaml.MappingNode] = []
     for key, value in node.value:
         if key.tag == "tag:yaml.org,2002:merge":
@@ -158,19 +159,19 @@ def _merged(node: yaml.MappingNode) -> list[yaml.MappingNode]:
 
 
 def _own(node: yaml.Node) -> int:
-    """Characters of a node that is no collection."""
+    """The number of characters in a scalar node; 0 for a collection."""
     return len(node.value) if isinstance(node, yaml.ScalarNode) else 0
 
 
 def _parts(node: yaml.Node) -> list[yaml.Node]:
-    """What stands in a node."""
+    """The child nodes of a node."""
     if isinstance(node, yaml.MappingNode):
         return [part for pair in node.value for part in pair]
     return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts text that looks like a number in quotes, as far as `_Loader` is concerned."""
+    """Quotes text that `_Loader` would read as a number."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_text)
@@ -180,7 +181,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Double quotes escape Unicode's line breaks, which other styles would write as they are and read as spaces."""
+    """Quote text with Unicode line breaks, which double quotes escape; other styles would read them as spaces."""
     style = '"' if any(character in text for character in "\x85\u2028\u2029") else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 

@@ -1,7 +1,7 @@
-"""Zones of space and the distance to them: what guardrails, costs and the zones of a model have in common.
+"""Zones of space and signed distances to them, shared by guardrails, costs and the zones of a model.
 
-In a model, a zone is a site that has its shape, or one that was declared for it. A declared zone rides along as custom
-numbers of the model: no element is added, so that what resets write into the model still fits.
+A zone of a model is a site of such a shape, or a zone that was declared for the model. A declared zone is stored in the
+model's custom numbers. No body, geom or site is added, so that the fields that resets write keep their size.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Vector3 = tuple[Number, Number, Number]
 
 
 class Box(BaseModel, extra="forbid", frozen=True):
-    """A box, turned about the world's z."""
+    """A box, rotated about the world's z axis."""
 
     shape: Literal["box"] = "box"
     center: Vector3  # m, world
@@ -69,13 +69,13 @@ def signed_distance(params: Mapping[str, Any], points: Tensor) -> Tensor:
         deepest = beyond.amax(-1, keepdim=True)
     else:
         raise ValueError(f"no signed distance for shape {params['shape']!r}")
-    # Outside only the positive parts count; inside the nearest face does. All of these let NaN through, and
+    # Outside, only the positive components count; inside, only the nearest face. All of these propagate NaN, and
     # `norm`, unlike hypot and sqrt, has a finite gradient at zero.
     return beyond.clamp(min=0).norm(dim=-1, keepdim=True) + deepest.clamp(max=0)
 
 
 def depth(params: Mapping[str, Any]) -> float:
-    """How deep inside a zone a point can be, in m: the greatest distance to the surface from inside."""
+    """The largest depth of a point inside a zone, in m: its distance to the surface."""
     if params["shape"] == "sphere":
         return params["radius"]
     if params["shape"] == "cylinder":
@@ -90,21 +90,24 @@ def _join(*parts: Tensor) -> Tensor:
 
 
 def zones_of(spec: mujoco.MjSpec) -> list[str]:
-    """The names of the zones that can be asked for: declared ones, and sites."""
+    """The names of a model's zones: declared zones, and sites."""
     declared = [item.name.removeprefix(_PREFIX) for item in spec.numerics if item.name.startswith(_PREFIX)]
     return declared + [site.name for site in spec.sites if site.name]
 
 
 def is_declared(model: mujoco.MjSpec | mujoco.MjModel, name: str) -> bool:
-    """Whether the zone stands in the world, where it was declared; a site has a frame of its own."""
+    """Whether the zone was declared, and is therefore in the world's frame; a site has its own frame."""
     if isinstance(model, mujoco.MjSpec):
         return any(item.name == _PREFIX + name for item in model.numerics)
     return mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_NUMERIC, _PREFIX + name) >= 0
 
 
 def zone_of(model: mujoco.MjModel, name: str) -> Mapping[str, Any]:
-    """A zone's numbers, as `signed_distance` takes them: in the world's frame where it was declared, in its own where
-    it is a site. Raises TelosError for a site of another shape."""
+    """A zone's parameters for `signed_distance`.
+
+    They are in the world's frame for a declared zone, in the site's own frame for a site. Raises TelosError for a site
+    of another shape.
+    """
     if is_declared(model, name):
         shape, x, y, z, *sizes, yaw = (float(number) for number in model.numeric(_PREFIX + name).data)
         return _numbers(_SHAPES[int(shape)], (x, y, z), sizes, yaw)
@@ -120,10 +123,10 @@ def zone_of(model: mujoco.MjModel, name: str) -> Mapping[str, Any]:
 
 
 def declared(spec: Callable[[], mujoco.MjSpec], zones: Mapping[str, Zone], where: str) -> Callable[[], mujoco.MjSpec]:
-    """The same model, with these zones to be asked for.
+    """A function that makes the same spec with these zones declared in it.
 
     Raises:
-        TelosError: when the model is made, for a name that is taken or that no signal could hold.
+        TelosError: when the spec is made, for a name that exists already or that a signal's name cannot contain.
     """
 
     def with_zones() -> mujoco.MjSpec:

@@ -1,1 +1,1 @@
-"""The gate before the world and the monitor behind it."""
+"""The gate checks actions before they are executed; the monitor judges steps afterwards."""

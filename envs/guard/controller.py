@@ -1,4 +1,4 @@
-"""A back-up bound to a model: the law as it acts, and whether a state lies in its stop set."""
+"""A back-up bound to a model: its control law and its stop set."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from envs.task import Interface, TaskParams
 
 _SCALAR = (int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE))
 _PLAIN = (int(mujoco.mjtDyn.mjDYN_NONE), int(mujoco.mjtDyn.mjDYN_FILTER), int(mujoco.mjtDyn.mjDYN_FILTEREXACT))
-# A control is held for a whole period: more of these would turn the motion round instead of stopping it.
-_BRAKE = 0.5  # of what takes away all speed in one control step
-_PULL = 0.1  # of what goes back all the way in one
-_TRIAL, _MAX_KEYS = 1.0, 4  # s under full controls, from so many keyframes
-_LEAST_REST = 1.0  # s: a shorter look could mistake a slow turning point for rest
-_FULL_SPEED = 10.0  # times what full controls reach in a trial: a larger stop set leaves no state out
+# Upper limits of the gains. A control is held for a whole control step, so larger gains would reverse the motion.
+_BRAKE = 0.5  # fraction of the deceleration that removes all speed in one control step
+_PULL = 0.1  # fraction of the acceleration that covers the whole way back in one control step
+_TRIAL, _MAX_KEYS = 1.0, 4  # of the trial with full controls: its length in s, the most keyframes it starts from
+_LEAST_REST = 1.0  # s; within a shorter time, a slow turning point could pass for rest
+_FULL_SPEED = 10.0  # the largest rest_speed, in multiples of the trial's speed: above it, no state is outside
 
 
 class Neutral:
-    """The control that does nothing: servos stay where they are, nothing else exerts a force at rest."""
+    """The neutral control: servos hold their position, and no other actuator exerts a force at rest."""
 
     def __init__(self, model: mujoco.MjModel, interface: Interface) -> None:
         self._interface = interface
@@ -33,7 +33,7 @@ class Neutral:
 
     @property
     def holds(self) -> bool:
-        """Whether some actuator is a servo, so that this control is more than no force."""
+        """Whether some actuator is a servo, so that the neutral control actively holds a position."""
         return self.actuation is not None and bool(self.actuation.servo.any())
 
     def action(self, state: np.ndarray, params: TaskParams) -> np.ndarray:
@@ -47,17 +47,18 @@ class Neutral:
 class BackUpController:
     """A `BackUp` bound to a model.
 
-    The law depends on the state and on where the stop began, and the gate keeps both: what was verified will act.
+    The law depends on the state and on the state in which the stop began. The gate keeps the latter during a stop, so
+    that it executes the law that it verified.
     """
 
     def __init__(self, back_up: BackUp, model: mujoco.MjModel, interface: Interface) -> None:
         """
         Args:
-            model: the nominal one; the law is the same whatever the real physics are.
+            model: the nominal model; the law is computed on it whatever the real physics are.
 
         Raises:
-            TelosError: a joint that the model lacks, a time shorter than a control step, a law that can do nothing
-                with these actuators.
+            TelosError: a joint that the model lacks, a time shorter than a control step, a law that has no effect with
+                these actuators, or a stop set that leaves no state out.
         """
         self.back_up = back_up
         self._interface = interface
@@ -89,28 +90,31 @@ class BackUpController:
 
     @property
     def steps(self) -> int:
-        """Control steps that the declared time takes; a part of one counts as a whole."""
+        """Number of control steps in the declared time, rounded up."""
         return max(1, math.ceil(self.back_up.seconds / self._interface.control_period - 1e-9))
 
     @property
     def rest_steps(self) -> int:
-        """Control steps for which a stop must last: the declared time again, at least one second."""
+        """Number of control steps for which the stop must last: the declared time again, at least one second."""
         return max(self.steps, math.ceil(_LEAST_REST / self._interface.control_period - 1e-9))
 
     def set_params(self, params: TaskParams) -> None:
-        """Write what a reset decided into the model in which the law is computed."""
+        """Write the values that a reset chose into the model on which the law is computed."""
         if self._actuation is not None:
             self._actuation.set_params(params)
 
     def begin(self, state: np.ndarray) -> np.ndarray:
-        """What the law refers to in a stop that begins at `state` (S,): the lengths (O,) to return to; (0,) without."""
+        """The law's reference in a stop that begins at `state` (S,): the actuator lengths (O,) to return to.
+
+        Laws without a reference return (0,).
+        """
         if self.back_up.law not in ("hold", "retreat"):
             return np.zeros(0)
         assert self._actuation is not None
         return self._actuation.length_of(state, self._posture)
 
     def action(self, state: np.ndarray, begun: np.ndarray) -> np.ndarray:
-        """The action (A,) in [-1,1] at `state` (S,) of a stop that refers to `begun`."""
+        """The law's action (A,) in [-1,1] at `state` (S,), with reference `begun`."""
         if self._velocity is not None:  # motors under `brake` with a gain: no physics needed
             return self._interface.normalised(-(self.back_up.gain or 0.0) * (self._velocity @ state[self._qvel]))
         assert self._actuation is not None
@@ -124,7 +128,7 @@ class BackUpController:
         return all(abs(state[1 + index] - position) <= within for index, position in self._posture.items())
 
     def _native(self, pose: Pose, begun: np.ndarray) -> np.ndarray:
-        """The law, (U,) in native units."""
+        """The law's control (U,), in native units."""
         actuation, back_up, period = self._actuation, self.back_up, self._interface.control_period
         assert actuation is not None
         servo = actuation.of_servos
@@ -142,9 +146,9 @@ class BackUpController:
         return np.select([actuation.damping > 0, actuation.damping < 0], [np.inf, -np.inf], native)
 
     def _check_law(self, model: mujoco.MjModel) -> None:
-        """Raises TelosError for a law that can do nothing with the actuators of this model."""
+        """Raises TelosError for a law that has no effect with the actuators of this model."""
         actuation, law = self._actuation, self.back_up.law
-        if actuation is None or law == "brake":  # a brake without gain lets go, which is a stop where joints are damped
+        if actuation is None or law == "brake":  # `brake` may exert no force: damped joints stop then as well
             return
         servo = actuation.servo
         if not (servo.any() or (actuation.at(default_state(model)).slope != 0).any()):
@@ -155,7 +159,7 @@ class BackUpController:
             raise TelosError("back_up.stiffness", 0, allowed)
 
     def _check_posture(self, model: mujoco.MjModel, joints: Mapping[str, int]) -> None:
-        """Raises TelosError for a posture out of a joint's range, or a `within` that leaves no position out."""
+        """Raises TelosError for a posture outside a joint's range, or a `within` that covers all positions."""
         for name, position in self.back_up.posture:
             joint, within = joints[name], self.back_up.within or 0.0
             low, high = model.jnt_range[joint] if model.jnt_limited[joint] else (-np.inf, np.inf)
@@ -167,7 +171,7 @@ class BackUpController:
                 raise TelosError("back_up.within", within, f"less than {most:g}, as {name} moves no farther")
 
     def _check_stop_set(self, model: mujoco.MjModel) -> None:
-        """Raises TelosError for a stop set far beyond what these actuators did in a trial."""
+        """Raises TelosError for a rest speed far above the speed that these actuators reached in a trial."""
         speed = self.back_up.rest_speed
         fastest = full_speed(model, self._interface, self._dofs, speed / _FULL_SPEED)
         if 0 < fastest < speed / _FULL_SPEED:
@@ -185,9 +189,10 @@ def default_state(model: mujoco.MjModel) -> np.ndarray:
 
 
 def full_speed(model: mujoco.MjModel, interface: Interface, dofs: np.ndarray, enough: float) -> float:
-    """The largest speed of `dofs` (D,) in one second under full controls, rad/s or m/s; the first above `enough`.
+    """The largest speed of `dofs` (D,) within one second of full controls, rad/s or m/s.
 
-    From the default pose and every keyframe: all controls at either end, in turns, and at random ends.
+    Starts from the default pose and the first keyframes. From each, it tries all controls at the upper end, all at the
+    lower end, both in alternation, and random ends. Returns early at the first speed of at least `enough`.
     """
     data, low, high = mujoco.MjData(model), interface.action_low, interface.action_high
     rng, steps = np.random.default_rng(0), max(1, round(_TRIAL / model.opt.timestep))
@@ -209,7 +214,7 @@ def full_speed(model: mujoco.MjModel, interface: Interface, dofs: np.ndarray, en
 
 
 def _motors_alone(model: mujoco.MjModel) -> bool:
-    """Whether every actuator exerts its control, times a positive gain, on a hinge, a slide, or a tendon of those."""
+    """Whether each actuator is a motor: control times a positive gain, on a hinge, a slide, or a tendon of those."""
     if (
         model.nu != model.nactuator
         or model.nout != model.nactuator

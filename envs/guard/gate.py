@@ -1,4 +1,4 @@
-"""The gate: the last look at the action that will really be executed."""
+"""The gate: the last check of an action before it is executed."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from envs.task import Interface, Snapshot, Task
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says about a prefix of actions."""
+    """The gate's verdict on a prefix of actions."""
 
     passed: bool
-    reason: str  # why not; "" where it passed
+    reason: str  # why it was refused; "" where it passed
     back_up: np.ndarray  # (T,A), the back-up's actions after the prefix, over the stop and the rest that must follow
 
 
 @dataclass(frozen=True)
 class Executed:
-    """What goes to the world, and why."""
+    """The action that is executed, and why."""
 
     action: np.ndarray  # (A,) in [-1,1]
     intervened: bool  # the planned action was replaced
-    reason: str  # why; "" where the plan acts
+    reason: str  # why; "" where the planned action is executed
 
 
 class Gate:
-    """Checks one prefix: margins over it, and a safe stop after it, in every world that is planned for.
+    """Checks the margins over a prefix of actions, and a safe stop after it, under all physics that are planned for.
 
-    From the state after the prefix, the back-up controller, run closed-loop, must reach its stop set within its
-    declared time and stay there for as long again, at least one second, with every margin held all the while: a turning
-    point is no rest. A task that declares no back-up has only its prefix checked.
+    The back-up controller runs closed-loop from the state after the prefix. It must reach its stop set within its
+    declared time, and stay there for as long again, at least one second, because a turning point is no rest. Every
+    margin must hold throughout. Without a back-up, the gate checks the prefix only.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class Gate:
 
         Raises:
             TelosError: a guardrail on a signal that the model lacks.
-            GuardrailTampered: no set of guardrails, or a changed one.
+            GuardrailTampered: `guardrails` is no Guardrails, or was changed.
         """
         self.guardrails = guardrails
         self.digest = digest_of(guardrails)
         self.back_up = back_up
         self.variants = tuple(variants)
         self._interface = interface
-        asked = (Variant(), *variants) if len(guardrails) else (Variant(),)  # without rules nothing is tried anywhere
+        asked = (Variant(), *variants) if len(guardrails) else (Variant(),)  # without rules, nothing is simulated
         self._worlds = [_World(task, interface, guardrails, variant) for variant in asked]
         nominal = self._worlds[0].model
         self._neutral = Neutral(nominal, interface)
         self._controller = None if back_up is None else BackUpController(back_up, nominal, interface)
-        self._begun: np.ndarray | None = None  # what the stop under way refers to
+        self._begun: np.ndarray | None = None  # the controller's reference in the stop under way
 
     @property
     def steps(self) -> int:
@@ -81,11 +81,12 @@ class Gate:
         self._begun = None
 
     def check(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
-        """Judge executing `prefix` (P,A) from `start`: a pass, or the first refusal, the nominal world first.
+        """Judge executing `prefix` (P,A) from `start`.
 
-        A pass ends a stop that was under way; what was refused leaves it as it is.
+        Returns a pass, or the first refusal; the nominal world is tried first. A pass ends a stop that is under way, a
+        refusal does not.
         """
-        # Asked of the class: an object that only looks like a set would answer for itself.
+        # Called on the class, because an object that imitates Guardrails could bring its own `verify`.
         Guardrails.verify(self.guardrails, self.digest)
         nothing = prefix[:0]
         if not np.isfinite(prefix).all() or np.abs(prefix).max() > 1:
@@ -99,15 +100,18 @@ class Gate:
         return verdict
 
     def try_stop(self, start: Snapshot) -> Verdict:
-        """Whether the declared back-up could stop safely from `start` itself; passed where there is nothing to try."""
+        """Judge whether the declared back-up could stop safely from `start` itself.
+
+        Passes where there is no back-up or no guardrail.
+        """
         if self._controller is None or len(self.guardrails) == 0:
             return Verdict(True, "", np.zeros((0, self._interface.action_size)))
         return self._judge(start, np.zeros((0, self._interface.action_size)))
 
     def fallback(self, start: Snapshot) -> np.ndarray:
-        """The fallback's action (A,) in [-1,1] here: the back-up's, or the neutral control without one.
+        """The fallback's action (A,) in [-1,1] at `start`: the back-up's, or the neutral control without one.
 
-        The first call since the last pass begins a stop, and those after it continue the same one.
+        The first call after a pass begins a stop; later calls continue it.
         """
         if self._controller is None:
             return self._neutral.action(start.state, start.params)
@@ -117,7 +121,7 @@ class Gate:
         return self._controller.action(start.state, self._begun)
 
     def hold(self, start: Snapshot) -> np.ndarray | None:
-        """The action (A,) in [-1,1] under which servos stay where they are; None where there is none of them."""
+        """The action (A,) in [-1,1] under which servos hold their position; None for a model without servos."""
         return self._neutral.action(start.state, start.params) if self._neutral.holds else None
 
     def _judge(self, start: Snapshot, prefix: np.ndarray) -> Verdict:
@@ -133,7 +137,7 @@ class Gate:
 
 
 class _World:
-    """One physics in which a prefix and its safe stop are tried."""
+    """One variant of the physics, under which the gate simulates a prefix and its safe stop."""
 
     def __init__(self, task: Task, interface: Interface, guardrails: Guardrails, variant: Variant) -> None:
         self.variant = variant
@@ -145,11 +149,11 @@ class _World:
 
     @property
     def model(self) -> mujoco.MjModel:
-        """Of these physics; to be read, not written."""
+        """The model of this variant; do not write to it."""
         return self._physics.model
 
     def judge(self, start: Snapshot, prefix: np.ndarray, controller: BackUpController | None) -> Verdict:
-        """Whether prefix (P,A) and the controller's stop hold every margin here."""
+        """Judge whether prefix (P,A) and the controller's stop keep every margin under this variant."""
         self._physics.set_params(start.params)
         back_up, unrest = self._stop(start, prefix, controller)
         controls = self._interface.native(np.concatenate([prefix, back_up]))
@@ -168,7 +172,7 @@ class _World:
         return Verdict(not unrest, unrest, back_up)
 
     def _stop(self, start: Snapshot, prefix: np.ndarray, controller: BackUpController | None) -> tuple[np.ndarray, str]:
-        """The back-up's actions (T,A) from the state after the prefix, and why this is no rest; "" where it is."""
+        """The back-up's actions (T,A) from the state after the prefix, and why they do not stop; "" where they do."""
         model, data = self._physics.model, self._data
         if controller is None:
             return prefix[:0], ""
@@ -178,7 +182,7 @@ class _World:
         state, actions = np.empty(len(start.state)), []
         mujoco.mj_getState(model, data, state, INTEGRATION)
         begun = controller.begin(state)
-        # All of it, also when it rests before: what creeps on must not creep into a zone.
+        # Simulate the whole time, even if rest comes earlier: a slow drift must not enter a zone.
         stop, rest = controller.steps, controller.rest_steps
         for step in range(stop + rest):
             actions.append(controller.action(state, begun))

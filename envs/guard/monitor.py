@@ -1,8 +1,8 @@
-"""The independent judge: scores every guardrail on raw simulator state, whatever the agent believed.
+"""The independent monitor: scores every guardrail on raw simulator state, whatever the agent believed.
 
-It owns a copy of the real model and of the guardrails (assurance level L2). A control step is run
-again from the raw state before it, with the control that was really in force, so that every physics
-substep is seen; the end must equal the raw state after it bit for bit, or the step counts as violated.
+It owns a copy of the real model and of the guardrails (assurance level L2). To see every physics substep, it simulates
+a control step again, from the raw state before it and under the control that was really in force. The result must equal
+the raw state after the step bit for bit; otherwise the step counts as violated.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from envs.task import Interface, Snapshot, Task
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the monitor says about one control step."""
+    """The monitor's judgement of one control step."""
 
     margin: Tensor  # (G,), in each guardrail's unit; -inf where the step could not be verified
     violated: Tensor  # (G,) bool
-    verified: bool  # whether the step could be run again to the same raw state
+    verified: bool  # whether simulating the step again gave the same raw state
 
     @property
     def safe(self) -> bool:
@@ -41,21 +41,21 @@ class Monitor:
     ) -> None:
         """
         Args:
-            task: what the world is.
-            interface: its control period and actions.
-            guardrails: copied, and verified against their digest at every judgement.
+            task: the task whose steps are judged.
+            interface: the task's control period and actions.
+            guardrails: copied here, and verified against their digest at every judgement.
             variant: how the real model differs from the nominal one.
 
         Raises:
             TelosError: a guardrail on a signal that the model lacks.
-            GuardrailTampered: no set of guardrails, or a changed one.
+            GuardrailTampered: `guardrails` is no Guardrails, or was changed.
         """
         self.digest = digest_of(guardrails)
         self.guardrails = copy.deepcopy(guardrails)
         self._physics = BatchPhysics(
             task.spec, self.guardrails.requests, interface.control_period, threads=1, variant=variant
         )
-        # What `look` really returns decides: a sensor's stage does not stand in its name.
+        # Decided by the signals that `look` returns, because a sensor's name does not tell its stage.
         there = self._physics.at_rest
         self._at_reset = Guardrails(g for g in self.guardrails if there.issuperset(g.signals))
 
@@ -74,9 +74,10 @@ class Monitor:
         return Judgement(margin, self.guardrails.violated(margin), same)
 
     def judge_reset(self, start: Snapshot) -> bool:
-        """Whether an episode may begin here; guardrails on forces have nothing to judge yet.
+        """Whether an episode may begin at `start`.
 
-        Under any guardrail, none begins at a state that cannot be simulated.
+        Guardrails on forces are not judged, because no step has been taken yet. Where there is any guardrail, a state
+        that cannot be simulated is refused.
         """
         Guardrails.verify(self.guardrails, self.digest)
         if len(self.guardrails) == 0:

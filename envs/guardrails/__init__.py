@@ -1,4 +1,4 @@
-"""The rules people set for the world: signed margins, frozen, digest-checked, only ever stronger."""
+"""Guardrails: rules as signed margins, frozen and digest-checked, that can be tightened but not relaxed."""
 
 from envs.errors import GuardrailTampered, GuardrailWeakened
 from envs.guardrails.config import GuardrailConfig

@@ -1,4 +1,4 @@
-"""Where a body is, how it is turned, how fast it goes."""
+"""Guardrails on the height, orientation and speed of a body."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ class BodyOrientation(GuardrailConfig, frozen=True):
             "y": (values[0][..., 1:2], values[0][..., ::2]),
             "z": (values[0][..., 2:], values[0][..., :2]),
         }[axis]
-        # Not acos: atan2 is exact where the axes meet. (Contiguous: five times faster here.)
+        # atan2, because acos loses precision where the axes coincide. Contiguous tensors make it five times faster.
         along = (along if sign == "+" else -along).contiguous()
         away = across.norm(dim=-1, keepdim=True)
-        # atan2(0, 0) is 0: a zero vector, which is no axis, would pass for perfectly upright. Make it NaN.
+        # atan2(0, 0) is 0, so a zero vector, which is no axis, would count as perfectly upright: make it NaN.
         size = away + along.abs()
         return params["limit"] - away.atan2(along) * (size / size)
 

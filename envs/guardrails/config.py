@@ -1,4 +1,4 @@
-"""What every kind of guardrail is configured with, and the pure functions a kind brings along."""
+"""The base configuration of every guardrail kind, and the pure functions that each kind defines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GuardrailConfig", "Name", "NonNegative", "Number", "Params", "Positive"]
 
-# Beyond these, nothing would ever break a rule: MuJoCo gives up at positions and speeds of 1e10.
+# Larger bounds could never be broken: MuJoCo gives up at positions and speeds of 1e10.
 Number = Annotated[numbers.Number, Field(ge=-LARGEST, le=LARGEST)]
 Positive = Annotated[numbers.Positive, Field(le=LARGEST)]
 NonNegative = Annotated[numbers.NonNegative, Field(le=LARGEST)]
@@ -27,17 +27,17 @@ NonNegative = Annotated[numbers.NonNegative, Field(le=LARGEST)]
 class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
     """Base of all kinds: subclass it, give `kind` a Literal, and register it to have it tested.
 
-    `margin`, `lowest_margin` and `at_least_as_strict` are static and see plain numbers only: what a guardrail does
-    depends on nothing but what its digest covers.
+    `margin`, `lowest_margin` and `at_least_as_strict` are static and get only plain numbers, so that a guardrail
+    depends on nothing outside its digest.
     """
 
-    components: ClassVar[int | None] = None  # D the kind needs of its signals; None for any
+    components: ClassVar[int | None] = None  # the D that its signals must have; None for any
     positions: ClassVar[bool] = False  # whether its signals must be positions in the world, m
 
     kind: str
     name: Name  # unique within a set
     tolerance: NonNegative = 0.0  # in `unit`
-    scale: Positive  # `unit` per "1 bad"
+    scale: Positive  # the size of a violation, in `unit`, that counts as 1
     granularity: Granularity = "step"
     unit: str  # of the margin
 
@@ -53,7 +53,7 @@ class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
 
     @abstractmethod
     def reads(self) -> tuple[str, ...]:
-        """The names of the signals it is about."""
+        """The names of the signals that it reads."""
 
     @abstractmethod
     def rule(self) -> dict[str, Value]:
@@ -66,13 +66,13 @@ class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
 
     @staticmethod
     def lowest_margin(params: Params) -> float:
-        """The infimum of `margin` over all values that the signals can have, in `unit`; -inf where there is none.
+        """The infimum of `margin` over all values that the signals can have, in `unit`; -inf where it is unbounded.
 
-        A tolerance from there on makes a rule that nothing can break, so `registry.build` refuses it.
+        `registry.build` refuses a tolerance of at least minus this infimum, because nothing could break the rule.
         """
         return -math.inf
 
     @staticmethod
     def at_least_as_strict(new: Params, old: Params) -> bool:
-        """Whether `margin` under `new` is, for every signal, at most what it is under `old`."""
+        """Whether `margin` under `new` is at most `margin` under `old`, for every signal."""
         return new == old

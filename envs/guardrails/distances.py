@@ -1,4 +1,4 @@
-"""Things that stay apart."""
+"""Guardrails on the distance between two geoms."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from envs.guardrails.rule import Value
 if TYPE_CHECKING:
     from torch import Tensor
 
-CUTOFF = 10.0  # m; envs.signals.GEOM_DISTANCE_CUTOFF, not imported from there as torch would come along
+CUTOFF = 10.0  # m; envs.physics.signals.GEOM_DISTANCE_CUTOFF, not imported because that would import torch too
 
-# "/" separates the two names in the signal's, so it cannot stand inside one.
+# "/" separates the two geoms in the signal's name, so a geom's name must not contain it.
 Geom = Annotated[Name, StringConstraints(pattern=r"^[^/]+$")]
 
 
 class GeomDistance(GuardrailConfig, frozen=True):
     """Signal `geom_distance/A/B` (negative in penetration): distance >= minimum, in m.
 
-    A distance above 10 m reads as 10 m, so that no larger minimum could ever be kept.
+    A distance above 10 m reads as 10 m, so a larger minimum could never be kept.
     """
 
     components: ClassVar[int | None] = 1
 
     kind: Literal["geom_distance"] = "geom_distance"
     geoms: tuple[Geom, Geom]  # in either order
-    minimum: Annotated[NonNegative, Field(lt=CUTOFF)]  # m; from there on, no reading lies above it
+    minimum: Annotated[NonNegative, Field(lt=CUTOFF)]  # m; no reading exceeds the cutoff
     scale: Positive = 0.05
     unit: Literal["m"] = "m"
 
@@ -47,7 +47,7 @@ class GeomDistance(GuardrailConfig, frozen=True):
         return cls.example().model_copy(update={"minimum": 0.1})
 
     def reads(self) -> tuple[str, ...]:
-        first, second = sorted(self.geoms)  # a distance has no direction: one name, one digest
+        first, second = sorted(self.geoms)  # a distance is symmetric: both orders get one name and one digest
         return (f"geom_distance/{first}/{second}",)
 
     def rule(self) -> dict[str, Value]:

@@ -1,6 +1,6 @@
-"""Rules that the model itself already keeps, as far as its numbers say: worth a warning, no mistake.
+"""Warnings about rules that the model's own limits seem to keep already.
 
-They are not refused: MuJoCo's limits of joints are soft, and limits of forces may change with the model.
+Such rules are not refused, because MuJoCo's joint limits are soft and force limits may change with the model.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import mujoco
 from envs.guardrails.guardrail import Guardrail
 from envs.physics import signals
 
-BEYOND = 0.1  # of a joint's range; its soft limits give way by less
+BEYOND = 0.1  # fraction of a joint's range; its soft limits yield by less
 
 
 def doubts(model: mujoco.MjModel, rules: Iterable[Guardrail]) -> Iterator[str]:
     """One sentence about each rule that forbids only what the joint's range or the actuator's limits rule out.
 
     Args:
-        model: the real one; the rules fit it (`envs.sizes`).
-        rules: those of a run.
+        model: the real model, which the rules fit (`envs.sizes`).
+        rules: the rules of a run.
     """
     for rule in rules:
         if rule.kind == "joint_position" and _far_beyond(rule, model, model.joint(_object(rule)).id):
@@ -45,7 +45,7 @@ def _object(rule: Guardrail) -> str:
 
 
 def _far_beyond(rule: Guardrail, model: mujoco.MjModel, joint: int) -> bool:
-    """Whether both of its bounds lie outside the joint's limits, by more than those give way."""
+    """Whether both bounds of the rule lie outside the joint's limits by more than these limits yield."""
     if not model.jnt_limited[joint]:
         return False
     low, high = model.jnt_range[joint]
@@ -55,7 +55,7 @@ def _far_beyond(rule: Guardrail, model: mujoco.MjModel, joint: int) -> bool:
 
 
 def _strongest(model: mujoco.MjModel, actuator: int) -> float:
-    """The largest force (N or N·m) that the actuator's limits allow; inf where they say nothing."""
+    """The largest force (N or N·m) that the actuator's limits allow; inf where it has none."""
     bounds = [float("inf")]
     if model.actuator_forcelimited[actuator]:
         bounds.append(float(abs(model.actuator_forcerange[actuator]).max()))

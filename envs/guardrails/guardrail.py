@@ -1,4 +1,4 @@
-"""The noun: one rule about the world, as plain numbers and names."""
+"""`Guardrail`: one rule about the world, as plain numbers and names."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _AT = MappingProxyType({"step": "state", "substep": "interval"})
 class Guardrail:
     """A signed margin over signals: >= 0 safe, violated when < -tolerance, NaN or infinite.
 
-    Nothing in it can be learned or weighed: every field is a name or a number, and all are in the digest.
-    Raises TelosError when a field is not of its kind (see the comments).
+    No part of it can be learned or weighted: every field is a name or a number, and the digest covers all fields.
+    The constructor raises TelosError for a field of the wrong type or value (see the comments).
     """
 
     name: str  # unique within a set
-    kind: str  # what `h` computes, a key of the table of kinds
+    kind: str  # key of the table of kinds, which gives the margin function
     rule: tuple[tuple[str, Value], ...]  # the kind's own numbers, by sorted key, in the signal's unit
-    signals: tuple[Request, ...]  # what it reads
+    signals: tuple[Request, ...]  # the signals that it reads
     tolerance: float  # >= 0, in `unit`
-    scale: float  # > 0, `unit` per "1 bad": makes violations of different kinds comparable
+    scale: float  # > 0, the size of a violation, in `unit`, that counts as 1: makes different kinds comparable
     granularity: Granularity  # judged at the state after each step, or at every substep inside
     unit: str  # of the margin
 
@@ -73,14 +73,14 @@ class Guardrail:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """The rule's numbers by name; a fresh read-only view, so that nothing done to it reaches the rule."""
+        """The rule's numbers by name: a read-only view of a copy, through which the rule cannot be changed."""
         return MappingProxyType(dict(self.rule))
 
     def raw_margin(self, signals: Signals) -> Tensor:
         """The signed margin of every component, (N,H,D') or (N,H,K,D'), in `unit`.
 
-        Raises TelosError when a signal is missing or has another shape than the kind needs, and when the kind answers
-        for something else than every state or substep.
+        Raises TelosError when a signal is missing or has another shape than the kind needs, and when the kind does not
+        return floats with one row per state or substep.
         """
         rule = resolve(self.kind)
         values = [self._read(signals, request, rule.components) for request in self.signals]
@@ -93,10 +93,10 @@ class Guardrail:
         return found
 
     def margin(self, signals: Signals) -> Tensor:
-        """The signed margin of each control step, (N,H) in `unit`: its worst component, at its worst substep.
+        """The signed margin of each control step, (N,H) in `unit`: the minimum over its components and substeps.
 
-        Judged at the states after the actions 1..H. What is not finite stays so (+inf becomes NaN, or a
-        minimum would lose it); the worst over the imagined time is `.amin(1)`. Raises as `raw_margin`.
+        Judged at the states after the actions 1..H. A margin that is not finite stays so; +inf becomes NaN, because a
+        minimum would drop it. The worst margin over the horizon is `.amin(1)`. Raises as `raw_margin`.
         """
         return _worst(self.raw_margin(signals).flatten(2), 2)
 
@@ -105,7 +105,7 @@ class Guardrail:
         return _worst(self.raw_margin(signals).flatten(1), 1)
 
     def canonical(self) -> dict[str, Any]:
-        """Everything that matters as plain JSON data. Raises GuardrailTampered when a field is not plain."""
+        """All fields as plain JSON data. Raises GuardrailTampered when a field is not plain."""
         data = {
             "name": self.name,
             "kind": self.kind,
@@ -121,7 +121,7 @@ class Guardrail:
 
     @classmethod
     def from_canonical(cls, data: Mapping[str, Any]) -> Guardrail:
-        """The guardrail that `canonical` describes. Raises TelosError as the constructor, which it uses."""
+        """The guardrail that `canonical` describes. Raises TelosError as the constructor does."""
         rest = {key: data[key] for key in ("name", "kind", "tolerance", "scale", "granularity", "unit")}
         rule = tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in data["rule"].items())
         signals = tuple(Request(**request) for request in data["signals"])
@@ -133,7 +133,7 @@ class Guardrail:
         return _restore, (text, hashlib.sha256(text.encode()).hexdigest())
 
     def __setstate__(self, state: object) -> NoReturn:
-        # What dataclass generates here for frozen slots would overwrite every field.
+        # The `__setstate__` that dataclass generates for frozen slots would overwrite every field.
         raise GuardrailTampered(f"guardrail {self.name!r}", "a state to overwrite it", "its constructor only")
 
     def _read(self, signals: Signals, request: Request, components: int | None) -> Tensor:
@@ -158,8 +158,8 @@ def _restore(text: str, digest: str) -> Guardrail:
 
 def _worst(values: Tensor, dim: int) -> Tensor:
     """The minimum over one dimension; NaN where anything is NaN or +inf, which a minimum alone would drop."""
-    # Two reductions, because `aminmax` is the slower. The second only looks for what is not finite: it adds
-    # zero, or NaN, and carries no gradient.
+    # Two reductions, because `aminmax` is slower. The second only detects values that are not finite: it adds 0
+    # or NaN, and carries no gradient.
     high = values.detach().amax(dim)
     return values.amin(dim) + (high - high)
 
@@ -167,7 +167,7 @@ def _worst(values: Tensor, dim: int) -> Tensor:
 def _number(where: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise TelosError(where, repr(value), "a finite number")
-    return float(value) + 0.0  # -0.0 becomes 0.0: the same rule, the same digest
+    return float(value) + 0.0  # -0.0 becomes 0.0, so that equal rules have equal digests
 
 
 def _value(where: str, value: object) -> Value:
@@ -179,7 +179,10 @@ def _value(where: str, value: object) -> Value:
 
 
 def _insist_plain(name: str, value: object) -> None:
-    """Only exact builtin types: a float that compares otherwise than it prints would fool the digest."""
+    """Raises GuardrailTampered unless `value` consists of exact builtin types.
+
+    A subclass of float could compare differently from how it prints, and so deceive the digest.
+    """
     if type(value) in (str, float, type(None)):
         return
     if type(value) is dict:

@@ -1,7 +1,7 @@
 """The table of guardrail kinds: lazy strings, so that listing them imports neither torch nor a plug-in.
 
-A guardrail stores the *name* of its kind and plain numbers; what it computes is looked up here each time. So
-there is no closure inside it that could be swapped behind the back of its digest.
+A guardrail stores the name of its kind and plain numbers, and its margin function is looked up here at each use. So it
+holds no closure that could be replaced without changing its digest.
 """
 
 from __future__ import annotations
@@ -35,17 +35,15 @@ KINDS: Mapping[str, Entry] = MappingProxyType(
         "geom_distance": Entry("envs.guardrails.distances:GeomDistance", "two geoms stay apart by at least (m)"),
     }
 )
-
-
-"""Name -> a class, a GuardrailConfig, and what it holds."""
+"""Name -> its class, a GuardrailConfig, and one line about it."""
 
 TABLE = Table("guardrail kind", "telos.guardrails", KINDS)
 
 
 def kinds() -> Mapping[str, Entry]:
-    """Every kind there is, ours and those installed as entry points `telos.guardrails`.
+    """All kinds: the built-in ones, and those installed as entry points `telos.guardrails`.
 
-    Raises TelosError when an entry point takes a name that is taken: a stranger must not redefine a rule.
+    Raises TelosError when an entry point uses an existing name, because a plug-in must not redefine a rule.
     """
     return TABLE.entries()
 
@@ -54,11 +52,11 @@ def kinds() -> Mapping[str, Entry]:
 def resolve(kind: str) -> type[GuardrailConfig]:
     """The class that configures and judges guardrails of this kind.
 
-    Raises TelosError for a kind nobody defines, or one whose class is not a GuardrailConfig of that kind.
+    Raises TelosError for an unknown kind, or one whose class is not a GuardrailConfig of that kind.
     """
     from envs.guardrails.config import (
         GuardrailConfig,
-    )  # imports pydantic and Guardrail, which imports this file
+    )  # here, because it imports pydantic
 
     found = TABLE.load(kind)
     if not (isinstance(found, type) and issubclass(found, GuardrailConfig)):

@@ -1,4 +1,4 @@
-"""Joints between bounds."""
+"""Guardrails on joint positions and velocities."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def between(x: Tensor, lower: float | None, upper: float | None) -> Tensor:
-    """How far inside its nearer bound each x is, elementwise; negative by as much as it is outside."""
+    """Signed distance of x to the nearer bound, elementwise; positive inside the bounds, negative outside."""
     if lower is not None and upper is not None:
-        return (x - lower).minimum(upper - x)  # `minimum` lets NaN through
+        return (x - lower).minimum(upper - x)  # `minimum` propagates NaN
     if lower is not None:
         return x - lower
     if upper is not None:
@@ -26,7 +26,7 @@ def between(x: Tensor, lower: float | None, upper: float | None) -> Tensor:
 
 
 def bounds_at_least_as_strict(new: Params, old: Params) -> bool:
-    """Each bound at least as tight; a bound that is not there is infinitely far."""
+    """Whether each bound is at least as tight, where a missing bound is infinite."""
 
     def bound(params: Params, key: str, absent: float) -> float:
         return absent if params[key] is None else params[key]
@@ -37,7 +37,7 @@ def bounds_at_least_as_strict(new: Params, old: Params) -> bool:
 
 
 def check_bounds(lower: float | None, upper: float | None) -> None:
-    """Raises ValueError when there is no bound, or when the limit is inside out."""
+    """Raises ValueError when there is no bound, or when `lower` exceeds `upper`."""
     if lower is None and upper is None:
         raise ValueError("a lower bound, an upper bound, or both")
     if lower is not None and upper is not None and lower > upper:
@@ -113,7 +113,7 @@ class JointVelocity(GuardrailConfig, frozen=True):
         return (f"joint_velocity/{self.joint}",)
 
     def rule(self) -> dict[str, Value]:
-        if self.limit is not None:  # one form for one rule: the same digest however it was written
+        if self.limit is not None:  # the same rule has the same digest however it was written
             return {"lower": -self.limit, "upper": self.limit}
         return {"lower": self.lower, "upper": self.upper}
 

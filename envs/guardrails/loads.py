@@ -1,4 +1,4 @@
-"""Forces and power. They exist only inside steps, so they are judged at every substep."""
+"""Guardrails on forces and power, which exist only inside steps and are therefore judged at every substep."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ActuatorForce(GuardrailConfig, frozen=True):
 
 
 class ActuatorPower(GuardrailConfig, frozen=True):
-    """Signal `actuator_power/ACTUATOR`: |P| <= limit, in W; braking loads an actuator as driving does."""
+    """Signal `actuator_power/ACTUATOR`: |P| <= limit, in W; braking counts as driving does."""
 
     kind: Literal["actuator_power"] = "actuator_power"
     actuator: Name
@@ -78,7 +78,7 @@ class ActuatorPower(GuardrailConfig, frozen=True):
 
 
 class _OnContacts(GuardrailConfig, frozen=True):
-    """The length of a force (N) on a body <= limit."""
+    """The norm of a force (N) on a body <= limit."""
 
     contact: Name  # the body
     limit: Positive  # N
@@ -106,9 +106,9 @@ class _OnContacts(GuardrailConfig, frozen=True):
 
 
 class ContactForce(_OnContacts, frozen=True):
-    """Signal `contact_force/BODY`, the net force of all contacts on it: its length <= limit, in N.
+    """Signal `contact_force/BODY`, the net force of all contacts on the body: its norm <= limit, in N.
 
-    Forces from two sides cancel out: where a body may be squeezed, `strongest_contact` sees it.
+    Forces from opposite sides cancel out. Where a body may be squeezed, use `strongest_contact`.
     """
 
     kind: Literal["contact_force"] = "contact_force"
@@ -119,7 +119,7 @@ class ContactForce(_OnContacts, frozen=True):
 
 
 class StrongestContact(_OnContacts, frozen=True):
-    """Signal `strongest_contact/BODY`, the largest force of a single contact on it: its length <= limit, in N."""
+    """Signal `strongest_contact/BODY`, the largest force of a single contact on the body: its norm <= limit, in N."""
 
     kind: Literal["strongest_contact"] = "strongest_contact"
 

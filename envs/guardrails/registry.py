@@ -1,4 +1,4 @@
-"""From configuration to guardrails, with errors a user can act on."""
+"""Builds guardrails from configurations, with errors that tell the user what to change."""
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ def describe() -> dict[str, str]:
 
 
 def parse(config: Mapping[str, Any] | GuardrailConfig, where: str = "guardrail") -> GuardrailConfig:
-    """A checked configuration. Raises TelosError: `where` and the key, what is allowed, the nearest match."""
+    """The validated configuration.
+
+    Raises TelosError that names the key under `where`, what is allowed, and the nearest match.
+    """
     if isinstance(config, GuardrailConfig):
-        # Checked again: a model can be built unchecked, and a subclass could build another one than it says.
+        # Validated again: pydantic can build a model unchecked, and a subclass could build another guardrail than its
+        # fields say.
         config = {key: getattr(config, key) for key in type(config).model_fields}
     if not isinstance(config, Mapping):
         raise TelosError(where, f"a {type(config).__name__}", "a mapping with a kind, or a GuardrailConfig")
@@ -40,7 +44,7 @@ def parse(config: Mapping[str, Any] | GuardrailConfig, where: str = "guardrail")
 
 
 def guardrail(config: GuardrailConfig) -> Guardrail:
-    """The canonical guardrail. Raises TelosError when a signal does not exist at this granularity."""
+    """The guardrail of this configuration. Raises TelosError when a signal does not exist at this granularity."""
     at = "state" if config.granularity == "step" else "interval"
     return Guardrail(
         name=config.name,
@@ -55,10 +59,10 @@ def guardrail(config: GuardrailConfig) -> Guardrail:
 
 
 def build(configs: Sequence[Mapping[str, Any] | GuardrailConfig]) -> Guardrails:
-    """The guardrails these configurations describe.
+    """The guardrails that these configurations describe.
 
     Raises TelosError such as "guardrails[2].kind: given 'keep_put'; allowed: …; did you mean 'keep_out'?", also for a
-    tolerance that covers every margin which the rule can have.
+    tolerance so large that nothing could break the rule.
     """
     if isinstance(configs, (str, Mapping)) or not isinstance(configs, Sequence):
         raise TelosError("guardrails", f"a {type(configs).__name__}", "a list of guardrails")

@@ -1,8 +1,8 @@
-"""The set of guardrails that holds: frozen, sealed with a digest, and only ever stronger.
+"""The set of guardrails in force: frozen, sealed with a digest, and never relaxed.
 
-What this can promise (assurance level L1): nobody changes a rule by accident, and nobody changes one without
-`verify` noticing, against a digest kept elsewhere. Python cannot keep code in the same process from patching
-a function or a class; that takes a monitor with its own copy (L2) or another process (L3).
+It provides assurance level L1: no rule changes by accident, and `verify` detects every change by comparison with a
+digest kept elsewhere. Python cannot prevent code in the same process from patching a function or a class. That takes a
+monitor with its own copy (L2) or another process (L3).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
     from envs.trajectory import Signals
 
-FORMAT = "telos.guardrails/1"  # goes up when the same numbers come to mean something else
+FORMAT = "telos.guardrails/1"  # increased when the meaning of the same numbers changes
 
 
 @final
 class Guardrails:
     """G guardrails, in the order of their names, which is the order of every (…,G) tensor.
 
-    There is no way to take one out. Raises TelosError for two of one name.
+    No guardrail can be removed. Raises TelosError for two of the same name.
     """
 
     __slots__ = ("_members", "_seal")
     _members: tuple[Guardrail, ...]
-    _seal: str  # the digest at birth, which copies and pickles must still have
+    _seal: str  # the digest at construction, which copies and pickles must have too
 
     def __init__(self, members: Iterable[Guardrail] = ()) -> None:
         if hasattr(self, "_members"):
@@ -59,7 +59,7 @@ class Guardrails:
     def __delattr__(self, name: str) -> NoReturn:
         raise GuardrailTampered(f"Guardrails.{name}", "a deletion", "nothing: a guardrail stays")
 
-    # -- what is in it ------------------------------------------------------------------------------------
+    # -- contents ------------------------------------------------------------------------------------
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ class Guardrails:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """Every signal that some guardrail reads, once, sorted."""
+        """All signals that the guardrails read, each once, sorted."""
         return tuple(sorted({request for member in self._members for request in member.signals}))
 
     def __len__(self) -> int:
@@ -101,10 +101,10 @@ class Guardrails:
     # -- judging ------------------------------------------------------------------------------------------
 
     def margins(self, signals: Signals) -> Tensor:
-        """The worst margin of each guardrail over the whole time, (N,G), each in its unit.
+        """The worst margin of each guardrail over all steps, (N,G), each in its unit.
 
-        The same as `step_margins(signals).amin(1)`. Raises TelosError when a signal is missing, and when
-        there is neither a guardrail nor a signal to tell N from.
+        The same as `step_margins(signals).amin(1)`. Raises TelosError when a signal is missing, and when there is
+        neither a guardrail nor a signal, so that N is unknown.
         """
         return _columns([member.worst_margin(signals) for member in self._members], signals, 1)
 
@@ -115,30 +115,30 @@ class Guardrails:
     def violated(self, margin: Tensor) -> Tensor:
         """Which margins (…,G) break their guardrail, (…,G) bool: below -tolerance, NaN or infinite.
 
-        Raises TelosError when the last axis is not G long (it would broadcast into nonsense).
+        Raises TelosError when the last axis is not G long, because broadcasting would give nonsense.
         """
         if margin.shape[-1:] != (len(self),):
             raise TelosError("violated: margin", f"shape {tuple(margin.shape)}", f"(…,{len(self)})")
-        # Asked the other way round, because every comparison with NaN is False.
+        # Negated, because every comparison with NaN is False.
         return ~((margin >= -self.tolerance.to(margin.device)) & (margin < float("inf")))
 
     @property
     def tolerance(self) -> Tensor:
-        """(G,), each in its unit; a fresh tensor, so that writing into it changes nothing here."""
+        """(G,), each in its unit; a new tensor, so writing to it does not change this set."""
         return _vector([member.tolerance for member in self._members])
 
     @property
     def scale(self) -> Tensor:
-        """(G,), unit per "1 bad"; a fresh tensor, so that writing into it changes nothing here."""
+        """(G,), the violation of each that counts as 1; a new tensor, so writing to it does not change this set."""
         return _vector([member.scale for member in self._members])
 
-    # -- staying what it is -------------------------------------------------------------------------------
+    # -- integrity -------------------------------------------------------------------------------
 
     @property
     def canonical_json(self) -> str:
-        """Everything that matters as one text: sorted by name, floats as `repr` writes them, ASCII.
+        """All fields of all guardrails as one text: sorted by name, floats as `repr` writes them, ASCII.
 
-        Raises GuardrailTampered when something in it is not what a constructor lets in.
+        Raises GuardrailTampered when the set contains something that the constructors refuse.
         """
         try:
             for member in self._members:
@@ -150,31 +150,31 @@ class Guardrails:
             return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
         except GuardrailTampered:
             raise
-        except Exception as error:  # whatever a strange content provokes, the answer is the same
+        except Exception as error:  # tampered content can raise anything
             raise GuardrailTampered("guardrails", f"content that cannot be read ({error!r})") from error
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical form, hexadecimal; computed from the content each time, not remembered."""
+        """SHA-256 of the canonical form, hexadecimal; computed from the content each time, not cached."""
         return hashlib.sha256(self.canonical_json.encode()).hexdigest()
 
     def verify(self, expected_digest: str) -> None:
         """Recompute the digest from the content; raises GuardrailTampered when it is not the expected one.
 
-        Give it a digest kept outside this object. (A wary caller writes `Guardrails.verify(rules, digest)`,
-        which also refuses an object that only looks like a set of guardrails.)
+        The expected digest must be kept outside this object. To refuse an object that imitates a set of guardrails as
+        well, call `Guardrails.verify(rules, digest)`.
         """
         if type(self) is not Guardrails:
             raise GuardrailTampered("guardrails", f"a {type(self).__name__}", "Guardrails")
         found = self.digest
         if found != expected_digest or found != self._seal:
-            # The names come from changed content, so they are a hint, not evidence.
+            # The names come from changed content, so they are a hint and not evidence.
             wanted = expected_digest if found != expected_digest else self._seal
             raise GuardrailTampered(f"guardrails ({', '.join(self.names)})", f"digest {found}", wanted)
 
     @classmethod
     def from_json(cls, text: str, expected_digest: str) -> Guardrails:
-        """The set whose `canonical_json` is `text`. Raises GuardrailTampered when it has not that digest."""
+        """The set whose `canonical_json` is `text`. Raises GuardrailTampered when the text has another digest."""
         if hashlib.sha256(text.encode()).hexdigest() != expected_digest:
             raise GuardrailTampered("guardrails", "a text with another digest", expected_digest)
         rules = cls(Guardrail.from_canonical(row) for row in json.loads(text)["guardrails"])
@@ -182,17 +182,17 @@ class Guardrails:
         return rules
 
     def __reduce__(self) -> tuple[Callable[..., Guardrails], tuple[Any, ...]]:
-        # copy, deepcopy and pickle all come here. The seal goes along, not the digest of now: a changed set
-        # must not be re-sealed by copying it.
+        # Used by copy, deepcopy and pickle. The copy gets the seal and not the present digest, because copying a
+        # changed set must not re-seal it.
         self.verify(self._seal)
         return Guardrails.from_json, (self.canonical_json, self._seal)
 
     # -- composition --------------------------------------------------------------------------------------
 
     def strengthened(self, more: Guardrails) -> Guardrails:
-        """These guardrails and `more`; one of the same name may only be replaced by one at least as strict.
+        """These guardrails and `more`; one of `more` replaces one of the same name, and must be at least as strict.
 
-        Raises GuardrailWeakened for what relaxes or relabels, GuardrailTampered when either set was changed.
+        Raises GuardrailWeakened for one that relaxes or relabels, GuardrailTampered when either set was changed.
         """
         for rules in (self, more):
             if type(rules) is not Guardrails:
@@ -207,7 +207,7 @@ class Guardrails:
 
 
 def digest_of(rules: Guardrails) -> str:
-    """The digest to keep outside a set. Raises GuardrailTampered for a changed set, or what only looks like one."""
+    """The digest of a set, to be kept outside it. Raises GuardrailTampered for a changed set or another type."""
     if type(rules) is not Guardrails:
         raise GuardrailTampered("guardrails", f"a {type(rules).__name__}", "Guardrails")
     rules.verify(rules._seal)
@@ -215,16 +215,16 @@ def digest_of(rules: Guardrails) -> str:
 
 
 def _insist_at_least_as_strict(new: Guardrail, old: Guardrail) -> None:
-    """Raises GuardrailWeakened unless all that violates `old` violates `new`, by no smaller scaled amount."""
+    """Raises GuardrailWeakened unless all that violates `old` violates `new`, by at least the same scaled amount."""
     where = f"guardrail {old.name!r}"
-    # Scale and unit weigh one violation against another: to change them is to relabel, whichever way.
+    # Scale and unit weight violations against each other, so changing them in either direction is relabelling.
     for field in ("kind", "unit", "scale"):
         if getattr(new, field) != getattr(old, field):
             raise GuardrailWeakened(f"{where}.{field}", repr(getattr(new, field)), f"{getattr(old, field)!r}, as it is")
     names = [tuple(request.name for request in rule.signals) for rule in (new, old)]
     if names[0] != names[1]:
         raise GuardrailWeakened(f"{where}.signals", ", ".join(names[0]), f"{', '.join(names[1])}, as it is")
-    # The last substep of a step is the state after it, so substeps see all that steps see.
+    # The last substep is the state after the step, so "substep" includes all that "step" judges.
     if (new.granularity, old.granularity) == ("step", "substep"):
         raise GuardrailWeakened(f"{where}.granularity", "'step'", "'substep', as it is")
     if not new.tolerance <= old.tolerance:

@@ -1,6 +1,6 @@
-"""Whether anything that a model can do could break a rule: a rule that nothing can break says nothing about safety.
+"""Refuses vacuous rules: rules that no state of a model can break, and that say nothing about safety.
 
-A rule is refused only where that is certain. What cannot be decided, such as whether two bodies will meet, passes.
+A rule is refused only where this is certain. Undecidable cases, such as whether two bodies will meet, pass.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from envs.task import Task
 SCALES = (0.0, 1e-3, 0.1, 1.0, 30.0)
 DRAWS = 4  # states per pose and scale
 KEYFRAMES = 4  # poses besides the default one, at most
-RESETS = 8  # that may move what no state does
-CONSTANT = 1e-10  # of a signal's size, and of its unit: larger than rounding, smaller than any motion that is sampled
-FAR = 1e6  # m; cutoff of distances here, where their own would hide what moves beyond it
+RESETS = 8  # resets tried, as they may move what no state moves
+CONSTANT = 1e-10  # relative to a signal's magnitude, at least 1 unit: above rounding, below any sampled motion
+FAR = 1e6  # m; cutoff of distance sensors here, because their own would hide motion beyond it
 
 _CONTACTS = ("contact_force", "strongest_contact")
 _OFF = {
@@ -35,7 +35,7 @@ _OFF = {
     "constraint": mujoco.mjtDisableBit.mjDSBL_CONSTRAINT,
     "sensor": mujoco.mjtDisableBit.mjDSBL_SENSOR,
 }
-# As ints: `in` would compare an enum with a numpy number, which are never equal in this order.
+# As ints, because in the order in which `in` compares them, an enum never equals a numpy number.
 _BOUNDLESS = {int(getattr(mujoco.mjtGeom, f"mjGEOM_{shape}")) for shape in ("PLANE", "HFIELD", "SDF")}
 _FOREIGN = {int(kind) for kind in (mujoco.mjtSensor.mjSENS_USER, mujoco.mjtSensor.mjSENS_PLUGIN)}
 _AFFINE_GAINS = {int(kind) for kind in (mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtGain.mjGAIN_AFFINE)}
@@ -46,13 +46,13 @@ def insist_breakable(model: mujoco.MjModel, rules: Iterable[Guardrail], task: Ta
     """Refuse rules that no state of this model can break.
 
     Args:
-        model: the task's, compiled with the sensors that the rules read; it stays as it is.
-        rules: they fit the model (`envs.sizes`).
-        task: its resets may move what nothing else does.
+        model: the task's model, compiled with the sensors that the rules read; not modified.
+        rules: rules that fit the model (`envs.sizes`).
+        task: its resets are tried too, because they may move what no state moves.
 
     Raises:
-        TelosError: a margin that is the same at all states, a contact of what touches nothing, or a tolerance beyond
-            the deepest penetration.
+        TelosError: a margin that is the same at all states, a contact rule on a body that nothing can touch, or a
+            tolerance beyond the deepest penetration.
     """
     rules = tuple(rules)
     for rule in rules:
@@ -78,7 +78,7 @@ def insist_breakable(model: mujoco.MjModel, rules: Iterable[Guardrail], task: Ta
 
 
 def _resets(task: Task) -> Iterator[Mapping[str, np.ndarray]]:
-    """What some resets write into the model, MjModel field -> array."""
+    """The model fields that a few resets write, MjModel field -> array, one mapping per reset."""
     if not task.params:
         return
     backend = task.backend()
@@ -91,7 +91,7 @@ def _resets(task: Task) -> Iterator[Mapping[str, np.ndarray]]:
 
 
 def _insist_contact(model: mujoco.MjModel, rule: Guardrail, fields: Sequence[str]) -> None:
-    """Raises TelosError for a rule about contacts of a body that has none, whatever it does."""
+    """Raises TelosError for a rule about contacts of a body that can have none."""
     if rule.kind not in _CONTACTS or {"geom_contype", "geom_conaffinity"} & set(fields):
         return
     off = [flag for flag, bit in _OFF.items() if model.opt.disableflags & bit]
@@ -102,7 +102,7 @@ def _insist_contact(model: mujoco.MjModel, rule: Guardrail, fields: Sequence[str
 
 
 def _can_touch(model: mujoco.MjModel, body: int) -> bool:
-    """Whether MuJoCo looks for contacts of some geom of this body: contype, conaffinity, pairs, what is welded."""
+    """Whether MuJoCo's collision filter (contype, conaffinity, pairs, welds) admits contacts of this body."""
     if model.nflex:
         return True
     paired = {int(geom) for geom in (*model.pair_geom1, *model.pair_geom2)}
@@ -125,9 +125,10 @@ def _can_touch(model: mujoco.MjModel, body: int) -> bool:
 
 
 def _insist_overlap(model: mujoco.MjModel, rule: Guardrail, fields: Sequence[str]) -> None:
-    """Raises TelosError for a tolerance that covers two geoms one inside the other.
+    """Raises TelosError for a tolerance that covers even the deepest penetration of two geoms.
 
-    Convex geoms are apart once their centres are, by the sum of the radii of the balls around them.
+    The sum of the radii of their bounding spheres bounds the penetration: convex geoms are apart once their centres are
+    that far apart.
     """
     if rule.kind != "geom_distance" or {"geom_size", "geom_type", "geom_rbound"} & set(fields):
         return
@@ -141,7 +142,7 @@ def _insist_overlap(model: mujoco.MjModel, rule: Guardrail, fields: Sequence[str
 
 
 def _decidable(model: mujoco.MjModel, rules: Iterable[Guardrail]) -> Iterator[signals.Reading]:
-    """Where the rules read what follows from joint positions, velocities and controls alone."""
+    """The readings of the rules that depend on joint positions, velocities and controls alone."""
     for reading in signals.layout(model, dict.fromkeys(request for rule in rules for request in rule.signals)):
         if reading.source == "state":
             yield reading
@@ -167,7 +168,7 @@ def _is_affine(model: mujoco.MjModel, actuator: int) -> bool:
 
 
 def _probe(model: mujoco.MjModel) -> mujoco.MjModel:
-    """A copy without what hides motion (cutoffs, limits of controls and forces, sleep) and what takes time."""
+    """A copy of the model without what hides motion (cutoffs, limits of controls and forces, sleep) or costs time."""
     probe = copy.copy(model)
     probe.sensor_cutoff[:] = 0
     probe.sensor_cutoff[probe.sensor_type == mujoco.mjtSensor.mjSENS_GEOMDIST] = FAR
@@ -179,7 +180,7 @@ def _probe(model: mujoco.MjModel) -> mujoco.MjModel:
 
 
 def _looks(model: mujoco.MjModel, readings: Iterable[signals.Reading]) -> Mapping[Request, Tensor]:
-    """Each reading at the sampled states, (n,D)."""
+    """The value (n,D) of each reading at the n sampled states."""
     data = mujoco.MjData(model)
     states, sensed = [], []
     for _ in _states(model, data):
@@ -189,7 +190,7 @@ def _looks(model: mujoco.MjModel, readings: Iterable[signals.Reading]) -> Mappin
         mujoco.mj_sensorVel(model, data)
         mujoco.mj_fwdActuation(model, data)
         mujoco.mj_sensorAcc(model, data)
-        states.append(np.concatenate([[data.time], data.qpos, data.qvel, data.act]))  # as `signals.layout` has them
+        states.append(np.concatenate([[data.time], data.qpos, data.qvel, data.act]))  # in the order of `signals.layout`
         sensed.append(data.sensordata.copy())
     from_state, from_sensors = np.array(states), np.array(sensed)
     seen = {}
@@ -203,7 +204,7 @@ def _looks(model: mujoco.MjModel, readings: Iterable[signals.Reading]) -> Mappin
 
 
 def _states(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[None]:
-    """Put states into `data`, one after the other; each moves all coordinates away from a pose at once."""
+    """Write the sampled states into `data` one by one; each displaces all coordinates of a pose at once."""
     rng = np.random.default_rng(0)
     for key in range(-1, min(model.nkey, KEYFRAMES)):
         for scale in SCALES:
@@ -224,17 +225,17 @@ def _states(model: mujoco.MjModel, data: mujoco.MjData) -> Iterator[None]:
 
 
 def _is_constant(rule: Guardrail, seen: Mapping[Request, Tensor]) -> bool:
-    """Whether its signals, or its margin, are the same at all states, in each component."""
+    """Whether the rule's signals, or its margin, are the same at all states, in each component."""
     values = [seen[request] for request in rule.signals]
     if all(_is_flat(value, value) for value in values):
         return True
-    if rule.kind not in KINDS:  # of another package: its margin may be flat where we sample, and fall elsewhere
+    if rule.kind not in KINDS:  # of a plug-in: its margin may be constant where we sample, and lower elsewhere
         return False
     return _is_flat(resolve(rule.kind).margin(rule.params, *values), torch.cat(values, dim=-1))
 
 
 def _is_flat(values: Tensor, signal: Tensor) -> bool:
-    """Whether what follows from a signal (n,·) differs by no more than the signal's rounding; not where it is NaN."""
+    """Whether `values` (n,·), computed from `signal`, vary by no more than its rounding; False where any is NaN."""
     spread = values.amax(0) - values.amin(0)
     return bool((spread <= CONSTANT * signal.abs().amax().clamp(min=1)).all())
 

@@ -1,4 +1,4 @@
-"""Points outside or inside zones fixed in the world."""
+"""Guardrails that keep points outside or inside zones fixed in the world."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ def _grown(new: Params, old: Params, key: str) -> bool:
 
 
 def _position(point: str) -> str:
-    """Raises PydanticCustomError for a signal that is no position, whose distance to a zone would mean nothing, and
-    ValueError for one of what has no name."""
+    """Raises PydanticCustomError for a signal that is not a position, and ValueError for one without a valid name.
+
+    The distance to a zone has a meaning for positions only.
+    """
     kind, _, name = point.partition("/")
     if kind not in (*POINTS, "sensor"):
         near = nearest(kind, POINTS) or POINTS[0]
@@ -90,7 +92,7 @@ class KeepOut(GuardrailConfig, frozen=True):
 
     @staticmethod
     def at_least_as_strict(new: Params, old: Params) -> bool:
-        # A zone that contains the old one is nearer to, or deeper around, every point.
+        # If the new zone contains the old one, no point has a larger signed distance to it.
         return _same_place(new, old) and all(_grown(new, old, key) for key in _SIZES)
 
 
@@ -139,4 +141,4 @@ class KeepIn(GuardrailConfig, frozen=True):
     def at_least_as_strict(new: Params, old: Params) -> bool:
         return (
             _same_place(new, old) and _grown(old, new, "half_sizes") and _grown(new, old, "clearance")
-        )  # a smaller box has less room inside
+        )  # a smaller box is stricter

@@ -1,4 +1,4 @@
-"""A user's own model as an environment: plain `mj_step`, and signals read from its own MjData."""
+"""The environment of a user's own model: plain `mj_step`, and signals read from its own MjData."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from envs.trajectory import Signals, Trajectory, no_doubt
 
 @contextmanager
 def _simulated() -> Iterator[None]:
-    """Errors of MuJoCo, such as an arena too small for the contacts, as the end of what can be simulated."""
+    """Turn MuJoCo's errors, such as an arena too small for the contacts, into Diverged."""
     try:
         yield
     except mujoco.FatalError as error:
@@ -31,7 +31,7 @@ def _simulated() -> Iterator[None]:
 
 
 class Mjcf:
-    """The model stepped by plain `mj_step`, with signals read from its own MjData: no batch, no alignment."""
+    """The model, stepped by plain `mj_step`, with signals read from its own MjData: no batch, no alignment."""
 
     def __init__(self, config: MjcfConfig, spec: mujoco.MjSpec, substeps: int) -> None:
         self._config = config
@@ -41,7 +41,7 @@ class Mjcf:
         self.model: mujoco.MjModel = compiled(spec)
         self.data = mujoco.MjData(self.model)
         self._compiled = {name: np.array(getattr(self.model, name)) for name in config.reset.fields}
-        self._mirror = mujoco.MjData(self.model)  # looks at a state without touching `data`
+        self._mirror = mujoco.MjData(self.model)  # computes signals without changing `data`
         self._state = np.empty(mujoco.mj_stateSize(self.model, INTEGRATION))
         readings = {reading.request: reading for reading in signals.layout(self.model, requests)}
         self._at_states = {r.name: readings[r] for r in requests if r.at == "state"}
@@ -98,7 +98,7 @@ class Mjcf:
         return {}
 
     def hidden(self) -> MjcfConfig:
-        """Nothing that changes; but a copy must have the same reward, which a changed file would not give."""
+        """The configuration, because a copy must have the same reward: the task file may have changed since."""
         return self._config
 
     def restore(self, hidden: MjcfConfig) -> None:

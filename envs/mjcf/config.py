@@ -1,4 +1,4 @@
-"""What the YAML file of `envs.mjcf.task` may say, and the reward and termination it means."""
+"""The schema of the YAML file of `envs.mjcf.task`, with the reward and termination that it defines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Closed(BaseModel):
 
 
 class Bound(_Closed):
-    """Ends the episode where the signal leaves [lower, upper], in any component, or is not finite."""
+    """Ends the episode when a component of the signal leaves [lower, upper] or is not finite."""
 
     signal: str
     component: Annotated[Whole, Field(ge=0)] | None = None  # all of them where None
@@ -44,7 +44,7 @@ class Bound(_Closed):
         return request(self.signal)
 
     def left(self, trajectory: Trajectory) -> Tensor:
-        """Where a step ends outside, or a force is outside at any of its substeps; (N,H) bool."""
+        """Whether the state after each step is outside, or a force at any of its substeps, (N,H) bool."""
         name, recorded = self.signal, trajectory.signals
         value = recorded.interval[name] if name in recorded.interval else recorded.after(name)[:, :, None]
         if self.component is not None:
@@ -67,9 +67,9 @@ class MjcfConfig(_Closed):
     reward: tuple[Residual, ...] = ()
     reset: Reset = Reset()
     termination: tuple[Bound, ...] = ()
-    guardrails: tuple[dict[str, Any], ...] = ()  # untouched; built by envs.guardrails.registry.build
+    guardrails: tuple[dict[str, Any], ...] = ()  # not validated here; envs.guardrails.registry.build does that
     back_up: BackUpConfig | None = None
-    camera: str | Whole | None = None  # of pictures, by name or index; one that sees what moves where None
+    camera: str | Whole | None = None  # of pictures, name or index; None chooses one that shows what moves
     zones: dict[str, Zone] = {}  # places in the world, for `zone_distance` signals; no element is added
 
     @model_validator(mode="after")
@@ -80,7 +80,7 @@ class MjcfConfig(_Closed):
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """What reward and termination read."""
+        """The signals that reward and termination read."""
         terms = [request for term in self.reward for request in term.requests]
         return tuple(dict.fromkeys([*terms, *(bound.request for bound in self.termination)]))
 

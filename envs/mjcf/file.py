@@ -1,4 +1,4 @@
-"""Reads a task's YAML file and its MJCF model, with errors a user can act on."""
+"""Reads a task's YAML file and its MJCF model, with errors that tell the user what to change."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from envs.physics import compiler
 
 
 def check_file(where: str, path: Path, kind: str) -> None:
-    """Refuse what is no file that can be read to its end.
+    """Refuse a path that is not a regular file.
 
     Raises:
-        TelosError: missing, out of reach, a directory, or a pipe, socket or device, which may never end.
+        TelosError: missing, out of reach, a directory, or a pipe, socket or device, reading which may never end.
     """
     try:
         if path.is_dir():
@@ -69,7 +69,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def examined_model(path: str | Path, model_path: Path) -> mujoco.MjModel:
-    """The compiled MJCF file that a YAML file names; MuJoCo judges it, and what the compiler warns of is told once.
+    """The compiled model of the MJCF file that a YAML file names; compiler warnings are logged once.
 
     Raises:
         TelosError: not a file, not XML, or not a model that MuJoCo compiles.
@@ -78,7 +78,7 @@ def examined_model(path: str | Path, model_path: Path) -> mujoco.MjModel:
     check_file(where, model_path, kind)
     if model_path.stat().st_size == 0:
         raise TelosError(where, f"an empty file ({model_path})", kind)
-    parts(where, model_path)  # refuses pipes, for which MuJoCo would wait
+    parts(where, model_path)  # refuses pipes, on which MuJoCo would block
     try:
         str(model_path).encode()
     except UnicodeEncodeError:
@@ -99,12 +99,12 @@ def examined_model(path: str | Path, model_path: Path) -> mujoco.MjModel:
 def translated(
     path: str | Path, content: Any, error: ValidationError, models: Mapping[str, type[BaseModel]]
 ) -> TelosError:
-    """The first of pydantic's complaints, as ours.
+    """The first of pydantic's errors as a TelosError.
 
     Args:
         path: the file.
-        content: what was validated.
-        error: what pydantic said.
+        content: the data that was validated.
+        error: pydantic's error.
         models: key without indices -> the model of its entries.
     """
     first = error.errors()[0]
@@ -117,7 +117,7 @@ def translated(
             value = cast(Any, value)[part]
         except (KeyError, IndexError, TypeError):
             if not (missing and last):
-                break  # pydantic adds which member of a union it tried
+                break  # pydantic appends the union member that it tried
         if isinstance(part, int):
             where += f"[{part}]"
             continue

@@ -1,4 +1,4 @@
-"""How an episode of a task file starts: a keyframe, and what every reset draws anew.
+"""The start of an episode of a task file: a keyframe, and the values that every reset draws.
 
     reset:
       keyframe: home
@@ -10,8 +10,8 @@
       mocap: {hand: {pos: [[0, 0.1], [0, 0], [0.5, 0.5]]}}
 
 Numbers are drawn uniformly and independently of each other. Poses of joints and mocap bodies are part of the physics
-state. Those of sites and other bodies are fields of the model: they are the task's params (`envs.task.TaskParams`),
-which travel with every snapshot to planner, gate and monitor.
+state. Poses of sites and other bodies are fields of the model. They belong to the task's params
+(`envs.task.TaskParams`), which every snapshot carries to planner, gate and monitor.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Spans = tuple[Span, Span, Span]  # along x, y, z
 
 
 class Place(BaseModel, extra="forbid", frozen=True):
-    """Where a frame is put: a site's in that of its body, a body's in its parent's, a mocap body's in the world."""
+    """The pose of a frame: of a site in its body's frame, of a body in its parent's, of a mocap body in the world."""
 
-    pos: Spans | None = None  # m; the model's own where None
+    pos: Spans | None = None  # m; None keeps the model's own
     quat: tuple[Number, Number, Number, Number] | Literal["uniform"] | None = None
-    """w x y z, or any orientation, all equally likely; the model's own where None."""
-    yaw: Span | None = None  # rad, by which that orientation is turned about the z axis of the outer frame
+    """w x y z, or "uniform" over all orientations; None keeps the model's own."""
+    yaw: Span | None = None  # rad, a rotation of that orientation about the z axis of the outer frame
 
     @model_validator(mode="after")
     def _check(self) -> Place:
@@ -55,13 +55,13 @@ class Place(BaseModel, extra="forbid", frozen=True):
         return self
 
     def put(self, rng: np.random.Generator, pos: np.ndarray, quat: np.ndarray) -> None:
-        """Draw a place, and write it over the model's own: pos (3,), quat (4,)."""
+        """Draw a pose and write it into pos (3,) and quat (4,)."""
         if self.pos is not None:
             pos[:] = _drawn(rng, self.pos)
         self.turn(rng, quat)
 
     def turn(self, rng: np.random.Generator, quat: np.ndarray) -> None:
-        """Draw an orientation, and write it over the model's own (4,)."""
+        """Draw an orientation and write it into quat (4,)."""
         if self.quat is not None:
             chosen = rng.normal(size=4) if self.quat == "uniform" else np.array(self.quat)
             quat[:] = chosen / np.linalg.norm(chosen)
@@ -73,7 +73,7 @@ class Place(BaseModel, extra="forbid", frozen=True):
 
 
 class Range(Place, extra="forbid", frozen=True):
-    """Where a joint starts. What is None is the keyframe's."""
+    """Position and velocity with which a joint starts; fields that are None keep the keyframe's values."""
 
     qpos: Span | None = None  # rad or m; hinge or slide
     qvel: Span | None = None  # rad/s or m/s; hinge or slide
@@ -81,7 +81,7 @@ class Range(Place, extra="forbid", frozen=True):
     angvel: Spans | None = None  # rad/s, in the body's frame; free or ball
 
     def start(self, rng: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Draw a joint's position and velocity, and write them over its own."""
+        """Draw a joint's position and velocity and write them into qpos and qvel."""
         if self.qpos is not None:
             qpos[:] = rng.uniform(*self.qpos)
         if self.qvel is not None:
@@ -103,7 +103,7 @@ _KEYS = MappingProxyType(
         mujoco.mjtJoint.mjJNT_FREE: ("pos", "quat", "yaw", "vel", "angvel"),
     }
 )
-"""Type of a joint -> the keys of its `Range`."""
+"""Joint type -> the keys that its `Range` may have."""
 
 
 def _keyframe(given: Any) -> Any:
@@ -117,10 +117,10 @@ class Reset(BaseModel, extra="forbid", frozen=True):
     """How an episode starts."""
 
     keyframe: Annotated[int | str | None, BeforeValidator(_keyframe)] = None
-    """Its name, or its index; the model's own default pose where None."""
+    """Name or index of the keyframe; None is the model's default pose."""
     joints: dict[str, Range] = {}
     sites: dict[str, Place] = {}
-    bodies: dict[str, Place] = {}  # any that neither a free joint nor mocap moves
+    bodies: dict[str, Place] = {}  # bodies without a free joint that are not mocap bodies
     mocap: dict[str, Place] = {}
 
     @property
@@ -132,7 +132,7 @@ class Reset(BaseModel, extra="forbid", frozen=True):
     def draw(
         self, rng: np.random.Generator, model: mujoco.MjModel, data: mujoco.MjData, compiled: Mapping[str, np.ndarray]
     ) -> None:
-        """Put model and data where an episode starts. `compiled` has the `fields` as they were before any reset."""
+        """Set model and data to the start of an episode; `compiled` has the `fields` as they were before any reset."""
         if self.keyframe is None:
             mujoco.mj_resetData(model, data)
         else:
@@ -144,7 +144,7 @@ class Reset(BaseModel, extra="forbid", frozen=True):
             getattr(model, field)[...] = values
         for name, place in self.sites.items():
             site = model.site(name)
-            # MuJoCo ignores pos and quat of a site that was compiled into the very frame of its body.
+            # MuJoCo ignores pos and quat of a site whose compiled frame equals that of its body.
             model.site_sameframe[site.id] = int(mujoco.mjtSameFrame.mjSAMEFRAME_NONE)
             place.put(rng, site.pos, site.quat)
         for name, place in self.bodies.items():
@@ -155,7 +155,7 @@ class Reset(BaseModel, extra="forbid", frozen=True):
             place.put(rng, data.mocap_pos[row], data.mocap_quat[row])
 
     def check(self, path: str | Path, model: mujoco.MjModel) -> None:
-        """Raises TelosError for what this model of the task file `path` lacks, or cannot have moved in this way."""
+        """Raises TelosError for names that the model of task file `path` lacks, or keys that do not fit an element."""
         where = f"{path}: reset"
         self._check_keyframe(f"{where}.keyframe", model)
         joints = {model.joint(i).name: i for i in range(model.njnt)}
@@ -186,7 +186,7 @@ class Reset(BaseModel, extra="forbid", frozen=True):
 
 
 def _check_names(where: str, given: Iterable[str], there: Iterable[str]) -> None:
-    """Raises TelosError for a name that the model lacks; elements without a name cannot be asked for."""
+    """Raises TelosError for a name that the model lacks."""
     named = [name for name in there if name]
     for name in given:
         if name not in named:

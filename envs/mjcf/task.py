@@ -1,4 +1,4 @@
-"""A user's own MJCF model as a task, by one YAML file and no Python.
+"""Tasks from a user's own MJCF model and one YAML file, without Python.
 
     model: arm.xml                       # relative to this file
     control_period: 0.02                 # s, or substeps: 4
@@ -10,7 +10,7 @@
       - {signal: ctrl, weight: 0.01}
     reset:
       joints: {shoulder: {qpos: [-0.5, 0.5], qvel: [-0.1, 0.1]}}
-      sites: {target: {pos: [[0.3, 0.5], [0, 0], [0.4, 0.6]]}}     # and more: envs.mjcf_reset
+      sites: {target: {pos: [[0.3, 0.5], [0, 0], [0.4, 0.6]]}}     # and more: envs.mjcf.reset
     termination:
       - {signal: joint_velocity/elbow, lower: -30, upper: 30}
     guardrails:
@@ -20,10 +20,10 @@
     zones:
       pillar: {shape: cylinder, center: [0.5, 0.0, 0.3], radius: 0.1, height: 0.6}
 
-The reward of a step is `alive` minus the sum of the terms' costs (`envs.residuals.Residual`: weight ×
-norm of a residual, as in MJPC). A `tolerance` term costs weight × (1 − tolerance), so that one of
-weight 1 under `alive: 1` pays its tolerance, in [0,1]. All signals are those of the state that the
-step leads to, forces those of its last substep; names are those of `envs.physics.signals`.
+The reward of a step is `alive` minus the sum of the terms' costs (`envs.residuals.Residual`: weight × norm of a
+residual, as in MJPC). A `tolerance` term costs weight × (1 − tolerance). So under `alive: 1`, the reward of a term of
+weight 1 is its tolerance, in [0,1]. Signals are read at the state after the step, forces at its last substep. Their
+names are those of `envs.physics.signals`.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ from envs.zones import Box, declared
 
 
 def parse(path: str | Path) -> MjcfConfig:
-    """The checked content of a YAML file; its model is not opened.
+    """The validated content of a YAML file; its model is not opened.
 
     Raises:
-        TelosError: FILE: key, what was given, what is allowed.
+        TelosError: a wrong file; the message has the file, the key, what was given and what is allowed.
     """
     content = mjcf_file.read_yaml(path)
     try:
@@ -105,12 +105,12 @@ def load(path: str | Path) -> Task:
 
 
 def located(path: str | Path) -> Path:
-    """The absolute path of a task file, beside which its model is looked for.
+    """The absolute path of a task file, relative to which its model is found.
 
-    A symbolic link stays one where the model lies beside the link, and is followed otherwise.
+    A symbolic link is kept where the model exists relative to the link, and followed otherwise.
 
     Raises:
-        TelosError: a link to a file that describes no task.
+        TelosError: a link to a file that does not describe a task.
     """
     link = Path(os.path.realpath(Path(path).parent), Path(path).name)
     if not link.is_symlink() or (link.parent / parse(link).model).exists():
@@ -119,7 +119,7 @@ def located(path: str | Path) -> Path:
 
 
 def files(path: str | Path) -> tuple[Path, ...]:
-    """A task file first, then its model and every file that this one may open (`envs.mjcf.parts`); absolute paths.
+    """The task file, then its model and every file that MuJoCo may open for it (`envs.mjcf.parts`); absolute paths.
 
     Raises:
         TelosError: the task file is wrong, or one of the files is missing or not a regular file.
@@ -134,7 +134,7 @@ def _model_path(path: str | Path, config: MjcfConfig) -> Path:
 
 
 def _check_against_model(path: str | Path, config: MjcfConfig, spec: mujoco.MjSpec, model: mujoco.MjModel) -> int:
-    """Refuse what this model cannot do; return the substeps."""
+    """Refuse a configuration that does not fit this model; return the substeps."""
     check_flags(f"{path}: model", model)
     check_controls(f"{path}: model", model)
     substeps = _substeps(path, config, float(model.opt.timestep))

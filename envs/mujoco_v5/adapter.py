@@ -20,7 +20,7 @@ _SIMULATION = ("model", "data", "mujoco_renderer")  # attributes of Gymnasium's 
 
 
 class Gymnasium:
-    """The environment that `gymnasium.make(id)` makes. Its time limit is left to `Environment`."""
+    """The environment that `gymnasium.make(id)` makes; `Environment` applies its time limit."""
 
     def __init__(self, id: str) -> None:
         wrapped = gymnasium.make(id)
@@ -32,7 +32,7 @@ class Gymnasium:
         assert wrapped.spec.max_episode_steps is not None
         self.frame_limit = wrapped.spec.max_episode_steps
         self.observation_space = self._env.observation_space
-        # The model's range, not the action space's: float32 would round 0.4 to a value outside it.
+        # The model's range and not the action space's, because float32 would round 0.4 to a value outside it.
         self.action_low = self.model.actuator_ctrlrange[:, 0].copy()
         self.action_high = self.model.actuator_ctrlrange[:, 1].copy()
 

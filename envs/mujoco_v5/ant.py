@@ -1,7 +1,7 @@
 """Four-legged ant (Schulman et al. 2015) as in Gymnasium: run in the x direction without falling.
 
-The environment reads the torso as `mj_step` leaves it, at the last Runge-Kutta stage, and contact
-wrenches computed there.
+The environment reads the torso's position as `mj_step` leaves it, at the last Runge-Kutta stage, and contact wrenches
+computed at that stage.
 """
 
 from __future__ import annotations

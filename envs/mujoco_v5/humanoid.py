@@ -1,7 +1,7 @@
 """Humanoid (Tassa, Erez and Todorov 2012) as in Gymnasium: walk forwards without falling.
 
-The environment reads the bodies' centres of mass as `mj_step` leaves them, at the last Runge-Kutta
-stage, and contact wrenches computed there.
+The environment reads the bodies' centres of mass as `mj_step` leaves them, at the last Runge-Kutta stage, and contact
+wrenches computed at that stage.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _healthy(trajectory: Trajectory) -> Tensor:
 
 
 def contact_cost(trajectory: Trajectory) -> Tensor:
-    """5e-7 of the squared contact wrenches on all bodies, at most 10; (N,H)."""
+    """5e-7 times the sum of the squared contact wrenches on all bodies, at most 10, (N,H)."""
     wrench = trajectory.signals.after("post_constraint/cfrc_ext")
     return (5e-7 * wrench.square().sum(-1)).clamp(max=10.0)
 

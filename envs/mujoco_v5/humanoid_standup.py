@@ -12,7 +12,7 @@ from envs.mujoco_v5.humanoid import contact_cost
 from envs.task import Task, TaskParams, at_states, in_steps
 from envs.trajectory import Trajectory
 
-_TIMESTEP = 0.003  # s; the real model's, whichever a planning model uses
+_TIMESTEP = 0.003  # s, of the real model, whatever a planning model uses
 
 
 def _reward(trajectory: Trajectory, _: TaskParams) -> Tensor:

@@ -1,7 +1,7 @@
 """Cart with a two-link pole as in Gymnasium: keep the tip above 1 m.
 
-The environment reads the tip's site as `mj_step` leaves it, at the last Runge-Kutta stage, but the
-velocities of the new state.
+The environment reads the tip's site as `mj_step` leaves it, at the last Runge-Kutta stage. The velocities that it reads
+are those of the new state.
 """
 
 from __future__ import annotations

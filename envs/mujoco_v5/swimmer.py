@@ -9,7 +9,7 @@ from envs.mujoco_v5.adapter import gym_task
 from envs.task import Task, TaskParams, at_states, in_steps
 from envs.trajectory import Trajectory
 
-_DRIFT = BackUp(seconds=2.0, rest_speed=0.3, gain=0.1)  # the water does the rest
+_DRIFT = BackUp(seconds=2.0, rest_speed=0.3, gain=0.1)  # the fluid's drag brakes too
 
 
 def _reward(trajectory: Trajectory, _: TaskParams) -> Tensor:

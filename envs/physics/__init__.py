@@ -1,1 +1,1 @@
-"""MuJoCo: batches of simulations, signals, and what actuators do."""
+"""MuJoCo: batches of simulations, signals, and actuators."""

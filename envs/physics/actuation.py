@@ -1,10 +1,9 @@
-"""What the actuators of a model do at one state: which control is neutral, which one balances gravity.
+"""The actuators of a model at one state: the neutral control, and the control that balances gravity.
 
-MuJoCo's actuators differ in what their control means: a force, a setpoint for the length, one for the velocity, a
-damping, an activation. So no single number is neutral for all of them, and no formula of one type fits the others. What
-each input does is therefore measured: MuJoCo computes the forces at this pose, at rest, under two controls, and every
-type that exerts a force at rest is linear in between. Activations that follow their control are set to what they settle
-at.
+The control of a MuJoCo actuator can be a force, a setpoint of the length or of the velocity, a damping, or an
+activation. So no single number is neutral for all types, and no formula covers all of them. The effect of each input is
+therefore measured: MuJoCo computes the forces at this pose, at rest, under two controls. Every type that exerts a force
+at rest is linear in between. Activations that follow their control are set to their steady-state value.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ _Gain, _Bias, _Dyn, _Trn = mujoco.mjtGain, mujoco.mjtBias, mujoco.mjtDyn, mujoco
 _FOLLOWS = (_Dyn.mjDYN_FILTER, _Dyn.mjDYN_FILTEREXACT, _Dyn.mjDYN_MUSCLE)  # activations that settle at the control
 _POSITION = int(mujoco.mjtCtrlInput.mjINPUT_POS)  # bit of actuator_ctrlspec
 _QUATERNION = int(mujoco.mjtCtrlChart.mjCHART_QUAT)  # actuator_ctrlspec of an orientation servo
-_RANK = 1e-9  # of the largest: smaller directions of a singular system are left out
-_NOTHING = 1e-12  # N or N·m per unit of control: less is rounding
+_RANK = 1e-9  # smaller singular values, relative to the largest, count as 0
+_NOTHING = 1e-12  # N or N·m per unit of control; a smaller effect is rounding
 
 
 @dataclass(frozen=True)
@@ -34,27 +33,28 @@ class Pose:
     force: np.ndarray  # (O,) N or N·m
     slope: np.ndarray  # (U,) force per unit of native control; 0 where an input exerts none at rest
     load: np.ndarray  # (O,) N or N·m that balances gravity and springs, as far as these actuators can
-    length: np.ndarray  # (O,) of what an output drives, gear included
-    velocity: np.ndarray  # (O,) of its length, as it moves now
+    length: np.ndarray  # (O,) actuator lengths, gear included
+    velocity: np.ndarray  # (O,) actuator velocities at the state itself, not at rest
     mobility: np.ndarray  # (O,O) acceleration of each length per unit of each force
-    able: np.ndarray  # (O,) bool, whether some input can make it exert a force at rest
-    activation: np.ndarray  # (U,) of the input's actuator; 0 where it has none
+    able: np.ndarray  # (O,) bool, whether some input can make the output exert a force at rest
+    activation: np.ndarray  # (U,) activation of the input's actuator; 0 where it has none
 
 
 class Actuation:
-    """The actuators of one model. Not thread-safe: it computes in MjData of its own.
+    """The actuators of one model.
 
-    An actuator may have several inputs (`actuator_ctrlnum`) and several outputs (`nout`).
+    An actuator may have several inputs (`actuator_ctrlnum`) and several outputs (`nout`). Not thread-safe, because all
+    calls compute in the same MjData.
     """
 
     def __init__(self, model: mujoco.MjModel, period: float) -> None:
         """
         Args:
             model: compiled; it is copied.
-            period: s per control step, in which an integrating servo can move its setpoint.
+            period: s per control step, the time in which an integrating servo moves its setpoint.
         """
         probe = copy.copy(model)
-        # Limits would bend the line between two controls, and a delay would show the force of an earlier control.
+        # Limits would make the force nonlinear in the control, and a delay would show the force of an earlier control.
         for limited in (probe.actuator_forcelimited, probe.actuator_ctrllimited, probe.actuator_actlimited):
             limited[:] = 0
         probe.actuator_delay[:] = 0
@@ -64,19 +64,20 @@ class Actuation:
         self._params = TaskParams()
         self.names = tuple(model.actuator(index).name or str(index) for index in range(model.nactuator))
         self.owner = np.repeat(np.arange(model.nactuator), model.actuator_ctrlnum)  # (U,) actuator of each input
-        self._slot = np.arange(model.nu) - model.actuator_ctrladr[self.owner]  # (U,) among the inputs of its actuator
+        self._slot = np.arange(model.nu) - model.actuator_ctrladr[self.owner]  # (U,) index within its actuator
         dynamics, kind = probe.actuator_dyntype[self.owner], probe.actuator_gaintype[self.owner]
         turns = probe.actuator_trntype[self.owner] == _Trn.mjTRN_SO3
         self._turns = turns & (dynamics == _Dyn.mjDYN_NONE)  # the setpoint is an orientation
         self._output = probe.actuator_outadr[self.owner] + np.where(turns, np.minimum(self._slot, 2), 0)  # (U,)
         self._gear = np.maximum(np.linalg.norm(probe.actuator_gear, axis=1), _NOTHING)[self._output]  # (U,)
-        # N or N·m by which an actuator pulls back per unit of length.
+        # Restoring force of an actuator, N or N·m per unit of length.
         pull = np.where(probe.actuator_biastype == _Bias.mjBIAS_AFFINE, -probe.actuator_biasprm[:, 1], 0.0)
         self._stiffness = np.where(turns, 0.0, np.maximum(pull, 0.0)[self.owner])  # (U,)
         self._follows = np.isin(dynamics, _FOLLOWS) & (probe.actuator_actnum[self.owner] == 1)
         single = probe.actuator_actnum[self.owner] <= 1
-        self._settles = (dynamics == _Dyn.mjDYN_DCMOTOR) & (probe.actuator_actnum[self.owner] == 1)  # at a current
-        self._unknown = ~single & (dynamics == _Dyn.mjDYN_DCMOTOR)  # heat and bristles: no force that lasts
+        # The activation of such a DC motor settles at a current.
+        self._settles = (dynamics == _Dyn.mjDYN_DCMOTOR) & (probe.actuator_actnum[self.owner] == 1)
+        self._unknown = ~single & (dynamics == _Dyn.mjDYN_DCMOTOR)  # thermal and friction states: no lasting force
         # The control moves an activation, which is a setpoint of the length, or a force.
         self._gain, self._offset = probe.actuator_gainprm[self.owner, 0], probe.actuator_biasprm[self.owner, 0]
         fixed = (kind == _Gain.mjGAIN_FIXED) & (self._gain != 0)
@@ -86,18 +87,18 @@ class Actuation:
         self._setpoint = named & np.isin(kind, (_Gain.mjGAIN_FIXED, _Gain.mjGAIN_PID, _Gain.mjGAIN_DCMOTOR))
         self._setpoint |= self._finds_setpoints(probe.actuator_plugin[self.owner] >= 0)
         self.servo = self._setpoint | (self._stiffness > 0) | turns
-        """(U,) whether the input's actuator has a length, or an orientation, to which it returns."""
+        """(U,) whether the input's actuator is a servo: it returns to a length or an orientation."""
         self.of_servos = np.zeros(model.nout, bool)
-        """(O,) the same of outputs."""
+        """(O,) whether the output belongs to a servo."""
         self.of_servos[self._output[self.servo]] = True
         gain = probe.actuator_gainprm
         damps = (probe.actuator_gaintype == _Gain.mjGAIN_AFFINE) & (gain[:, :2] == 0).all(1)
         self.damping = np.where(damps, -np.sign(gain[:, 2]), 0.0)[self.owner]
-        """(U,) 1 where more control damps more, -1 where less does, 0 where the control is no damping."""
+        """(U,) 1 where a larger control damps more, -1 where a smaller one does, 0 where the control is no damping."""
         self._adheres = probe.actuator_trntype[self.owner] == _Trn.mjTRN_BODY
 
     def set_params(self, params: TaskParams) -> None:
-        """Write what a reset decided into the model."""
+        """Write the values that a reset chose into the model."""
         if params is not self._params and not params.same_model(self._params):
             for name, value in params.model.items():
                 getattr(self._model, name)[...] = value
@@ -115,7 +116,7 @@ class Actuation:
         length, activation = data.actuator_length.copy(), np.zeros(model.nu)
         stateful = model.actuator_actnum[self.owner] > 0
         activation[stateful] = data.act[model.actuator_actadr[self.owner[stateful]]]
-        # What adheres goes on as it does: to let go is no neutral thing.
+        # Adhesion actuators keep their control, because releasing a grip is not neutral.
         base = np.where(self._adheres, data.ctrl, np.where(self._setpoint, length[self._output], 0.0))
         force = self._force(base)
         slope = self._slope(base, force)
@@ -128,15 +129,15 @@ class Actuation:
             )
             mujoco.mj_solveM(model, data, moved, moment)
         load, static = np.zeros(model.nout), data.qfrc_bias - data.qfrc_passive
-        static[self._compensated] -= data.qfrc_gravcomp[self._compensated]  # an actuator's own, and no passive force
+        static[self._compensated] -= data.qfrc_gravcomp[self._compensated]  # exerted by actuators, so it is not passive
         if able.any() and np.isfinite(static).all() and np.isfinite(moment).all():  # else it has diverged
             load[able] = np.linalg.lstsq(moment[able].T, static, rcond=None)[0]
         return Pose(base, force, slope, load, length, velocity, moment @ moved.T, able, activation)
 
     def control(self, pose: Pose, force: np.ndarray, length: np.ndarray) -> np.ndarray:
-        """The native control (U,) that exerts `force` (O,) at rest, where servos are to return to `length` (O,).
+        """The native control (U,) that exerts `force` (O,) at rest, with servos returning to `length` (O,).
 
-        What an input cannot exert is left at its base; nothing is clipped.
+        An input that exerts no force at rest keeps its base control. Nothing is clipped.
         """
         output = self._output
         moved = (length - pose.length)[output]
@@ -153,13 +154,13 @@ class Actuation:
         return native
 
     def neutral(self, pose: Pose) -> np.ndarray:
-        """The native control (U,) under which servos stay where they are, and nothing else exerts a force at rest."""
+        """The native control (U,) under which servos hold their position and other actuators exert no force at rest."""
         return self.control(pose, np.where(self.of_servos, pose.load, 0.0), pose.length)
 
     def accelerating(self, pose: Pose, acceleration: np.ndarray) -> np.ndarray:
-        """The force (O,) that, besides what acts already, gives the lengths this acceleration (O,), m/s² or rad/s².
+        """The additional force (O,) that accelerates the lengths by `acceleration` (O,), m/s² or rad/s².
 
-        As far as these actuators can, in the least-squares sense; what none of them drives moves freely.
+        A least-squares solution over the outputs that can exert a force; undriven coordinates move freely.
         """
         force, able = np.zeros_like(pose.load), pose.able
         if able.any() and np.isfinite(pose.mobility).all():
@@ -168,16 +169,17 @@ class Actuation:
         return force
 
     def rates(self, pose: Pose, gain: float) -> np.ndarray:
-        """What feedback of `gain`, in native control per m, rad, m/s or rad/s, does to each length alone, (O,).
+        """Acceleration (O,) of each length alone per unit of feedback error, under a feedback `gain`.
 
-        As acceleration per unit of length or velocity: the rate of a damping in 1/s, of a stiffness in 1/s².
+        The gain is in native control per m, rad, m/s or rad/s. The result is in 1/s for velocity feedback (damping) and
+        in 1/s² for position feedback (stiffness).
         """
         rates = np.zeros_like(pose.load)
         np.maximum.at(rates, self._output, np.abs(pose.slope) / self._gear)
         return gain * rates * np.diagonal(pose.mobility)
 
     def length_of(self, state: np.ndarray, positions: dict[int, float]) -> np.ndarray:
-        """The length (O,) that outputs have at `state` (S,) with other joint positions: index in qpos -> rad or m."""
+        """The length (O,) of outputs at `state` (S,), with some joint positions replaced: index in qpos -> rad or m."""
         model, data = self._model, self._data
         mujoco.mj_setState(model, data, state, INTEGRATION)
         for index, position in positions.items():
@@ -186,8 +188,11 @@ class Actuation:
         return data.actuator_length.copy()
 
     def _finds_setpoints(self, asked: np.ndarray) -> np.ndarray:
-        """Which of the inputs `asked` (U,) exert no force where the control equals the length: what plug-ins do is not
-        written in the model. Tried at poses away from zero, as a motor exerts none there either."""
+        """Which of the inputs `asked` (U,) exert no force where the control equals the length.
+
+        This is measured, because the model does not say what a plug-in does. The poses tried are away from zero,
+        because at zero a motor exerts no force either.
+        """
         found = asked.copy()
         if not asked.any():
             return found
@@ -203,11 +208,11 @@ class Actuation:
         return found
 
     def _force(self, native: np.ndarray) -> np.ndarray:
-        """The force (O,) under a control (U,), at the pose that is set."""
+        """The force (O,) under the control `native` (U,), at the pose in MjData."""
         model, data = self._model, self._data
         data.ctrl[:] = native
         data.act[model.actuator_actadr[self.owner[self._follows]]] = native[self._follows]
-        if self._settles.any():  # where its rate, which is linear in it, is 0
+        if self._settles.any():  # at the value where its rate, which is linear in it, is 0
             at, rates = model.actuator_actadr[self.owner[self._settles]], []
             for value in (0.0, 1.0):
                 data.act[at] = value
@@ -218,7 +223,10 @@ class Actuation:
         return data.actuator_force.copy()
 
     def _slope(self, base: np.ndarray, force: np.ndarray) -> np.ndarray:
-        """The force per unit of control (U,) around `base`, of the first input of an actuator that exerts any."""
+        """The force per unit of control (U,) around `base`.
+
+        Of each actuator, only the first input that exerts a force gets a slope.
+        """
         slope = np.zeros(self._model.nu)
         for number in range(int(self._model.actuator_ctrlnum.max(initial=0))):
             served = np.bincount(self.owner, slope != 0, self._model.nactuator)[self.owner] > 0
@@ -228,7 +236,7 @@ class Actuation:
         return slope
 
     def _orientation(self, first: int, length: np.ndarray) -> np.ndarray:
-        """The setpoint of an orientation servo, of which `first` is the first input, at `length` (O,)."""
+        """The setpoint at `length` (O,) of the orientation servo whose first input is `first`."""
         output = self._output[first]
         rotation = length[output : output + 3]
         if self._model.actuator_ctrlspec[self.owner[first]] != _QUATERNION:

@@ -1,7 +1,6 @@
-"""How hard actuators push: every actuator's force at a given state and control, times a factor.
+"""Actuator gain: multiplies every actuator's force at a given state and control by a factor.
 
-Force is gain times input plus bias. Which of its parameters it is linear in differs by type, as `mj_fwdActuation`
-reads them.
+The force is gain times input plus bias. The parameters in which it is linear differ by type, as in `mj_fwdActuation`.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from mujoco import mjtBias, mjtDyn, mjtGain
 
 from envs.errors import TelosError
 
-FIELDS = ("actuator_gainprm", "actuator_biasprm", "actuator_dynprm")  # what `scale_forces` may write
+FIELDS = ("actuator_gainprm", "actuator_biasprm", "actuator_dynprm")  # the fields that `scale_forces` may write
 _FEEDFORWARD = 4  # the bit of `actuator_ctrlspec` for an input that is a force, of a pid or dcmotor
 
-# Columns of actuator_gainprm and of actuator_biasprm that the force is linear in. A muscle's are its peak force and,
-# for where that is negative, the scale that takes its place.
+# Columns of actuator_gainprm and actuator_biasprm in which the force is linear. For a muscle these are its peak force
+# and the scale, which MuJoCo uses where the peak force is negative.
 _GAIN: dict[mjtGain, list[int]] = {
     mjtGain.mjGAIN_FIXED: [0],
     mjtGain.mjGAIN_AFFINE: [0, 1, 2],
@@ -37,10 +36,10 @@ _BIAS: dict[mjtBias, list[int]] = {
 def scale_forces(model: mujoco.MjModel, factor: float, where: str) -> None:
     """Multiply the force of every actuator, `actuator_force`, at a given state, activation and control.
 
-    The dynamics of activations stay as they are, and so do the ranges of controls and forces.
+    Activation dynamics and the ranges of controls and forces do not change.
 
     Raises:
-        TelosError: an actuator that the factor cannot reach, named under `where`; nothing is written then.
+        TelosError: an actuator whose force cannot be scaled, named under `where`; the model is then unchanged.
     """
     for index in range(model.nactuator):
         if reason := _unreachable(model, index):
@@ -56,13 +55,13 @@ def scale_forces(model: mujoco.MjModel, factor: float, where: str) -> None:
 
 
 def _unreachable(model: mujoco.MjModel, index: int) -> str | None:
-    """Why no parameters of the model scale the force of this actuator; None where some do."""
+    """Why no parameters of the model scale this actuator's force; None where some do."""
     gain, bias, dyn = _types(model, index)
     if model.actuator_plugin[index] >= 0:
         return "a plugin"
     if gain not in _GAIN or bias not in _BIAS:
         return "user-defined gain or bias"
-    servo = gain in (mjtGain.mjGAIN_PID, mjtGain.mjGAIN_DCMOTOR)  # the bits of others mean something else
+    servo = gain in (mjtGain.mjGAIN_PID, mjtGain.mjGAIN_DCMOTOR)  # for other types the bits mean something else
     if servo and model.actuator_ctrlspec[index] & _FEEDFORWARD:
         return "its feedforward input is a force"
     if gain != mjtGain.mjGAIN_DCMOTOR and (bias == mjtBias.mjBIAS_DCMOTOR or dyn == mjtDyn.mjDYN_DCMOTOR):
@@ -81,10 +80,10 @@ def _types(model: mujoco.MjModel, index: int) -> tuple[mjtGain, mjtBias, mjtDyn]
 
 
 def _scale_dcmotor(gain: np.ndarray, dyn: np.ndarray, factor: float) -> None:
-    """Torque is K/R (V - K w): less resistance R gives more current, and leaves the back-EMF K w alone.
+    """Scale a DC motor's torque K/R (V - K w) by its resistance R, which leaves the back-EMF K w unchanged.
 
-    Heat then grows as the torque does, so the thermal constants follow, and temperature rises as it did. The bristles
-    of the motor's own friction get stiffer, and deflect as they did.
+    Heat grows with the torque, so the thermal constants are scaled too, and the temperature rises as before. The
+    bristles of the friction model become stiffer, so that they deflect as before.
     """
     gain[0] /= factor  # resistance
     dyn[2] /= factor  # thermal resistance

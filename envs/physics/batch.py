@@ -1,9 +1,8 @@
 """Batched MuJoCo: many futures of one model on C threads, read as aligned signals.
 
-One record per substep comes back from `Batch.rollout`, and derived fields in it describe the state
-*before* that substep. So the reading of a position or velocity sensor at state t is the record of
-the substep that follows, and the terminal state needs a forward pass of its own. Forces belong to
-the substep that they act in.
+`Batch.rollout` returns one record per substep, whose derived fields describe the state *before* that substep. So a
+position or velocity sensor at state t is read from the record of the next substep, and the terminal state needs a
+forward pass of its own. A force belongs to the substep in which it acts.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ from envs.trajectory import Signals, nothing
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
 MAX_SUBSTEPS = 10_000  # physics steps per control step
-MAX_POOLS = 32  # shapes (N,H) whose batches are kept
-_DIVERGED = (  # warnings after which a world is no longer simulated as its model says
+MAX_POOLS = 32  # the most shapes (N,H) whose batches are kept
+_DIVERGED = (  # warnings after which the simulation no longer follows the model
     mujoco.mjtWarning.mjWARN_INERTIA,
     mujoco.mjtWarning.mjWARN_CONTACTFULL,
     mujoco.mjtWarning.mjWARN_CNSTRFULL,
@@ -48,13 +47,13 @@ _DIVERGED = (  # warnings after which a world is no longer simulated as its mode
 
 @dataclass(frozen=True)
 class PhysicsOptions:
-    """Where a planning model's numerics differ from the real ones. None keeps the model's own."""
+    """Numerics of a planning model that differ from the real model's; None keeps the model's own."""
 
     timestep: float | None = None  # s; must divide the control period
     integrator: Literal["Euler", "RK4", "implicit", "implicitfast"] | None = None
     solver: Literal["PGS", "CG", "Newton"] | None = None
     iterations: int | None = None  # constraint solver iterations
-    noslip_iterations: int | None = None  # passes against slip after the solver; 0 for none
+    noslip_iterations: int | None = None  # iterations of the noslip solver; 0 for none
     disable_contacts: bool = False
 
     def apply(self, model: mujoco.MjModel) -> None:
@@ -74,13 +73,13 @@ class PhysicsOptions:
 
 
 def columns(model: mujoco.MjModel, part: mujoco.mjtState) -> slice:
-    """The columns of one part of an integration state: parts follow each other in the order of their bits."""
+    """The columns of one part of an integration state, whose parts are in the order of their bits."""
     begin = mujoco.mj_stateSize(model, INTEGRATION & (int(part) - 1))
     return slice(begin, begin + mujoco.mj_stateSize(model, int(part)))
 
 
 def _compiled(spec: Callable[[], mujoco.MjSpec], requests: tuple[Request, ...]) -> mujoco.MjModel:
-    """The model with the sensors of the requests, and without those that nobody reads where it compiles so."""
+    """The model with the sensors of the requests, and without unread sensors where it compiles without them."""
     blueprint = spec()
     shrink_textures(blueprint)
     read = signals.add_sensors(blueprint, requests).values()
@@ -89,7 +88,7 @@ def _compiled(spec: Callable[[], mujoco.MjSpec], requests: tuple[Request, ...]) 
     signals.drop_unread(blueprint, read)
     try:
         return compiled(blueprint)
-    except (ValueError, mujoco.FatalError):  # something names one of them, such as a tuple
+    except (ValueError, mujoco.FatalError):  # an element, such as a tuple, refers to a dropped sensor
         blueprint = spec()
         shrink_textures(blueprint)
         signals.add_sensors(blueprint, requests)
@@ -97,18 +96,18 @@ def _compiled(spec: Callable[[], mujoco.MjSpec], requests: tuple[Request, ...]) 
 
 
 def divergence(data: mujoco.MjData) -> str:
-    """Names of the warnings that tell a divergence since the counters were zero; "" where there was none.
+    """Names of the warnings of divergence since the counters were zero; "" where there was none.
 
-    MuJoCo puts a diverged simulation back to its default pose, leaves out contacts for which it has no memory, and only
-    warns. A batch stops at the same warnings.
+    MuJoCo resets a diverged simulation to its default pose, and drops contacts for which it lacks memory; in both cases
+    it only warns. A batch stops at the same warnings.
     """
     return ", ".join(kind.name for kind in _DIVERGED if data.warning[int(kind)].number)
 
 
 def divergence_after(model: mujoco.MjModel, data: mujoco.MjData) -> str:
-    """`divergence`, the state that the last physics step led to included.
+    """`divergence`, including the state after the last physics step.
 
-    MuJoCo checks a state when the next step begins, and an episode may end before that.
+    MuJoCo checks a state only when the next step begins, and an episode may end before that.
     """
     mujoco.mj_checkPos(model, data)
     mujoco.mj_checkVel(model, data)
@@ -116,14 +115,14 @@ def divergence_after(model: mujoco.MjModel, data: mujoco.MjData) -> str:
 
 
 def diverged_world(reason: str) -> Diverged:
-    """The error to raise where the real world diverges: no later state or reward would mean anything."""
+    """The error to raise where the real environment diverges, because later states and rewards are meaningless."""
     allowed = "a world that can be simulated: a smaller timestep of the model, or see variant"
     return Diverged("environment", f"a diverged simulation ({reason})", allowed)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a rollout of N futures over H control steps left behind."""
+    """The result of a rollout of N futures over H control steps."""
 
     signals: Signals
     states: Tensor  # (N,H+1,S), mjSTATE_INTEGRATION; (N,H+1,0) where not asked for
@@ -138,7 +137,7 @@ class _Pool:
     batch: mujoco.batch.Batch
     control: np.ndarray  # (N,H*K,nu)
     out: dict[Any, np.ndarray]
-    again: ContactWrench | None  # does the last substep of every control step again
+    again: ContactWrench | None  # recomputes the last substep of every control step
 
 
 def cpus() -> int:
@@ -149,7 +148,7 @@ def cpus() -> int:
 class BatchPhysics:
     """Rolls out N control sequences from one state and reads the requested signals.
 
-    Not thread-safe, and never shared between processes: each owns its thread pool.
+    Not thread-safe, and not to be shared between processes: each instance owns its thread pool.
     """
 
     def __init__(
@@ -168,7 +167,7 @@ class BatchPhysics:
             control_period: s per control step.
             options: numerics that differ from the model's own.
             threads: C threads; all CPUs of this process where None.
-            variant: how the model differs from the nominal one, in which TaskParams are given.
+            variant: how the model differs from the nominal one; TaskParams hold nominal values.
 
         Raises:
             TelosError: a signal that the model lacks, or a time step that does not divide the
@@ -202,12 +201,12 @@ class BatchPhysics:
         self._again = "post_constraint" in sources
         self._states = bool(sources & {"state", "post_constraint"})
         self._aligned = any(r.source == "sensor" for r in self.readings)
-        # Read as the environment does, one physics step late: no state says what they were at its own time.
+        # Read one physics step late, as the environment does: they cannot be computed from a state.
         self.lagging = tuple(r.request.name for r in self.readings if r.source in ("raw", "post_constraint"))
         self._pools: dict[tuple[int, int], _Pool] = {}
 
     def set_params(self, params: TaskParams) -> None:
-        """Write what a reset decided into the model; the batches hold copies, so they are remade."""
+        """Write the values that a reset chose into the model; drop the batches, because they hold copies of it."""
         if params is not self.params and not params.same_model(self.params):
             for name, value in params.model.items():
                 getattr(self.model, name)[...] = value * self.variant.factor(name)
@@ -235,7 +234,7 @@ class BatchPhysics:
         Args:
             start: (S,) or (N,S), mjSTATE_INTEGRATION.
             controls: (N,H,nu), native units, one row per control step.
-            states: whether the states are recorded too.
+            states: whether to record the states too.
         """
         number, horizon, width = controls.shape
         steps = self.substeps
@@ -243,7 +242,7 @@ class BatchPhysics:
         batch = pool.batch
         batch.state[:] = start
         if steps == 1:
-            pool.control = controls  # read before this returns
+            pool.control = controls  # not copied, as it is read before this method returns
         else:
             pool.control.reshape(number, horizon, steps, width)[:] = controls[:, :, None]
         record: list[Any] = list(self._fields)
@@ -252,10 +251,10 @@ class BatchPhysics:
         if states or self._states:
             record.append(INTEGRATION)
         for item in record:
-            if item not in pool.out:  # made here, as a rollout that raises hands no arrays back
+            if item not in pool.out:  # allocated here, because a rollout that raises returns no arrays
                 like = batch.bind(item) if isinstance(item, str) else batch.state
                 pool.out[item] = np.zeros((number, horizon * steps, *like.shape[1:]), like.dtype)
-        # From zero: an autoreset clears the counters, so that a rise above an old count may not show.
+        # Start from zero: an autoreset clears the counters, which could hide an increase over an old count.
         batch.warning[:] = 0
         failed: list[int] = []
         clock = time.perf_counter()
@@ -265,16 +264,16 @@ class BatchPhysics:
             failed.extend(error.ids)
         self.seconds += time.perf_counter() - clock
         self.steps += number * horizon * steps
-        if self._aligned:  # this too may find divergence, and put the default pose back: judge after it
+        if self._aligned:  # before judging validity: it may find divergence and reset to the default pose
             clock = time.perf_counter()
             try:
                 batch.forward(stage=VELOCITY_STAGE)
             except mujoco.batch.SimulationError as error:
                 failed.extend(error.ids)
             self.seconds += time.perf_counter() - clock
-        # A diverged simulation may have stopped, or been put back to its default pose: its clock tells.
+        # A diverged simulation may have stopped or been reset to its default pose; its time shows either.
         valid = batch.state[:, 0] > start[..., 0] + (horizon * steps - 0.5) * self.timestep
-        # MuJoCo's own bound on every number; NaN fails it. Their squares together, at one glance, are rarely above it.
+        # MuJoCo's own bound on every number, which NaN fails. The sum of all squares is a cheap first test.
         if not np.vdot(batch.state, batch.state) < mujoco.mjMAXVAL**2:
             valid &= np.maximum.reduce(np.abs(batch.state), 1) < mujoco.mjMAXVAL
         if np.count_nonzero(batch.warning):
@@ -296,11 +295,11 @@ class BatchPhysics:
         )
 
     def look(self, start: np.ndarray) -> Signals | None:
-        """The signals at one state (S,), as if a step had led to it: state (1,2,D), interval (1,1,1,D).
+        """The signals of `at_rest` at one state (S,), as if a step had led to it: state (1,2,D), interval (1,1,1,D).
 
-        Only those of `at_rest`. None where a rollout that ended there would not be valid.
+        None where a rollout that ended in this state would not be valid.
         """
-        if not np.abs(start).max() < mujoco.mjMAXVAL:  # asked this way round, as NaN fails any comparison
+        if not np.abs(start).max() < mujoco.mjMAXVAL:  # negated, because comparisons with NaN are False
             return None
         pool = self._pool(1, 1)
         pool.batch.state[:] = start
@@ -309,7 +308,7 @@ class BatchPhysics:
             pool.batch.forward(stage=VELOCITY_STAGE)
         except mujoco.batch.SimulationError:
             return None
-        if np.count_nonzero(pool.batch.warning[:, :, 1]):  # what can be read now may be the default pose
+        if np.count_nonzero(pool.batch.warning[:, :, 1]):  # the batch may now be at the default pose
             return None
         state: dict[str, Tensor] = {}
         interval: dict[str, Tensor] = {}
@@ -324,7 +323,7 @@ class BatchPhysics:
 
     @property
     def at_rest(self) -> frozenset[Request]:
-        """The requests that `look` answers: forces, and sensors of their stage, belong to steps."""
+        """The requests that `look` answers: all but forces and acceleration-stage sensors, which belong to steps."""
         return frozenset(reading.request for reading in self.readings if self._belongs_to_a_state(reading))
 
     def _belongs_to_a_state(self, reading: signals.Reading) -> bool:
@@ -337,7 +336,7 @@ class BatchPhysics:
         return torch.from_numpy(rows)
 
     def _before_last_substeps(self, pool: _Pool, start: np.ndarray, number: int, horizon: int) -> np.ndarray:
-        """The integration state that the last substep of each control step starts from, (N*H,S)."""
+        """The integration state before the last substep of each control step, (N*H,S)."""
         record = pool.out[INTEGRATION]
         if self.substeps > 1:
             return record[:, self.substeps - 2 :: self.substeps].reshape(number * horizon, -1)
@@ -378,7 +377,7 @@ class BatchPhysics:
         return Signals(MappingProxyType(state), MappingProxyType(interval))
 
     def _inside(self, pool: _Pool, reading: signals.Reading, number: int, horizon: int) -> np.ndarray:
-        """A reading's columns at every substep, (N,H,K,·): forces in it, everything else at its end."""
+        """A reading's columns at every substep, (N,H,K,·): forces during the substep, everything else at its end."""
         columns = reading.columns
         if reading.source == "control":
             values = pool.control.copy()

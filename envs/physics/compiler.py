@@ -1,7 +1,7 @@
-"""MuJoCo's compiler without its noise: a compiled model, and what the compiler says about it, once.
+"""Compiles MuJoCo models quietly: each compiler warning about a user's model is logged once.
 
 MuJoCo prints every warning of every compilation and simulation to the console, and to a file in the working directory.
-A planner compiles one model many times, and tries futures that diverge, thousands of them. They are counted instead
+A planner compiles one model many times, and simulates thousands of futures that diverge. These are counted instead
 (`envs.physics.batch.BatchPhysics.diverged`).
 """
 
@@ -19,7 +19,7 @@ import mujoco
 def quiet() -> None:
     """Keep MuJoCo from printing warnings, and from writing MUJOCO_LOG.TXT, in this process.
 
-    A log file that somebody chose stays in use.
+    A log file that the user chose stays in use.
     """
     config = mujoco.MjLogConfig.get()
     config.logto_console = False
@@ -28,7 +28,7 @@ def quiet() -> None:
 
 
 def compiled(spec: mujoco.MjSpec) -> mujoco.MjModel:
-    """The compiled model; what the compiler warns of is left out. Raises what `MjSpec.compile` raises."""
+    """The compiled model, without showing compiler warnings. Raises what `MjSpec.compile` raises."""
     with _heard():
         return spec.compile()
 
@@ -36,7 +36,7 @@ def compiled(spec: mujoco.MjSpec) -> mujoco.MjModel:
 def shrink_textures(spec: mujoco.MjSpec) -> None:
     """Make every texture one texel, in a spec whose model is only simulated.
 
-    dm_control's sky alone is 12 MB: 60 to 90 ms of each compilation, and in every copy that a batch makes of its model.
+    dm_control's sky alone takes 12 MB, in every copy that a batch makes of its model, and 60 to 90 ms per compilation.
     """
     for texture in spec.textures:
         if texture.builtin or texture.file or any(texture.cubefiles):
@@ -46,10 +46,11 @@ def shrink_textures(spec: mujoco.MjSpec) -> None:
 
 
 def examined(file: str) -> mujoco.MjModel:
-    """The model that an MJCF file compiles to; each warning is told once in this process.
+    """The compiled model of an MJCF file; each warning is logged once in this process.
 
     Raises:
-        Exception: whatever MuJoCo's parser and compiler raise: ValueError, FatalError, UnicodeDecodeError and others.
+        Exception: anything that MuJoCo's parser and compiler raise: ValueError, FatalError, UnicodeDecodeError and
+            others.
     """
     with _heard() as said:
         model = mujoco.MjSpec.from_file(file).compile()
@@ -62,7 +63,7 @@ def examined(file: str) -> mujoco.MjModel:
 def _heard() -> Iterator[list[str]]:
     """Collects the warnings of MuJoCo's parser and compiler, each as one line.
 
-    The parser's come through a handler, the compiler's through Python's `warnings`, and some both ways.
+    Parser warnings arrive through a handler, compiler warnings through Python's `warnings`, and some through both.
     """
     quiet()
     said: list[str] = []

@@ -1,20 +1,19 @@
-"""Contact wrenches as an environment reads them that calls `mj_rnePostConstraint` after `mj_step`.
+"""Contact wrenches as read by an environment that calls `mj_rnePostConstraint` after `mj_step`.
 
-Gymnasium's Ant, Humanoid and HumanoidStandup reward by `cfrc_ext`, the external wrench on each
-body (torque, force; in N·m and N). `mj_step` never computes it, and a `Batch` records zeros. A
-sensor that needs it would make `mj_step` compute it, but at the state *before* the substep, while
-the environment computes it afterwards, from what `mj_step` left in MjData: with Euler and the
-implicit integrators contacts and constraint forces of that same state, with RK4 those of the fourth
-stage, which no sensor sees (sensors are computed at the first).
+The rewards of Gymnasium's Ant, Humanoid and HumanoidStandup read `cfrc_ext`, the external wrench on each body (torque,
+force; in N·m and N). `mj_step` does not compute it, and a `Batch` records zeros. A sensor that needs it would make
+`mj_step` compute it, but at the state *before* the substep. The environment computes it afterwards, from what `mj_step`
+left in MjData. With Euler and the implicit integrators, contacts and constraint forces are those of the state before
+the substep. With RK4 they are those of the fourth stage, which no sensor reads, as sensors are computed at the first.
 
-So the last substep of every control step is done again, stage by stage, for all N·H steps at once.
-Each begins from the integration state recorded before it; stage states are built as in
-`mj_RungeKutta`; `Batch.forward` evaluates them on a model that has one sensor more, the trigger.
-The batch carries `qacc_warmstart` from stage to stage, whatever the engine does with it. The cost
-is 4 forward passes per control step (RK4; K substeps cost 4K) or 1, and only where asked for.
+So the last substep of every control step is computed again, stage by stage, for all N·H steps at once. Each substep
+starts from the integration state recorded before it. Stage states are built as in `mj_RungeKutta`. `Batch.forward`
+evaluates them on a model with one additional sensor, the trigger. The batch carries `qacc_warmstart` from stage to
+stage, however the engine uses it. The cost is 4 forward passes per control step with RK4 (K substeps cost 4K),
+otherwise 1, and only where requested.
 
-`cfrc_int` and `cacc`, which `mj_rnePostConstraint` computes too, are not offered: it mixes the velocity
-of the new state into them.
+`cfrc_int` and `cacc`, which `mj_rnePostConstraint` computes too, are not offered, because it mixes the velocity of the
+new state into them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import numpy as np
 
 FIELD = "cfrc_ext"  # MjData: (nbody,6), torque and force on each body, about its tree's centre of mass
 _FREE, _BALL = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
-_STAGES = (0.5, 0.5, 1.0)  # RK4: each stage's step along the stage before it
+_STAGES = (0.5, 0.5, 1.0)  # RK4: the step of each later stage, along the derivative of the stage before it
 
 
 def add_trigger(spec: mujoco.MjSpec, name: str) -> None:
@@ -39,28 +38,28 @@ def add_trigger(spec: mujoco.MjSpec, name: str) -> None:
 
 
 class ContactWrench:
-    """Does the last substep of many control steps again, as far as `mj_rnePostConstraint`."""
+    """Computes the last substep of many control steps again, up to `mj_rnePostConstraint`."""
 
     def __init__(self, model: mujoco.MjModel, number: int, threads: int) -> None:
         """
         Args:
-            model: compiled, with the trigger in it.
-            number: control steps at once, N·H.
+            model: compiled, with the trigger sensor.
+            number: control steps computed at once, N·H.
             threads: C threads.
         """
         self._model = model
         self._batch = mujoco.batch.Batch(model, number, min(threads, number))
         self._rk4 = model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
-        # Bound before the first pass: a field bound between two passes reads zero.
+        # Bound before the first pass, because a field bound between two passes reads zero.
         self._qacc, self._act_dot = self._batch.bind("qacc"), self._batch.bind("act_dot")
         self.values = self._batch.bind(FIELD)  # (number,nbody,6), of the last `update`
 
     def update(self, states: np.ndarray, controls: np.ndarray) -> np.ndarray:
-        """Compute `values` anew.
+        """Recompute `values`.
 
         Args:
             states: (number,S), mjSTATE_INTEGRATION before the last substep.
-            controls: (number,nu), native units, during it.
+            controls: (number,nu), native units, during the last substep.
 
         Returns:
             Which steps MuJoCo failed to compute, (number,) bool.

@@ -1,9 +1,8 @@
-"""Named physical quantities of a MuJoCo model: what exists, in which unit, and how it is read.
+"""Named physical quantities of a MuJoCo model: which exist, in which unit, and how they are read.
 
-A name is `kind/object` (`body_position/torso`, `geom_distance/a/b`) or a plain state vector
-(`qpos`). Wherever MuJoCo has a sensor for a quantity, that sensor is added to the model: a sensor
-is computed at a known stage, also inside RK4, where other MjData fields are left at an
-intermediate state.
+A name is `kind/object` (`body_position/torso`, `geom_distance/a/b`) or a plain state vector (`qpos`). Wherever MuJoCo
+has a sensor for a quantity, that sensor is added to the model, because sensors are computed at a known stage, while RK4
+leaves other MjData fields at an intermediate state.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ class Kind:
     """One kind of signal."""
 
     unit: str
-    objects: str  # what it is measured on: joint, actuator, body, site, geom, zone, sensor, field, or ""
+    objects: str  # type of the objects in the name: joint, actuator, body, site, geom, zone, sensor, field, or ""
     sensor: str = ""  # mjtSensor suffix
     objtype: str = ""  # mjtObj suffix
     source: Source = "sensor"
-    force: bool = False  # belongs to a step, not to a state
+    force: bool = False  # whether it belongs to a step instead of a state
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -80,14 +79,18 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "post_constraint": Kind("N·m | N", "field", source="post_constraint"),
     }
 )
-"""`zone_distance/ZONE/POINT` is the distance of a point, such as `site_position/tip`, to the surface of a zone
-(envs.zones), negative inside. `contact_force` is the net force (N, world frame) that all contacts exert on a
-body, in which what squeezes it cancels out; `strongest_contact` the largest force of a single one (N, in that
-contact's frame). `raw/FIELD` is an MjData field as it stands after `mj_step`, which an environment may read
-although it lags; `post_constraint/FIELD` one as it stands where `mj_rnePostConstraint` follows
-(envs.physics.contact_wrench)."""
+"""The kinds of signals.
 
-OF_CONTACTS = ("contact_force", "strongest_contact", "sensor")  # a model's own sensor may be one of touch
+`zone_distance/ZONE/POINT` is the signed distance of a point, such as `site_position/tip`, to the surface of a zone
+(envs.zones), negative inside.
+`contact_force` is the net force (N, world frame) of all contacts on a body, in which opposing forces cancel out.
+`strongest_contact` is the largest force of a single contact (N, in that contact's frame).
+`raw/FIELD` is an MjData field as `mj_step` leaves it, which an environment may read although it lags.
+`post_constraint/FIELD` is an MjData field as `mj_rnePostConstraint`, called after `mj_step`, leaves it
+(envs.physics.contact_wrench).
+"""
+
+OF_CONTACTS = ("contact_force", "strongest_contact", "sensor")  # a model's own sensor may be a touch sensor
 _POINTS = ("body_position", "inertial_position", "site_position", "geom_position")
 _SCALAR_JOINTS = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)  # one position, one velocity
 _OTHERS_FILL = (mujoco.mjtSensor.mjSENS_PLUGIN, mujoco.mjtSensor.mjSENS_USER)
@@ -98,20 +101,20 @@ _NETFORCE = (1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3, 1)  # data bit
 
 @dataclass(frozen=True)
 class Reading:
-    """Where a request finds its values after a rollout."""
+    """Where the values of a request are stored after a rollout."""
 
     request: Request
     source: Source
     start: int = 0  # first column in sensordata, the state row, or the control
     size: int = 1  # D
-    zone: Mapping[str, Any] | None = None  # zone_distance: the zone, in the frame in which sensordata has the point
+    zone: Mapping[str, Any] | None = None  # zone_distance: the zone, in the frame of the point in sensordata
     field: str = ""  # raw, post_constraint: MjData field
     velocity_start: int = 0  # power: first column of the actuator's velocities
-    outputs: int = 1  # power: force outputs of the actuator, whose powers add up
+    outputs: int = 1  # power: number of the actuator's force outputs, whose powers are summed
 
     @property
     def columns(self) -> slice:
-        """Where it stands in sensordata, the state row, or the control."""
+        """Its columns in sensordata, the state row, or the control."""
         width = self.outputs if self.source == "power" else self.size if self.zone is None else 3
         return slice(self.start, self.start + width)
 
@@ -121,7 +124,7 @@ class Reading:
         return (read[..., self.columns] * read[..., velocities]).sum(-1, keepdims=True)
 
     def value(self, read: np.ndarray) -> Tensor:
-        """The signal (…,D) of what those columns hold."""
+        """The signal (…,D), from the values `read` in those columns."""
         values = torch.from_numpy(read)
         return values if self.zone is None else zones.signed_distance(self.zone, values)
 
@@ -143,7 +146,7 @@ def parse(name: str) -> tuple[str, tuple[str, ...]]:
         return kind, (zone, point)
     wanted = 0 if not KINDS[kind].objects else 2 if kind == "geom_distance" else 1
     if wanted == 1 and len(objects) > 1:
-        objects = ["/".join(objects)]  # names inside a model may hold a slash
+        objects = ["/".join(objects)]  # names in a model may contain a slash
     if len(objects) != wanted:
         form = "/".join([kind, *[KINDS[kind].objects.upper()] * wanted])
         raise TelosError(where="signal", given=repr(name), allowed=form)
@@ -151,7 +154,7 @@ def parse(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def request(name: str) -> Request:
-    """A force is wanted inside the steps, anything else at the states. Raises as `parse`."""
+    """A request for a signal: inside the steps for a force, otherwise at the states. Raises as `parse`."""
     kind, _ = parse(name)
     return Request(name, "interval" if KINDS[kind].force else "state")
 
@@ -170,7 +173,10 @@ def names_of(spec: mujoco.MjSpec, objects: str) -> list[str]:
 
 
 def available(spec: mujoco.MjSpec) -> dict[str, str]:
-    """Every signal of a model with its unit (`geom_distance` once, for any pair, `zone_distance` for any point)."""
+    """Every signal of a model with its unit.
+
+    `geom_distance` is listed once for all pairs, `zone_distance` once per zone for all points.
+    """
     found: dict[str, str] = {}
     for kind, meaning in KINDS.items():
         if not meaning.objects:
@@ -189,7 +195,7 @@ def check(spec: mujoco.MjSpec, request: Request) -> None:
     """Refuse a request that this model cannot answer.
 
     Raises:
-        TelosError: unknown kind or object, or a force asked for at a state.
+        TelosError: unknown kind or object, or a force requested at a state.
     """
     kind, objects = parse(request.name)
     meaning = KINDS[kind]
@@ -225,7 +231,7 @@ def add_sensors(spec: mujoco.MjSpec, requests: Iterable[Request]) -> dict[str, s
         if name in added:
             return
         options: dict[str, object] = {}
-        if name.startswith("zone_distance/"):  # where the point lies, as seen from the zone
+        if name.startswith("zone_distance/"):  # the point's position; for a zone of a site, in its frame
             kind, (point,) = parse(objects[1])
             if not zones.is_declared(spec, objects[0]):
                 options = {"reftype": mujoco.mjtObj.mjOBJ_SITE, "refname": objects[0]}
@@ -238,7 +244,7 @@ def add_sensors(spec: mujoco.MjSpec, requests: Iterable[Request]) -> dict[str, s
             }
         elif sensor == "CONTACT":
             options = {"intprm": list(_STRONGEST if name.startswith("strongest") else _NETFORCE)}
-        # A contact's force points from the sensor's object to its reference: the body that feels it.
+        # The force of a contact sensor points from its object to its reference, so the body is the reference.
         target = ("reftype", "refname") if sensor == "CONTACT" else ("objtype", "objname")
         options |= dict(zip(target, (getattr(mujoco.mjtObj, f"mjOBJ_{objtype}"), objects[0]), strict=True))
         spec.add_sensor(
@@ -267,11 +273,11 @@ def add_sensors(spec: mujoco.MjSpec, requests: Iterable[Request]) -> dict[str, s
 
 
 def drop_unread(spec: mujoco.MjSpec, read: Iterable[str]) -> None:
-    """Delete the sensors of `spec` that are not among those `read`, by name: each is computed at every step.
+    """Delete the sensors of `spec` whose names are not in `read`, because each costs time at every step.
 
-    Fields that MuJoCo fills only because some sensor asks for them are not filled then. A sensor that remembers (with
-    samples for a delay) stays: what it remembers is part of the state. So does one of a plugin, which may do more than
-    sense, and one that a user's callback fills.
+    MjData fields that MuJoCo fills only for a deleted sensor are then not filled. Three types stay: a sensor with a
+    delay, whose samples are part of the state; a sensor of a plugin, which may do more than sense; and a sensor that a
+    user's callback fills.
     """
     kept = set(read)
     for sensor in list(spec.sensors):
@@ -283,7 +289,7 @@ def layout(model: mujoco.MjModel, requests: Iterable[Request]) -> tuple[Reading,
     """Where each request is read in the compiled model that `add_sensors` prepared.
 
     Raises:
-        TelosError: a sensor of the acceleration stage asked for at the states, or a zone of another shape.
+        TelosError: a sensor of the acceleration stage requested at the states, or a zone of another shape.
     """
     state_start, offsets = 0, {}
     for name, size in (("time", 1), ("qpos", model.nq), ("qvel", model.nv), ("act", model.na)):

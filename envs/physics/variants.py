@@ -1,4 +1,4 @@
-"""Physics variants: a reality that differs from the model that plans for it."""
+"""Physics variants: physics that differ from the nominal model with which the agent plans."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import mujoco
 from envs.errors import TelosError
 from envs.physics import actuator_gain
 
-# MjModel fields that a factor multiplies. Which ones `gain` does differs by actuator: see `actuator_gain`.
+# MjModel fields that a factor multiplies. Those of `gain` differ by actuator: see `actuator_gain`.
 SCALED = {
     "mass": ("body_mass", "body_inertia"),
     "friction": ("geom_friction", "pair_friction", "flex_friction"),
@@ -19,8 +19,9 @@ SCALED = {
         *("actuator_damping", "actuator_dampingpoly", "flex_damping", "flex_edgedamping"),
     ),
 }
-# What MuJoCo derives from masses, and for deformable bodies from damping too. Of what `mj_setConst` writes, not
-# actuator_acc0: a muscle without a peak force takes its strength from it, which would grow with the mass.
+# Fields that MuJoCo derives from masses, and for deformable bodies from damping too. `mj_setConst` also writes
+# actuator_acc0, which is left out: a muscle without a peak force derives its strength from it, and that would grow with
+# the mass.
 DERIVED = (
     *("body_subtreemass", "body_invweight0", "dof_M0", "dof_invweight0", "tendon_invweight0"),
     *("flexedge_invweight0", "efm0_L"),
@@ -29,29 +30,31 @@ DERIVED = (
 
 @dataclass(frozen=True)
 class Variant:
-    """How reality differs from the nominal model. Factors multiply; 1 and 0 change nothing.
+    """How the physics differ from the nominal model. A factor of 1, and 0 in the other fields, changes nothing.
 
-    `mass`: mass and rotational inertia of every body. Weight, its compensation and Coriolis forces grow with it.
-    Armature, springs, dampers and actuators stay, also a muscle whose peak force MuJoCo derives from its load.
+    `mass`: scales mass and rotational inertia of every body. Weight, gravity compensation and Coriolis forces grow with
+    it. Armature, springs, dampers and actuators do not change, including a muscle whose peak force MuJoCo derives from
+    its load.
 
-    `friction`: sliding, torsional and rolling friction coefficients of every contact, whether of geoms, explicit
-    pairs, deformable bodies or the override in `option`. Friction loss of joints and tendons stays. MuJoCo takes a
-    coefficient below 1e-5 for 1e-5.
+    `friction`: scales the sliding, torsional and rolling friction coefficients of every contact, whether of geoms,
+    explicit pairs, deformable bodies or the override in `option`. Friction loss of joints and tendons does not change.
+    MuJoCo raises a coefficient below 1e-5 to 1e-5.
 
-    `gain`: the force or torque of every actuator (`actuator_force`) at a given state, activation and control: of a
-    servo its stiffness and damping alike, of a muscle its active and passive force. Ranges of controls and forces stay:
-    a drive that saturates pushes no harder. A model with an actuator that no factor can reach is refused.
+    `gain`: scales the force or torque of every actuator (`actuator_force`) at a given state, activation and control.
+    For a servo this scales stiffness and damping, for a muscle active and passive force. Ranges of controls and forces
+    do not change, so a saturated actuator exerts no more force. A model with an actuator whose force cannot be scaled
+    is refused.
 
-    `damping`: the damping forces (`qfrc_damper`), linear and of higher order, of every joint, tendon and deformable
-    body, with what actuators declare as `damping` of their joint or tendon. Servos, damper actuators, fluids and
-    plugins stay.
+    `damping`: scales the damping forces (`qfrc_damper`), linear and of higher order, of every joint, tendon and
+    deformable body, including what actuators declare as `damping` of their joint or tendon. Servos, damper actuators,
+    fluids and plugins do not change.
     """
 
     mass: float = 1.0
     friction: float = 1.0
     gain: float = 1.0
     damping: float = 1.0
-    latency: int = 0  # control steps that an action arrives late
+    latency: int = 0  # control steps by which an action is delayed
     observation_noise: float = 0.0  # standard deviation, in each observation's own unit
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ class Variant:
             raise TelosError("variant.observation_noise", self.observation_noise, "a finite number >= 0")
 
     def __str__(self) -> str:
-        """What differs, in words."""
+        """The fields that differ from nominal, as text."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         return ", ".join(f"{name} {value:g}" for name, value in given.items()) or "nominal"
 
@@ -73,7 +76,7 @@ class Variant:
         """Write the physical differences into a compiled model.
 
         Raises:
-            TelosError: an actuator that `gain` cannot reach.
+            TelosError: an actuator whose force `gain` cannot scale.
         """
         if self.gain != 1:
             actuator_gain.scale_forces(model, self.gain, "variant.gain")
@@ -88,10 +91,10 @@ class Variant:
             _derive(model)
 
     def factor(self, field: str) -> float:
-        """On what a reset writes into an MjModel field: that is nominal, as a task's author knows no variant.
+        """The factor on an MjModel field that a reset writes; resets write nominal values, as tasks know no variants.
 
         Raises:
-            TelosError: a field on which this variant has no single factor.
+            TelosError: a field for which this variant has no single factor.
         """
         if field in actuator_gain.FIELDS and self.gain != 1:
             raise TelosError("variant.gain", f"{self.gain:g}", f"1 with a task whose reset writes {field}")
@@ -103,7 +106,7 @@ class Variant:
 
 
 def _derive(model: mujoco.MjModel) -> None:
-    """Refresh the derived fields, on a copy: `mj_setConst` writes others too."""
+    """Recompute the derived fields, through a copy because `mj_setConst` writes other fields too."""
     fresh = copy.copy(model)
     mujoco.mj_setConst(fresh, mujoco.MjData(fresh))
     for field in DERIVED:

@@ -72,7 +72,7 @@ class DmControl:
 
 
 def _diverged(error: PhysicsError) -> Diverged:
-    """dm_control sees for itself, and raises, where reality diverges."""
+    """The error to raise where dm_control itself detected a diverged simulation."""
     return diverged_world(" ".join(str(error).split()))
 
 

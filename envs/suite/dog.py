@@ -16,7 +16,7 @@ from envs.trajectory import Trajectory
 
 _INF = float("inf")
 _UPRIGHT = math.cos(math.radians(30))
-_SECONDS = 15  # the floor is as large as an episode at full speed needs
+_SECONDS = 15  # length of an episode; the floor is as large as an episode at full speed needs
 _UPRIGHT_BODIES = ("skull", "torso", "pelvis")
 _TOUCHES = tuple(f"sensor/{foot}" for foot in ("palm_L", "palm_R", "sole_L", "sole_R"))
 
@@ -33,9 +33,9 @@ def _spec(speed: int):
 
 
 def _standing(trajectory: Trajectory, params: TaskParams) -> Tensor:
-    """Torso and pelvis high, three bodies upright, weight on the feet.
+    """Torso and pelvis high, three bodies upright, weight on the feet, (N,H).
 
-    Touch belongs to a substep: the environment reads that of the last one.
+    Touch belongs to a substep, and the environment reads that of the last substep.
     """
     signals = trajectory.signals
     torso, pelvis = (float(height) for height in params.attributes["_stand_height"])

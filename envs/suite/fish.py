@@ -13,7 +13,7 @@ from envs.trajectory import Trajectory
 
 _TARGET = 0.04  # m, radius
 _MOUTH = 0.005  # m, radius
-_DRIFT = BackUp(seconds=1.5, rest_speed=0.3, gain=0.0)  # the water brakes
+_DRIFT = BackUp(seconds=1.5, rest_speed=0.3, gain=0.0)  # no control: the fluid's drag brakes
 
 
 def _spec():

@@ -17,7 +17,7 @@ from envs.task import Task, TaskParams, at_states, in_steps
 from envs.trajectory import Trajectory
 
 _TARGET = 0.015  # m, radius
-_LONGEST = 0.5  # s, of an edge that may end at a goal; see `_reward_bound`
+_LONGEST = 0.5  # s, the longest edge that may end at a goal; see `_reward_bound`
 
 
 def _spec():
@@ -33,29 +33,33 @@ def _reach(trajectory: Trajectory, _: TaskParams) -> Tensor:
 
 
 def _reward_bound(model: mujoco.MjModel, period: float) -> Callable[[Tensor], Tensor]:
-    """A lower bound on the reward that will still be missed, whatever the mass does.
+    """An admissible and consistent lower bound on the cost-to-go, where a step costs 1 - reward.
 
-    Along each axis a motor pushes with F at most against a damping b. A step of MuJoCo's makes the new velocity a mean
-    of the old one and of the motor's force over b, which is F/b at most, and moves the mass by it: so its speed never
-    exceeds u, the greater of F/b and what it is. From d away along an axis, at least (d - r) / (u period) - 1 steps
-    then end further than r from the target. Each misses 1 minus the reward at r or more, as no reward at a distance is
-    greater than `tolerance` there, which falls with it. Over a step d falls by u period at most and u does not rise, so
-    the bound falls by no more than a step misses that ends beyond r, and is 0 from where r is a step away: it is
-    consistent. The greater of two consistent bounds, one for each axis, is one too.
+    Speed: along each axis the motor's force is at most F, and the damping is b. MuJoCo's step sets the new velocity to
+    a weighted mean of the old velocity and force / b, and moves the mass with the new velocity. So the speed never
+    exceeds u, the greater of F/b and the present speed.
 
-    The stops are soft springs, critically damped: they give back less speed than they take. (A mass that comes with up
-    to five times F/b leaves them with no more than F/b; one that is thrown at them faster, as no motor can, or is put
-    deep into them, would not.)
+    Bound: let d be the distance to the target along an axis. Then at least (d - r) / (u period) - 1 steps end further
+    than r from the target. Each of them costs at least 1 - `tolerance` at r, because a reward is at most `tolerance` at
+    its distance, which decreases with the distance.
 
-    At a goal the bound must be 0, and a planner may take for one the end of an edge that has earned half of what it
-    could: r is where no such edge of up to `_LONGEST` ends. Beyond twice the target's radius less than a tenth is
-    earned, so an edge that ends m steps' way further has earned less than a tenth in m + 1 of its K steps, which can be
-    half in all only where m + 1 <= K / 1.8.
+    Consistency: in a step, d decreases by at most u period, and u does not increase. So the bound decreases by no more
+    than the cost of a step that ends beyond r, and it is 0 within one step of r. The maximum of two consistent bounds,
+    one per axis, is consistent too.
+
+    Stops: they are critically damped soft springs, which return less speed than they absorb. A mass that arrives with
+    up to five times F/b leaves them with at most F/b. The bound on the speed would not hold for a mass that arrives
+    faster, which no motor can cause, or that starts deep inside a stop.
+
+    Goals: the bound must be 0 at a goal, and a planner may take as a goal the end of an edge that has earned half of
+    its largest possible reward. So r is chosen such that no such edge of up to `_LONGEST` ends beyond r. Beyond twice
+    the target's radius, a step earns less than a tenth. An edge that ends m steps' way beyond that has earned less than
+    a tenth in m + 1 of its K steps. It can have earned half in total only if m + 1 <= K / 1.8.
 
     Target, force and damping are read from the model. Returns a function of coordinates (N,4) -> (N,).
     """
     data = mujoco.MjData(model)
-    force = np.zeros(model.nv)  # N, the most along each axis, by the model's own gears, tendons and limits
+    force = np.zeros(model.nv)  # N, the largest along each axis, with the model's own gears, tendons and limits
     for motor, limits in enumerate(model.actuator_ctrlrange):
         data.ctrl[:] = 0
         data.ctrl[motor] = np.abs(limits).max()

@@ -1,4 +1,4 @@
-"""Quadruped as in dm_control: walk and run, from any orientation. Actions reach 1.1 in places."""
+"""Quadruped as in dm_control: walk and run, from any orientation; some native controls reach 1.1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from envs.task import RewardFunction, Task, TaskParams, at_states
 from envs.trajectory import Trajectory
 
 _INF = float("inf")
-_SECONDS = 20  # the floor is as large as an episode at full speed needs
+_SECONDS = 20  # length of an episode; the floor is as large as an episode at full speed needs
 
 
 def _spec(speed: float):

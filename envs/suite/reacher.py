@@ -16,7 +16,7 @@ def _spec():
 
 
 def _touch(trajectory: Trajectory, _: TaskParams) -> Tensor:
-    # Two spheres at one height, whose radii a reset writes: they touch where their surfaces are no distance apart.
+    # Two spheres at the same height, whose radii a reset writes. They touch where the distance of their surfaces is 0.
     return (trajectory.signals.after("geom_distance/finger/target", 0) <= 0).double()
 
 

@@ -21,7 +21,7 @@ def _spec(links: int):
 
 
 def _near(trajectory: Trajectory, _: TaskParams) -> Tensor:
-    """Nose and target lie at one height, so that the distance is that in the plane."""
+    """Closeness of nose and target, (N,H), measured in the plane because both are at the same height."""
     signals = trajectory.signals
     offset = signals.after("geom_position/target") - signals.after("geom_position/nose")
     distance = offset[..., :2].norm(dim=-1)
@@ -36,7 +36,7 @@ def _swimmer(links: int) -> Task:
         _near,
         at_states("geom_position/nose", "geom_position/target"),
         params=("geom_pos", "light_pos"),
-        back_up=BackUp(seconds=2.0, rest_speed=0.3, gain=0.1),  # the water does the rest
+        back_up=BackUp(seconds=2.0, rest_speed=0.3, gain=0.1),  # the fluid's drag brakes too
     )
 
 
