@@ -166,9 +166,7 @@ class Encoder:
 
 def quiet_gl(video: bool) -> None:
     """Choose MuJoCo's GL backend before it is imported, and keep its import quiet."""
-    from envs import render
-
     warnings.filterwarnings("ignore", message="(overflow|invalid value) encountered")  # checked where it matters
     warnings.filterwarnings("ignore", module=r"(glfw|OpenGL|dm_control|gymnasium|shimmy|absl)\b")
     logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of third-party XML, which the user cannot fix
-    render.prepare(video)
+    prepare(video)

@@ -167,7 +167,7 @@ class _Descent:
                 if not settled:
                     continue
             else:
-                settled = before - self._merit(step) <= self._least(before)
+                settled = bool(np.isfinite(before)) and before - self._merit(step) <= self._least(before)
                 accepted, self.point = accepted + 1, step
             if not self._room(_price(self.problem), self.expanding):
                 break

@@ -41,10 +41,12 @@ class Lagrangian:
         """The merit that a line search compares, (N,), from costs (N,) and worst margins over time (N,G).
 
         Only the worst step of a candidate is known here. It is weighted with the sum of the guardrail's multipliers
-        over all steps, because an exact penalty on the worst step needs that weight.
+        over all steps, because an exact penalty on the worst step needs that weight. A margin that is not finite is a
+        violation of unknown size, so its candidate has an infinite merit.
         """
         excess = np.maximum(self.excess(margin), 0.0)
-        return cost + excess @ self.multipliers.sum(0) + 0.5 * self.penalty * np.square(excess).sum(-1)
+        merit = cost + excess @ self.multipliers.sum(0) + 0.5 * self.penalty * np.square(excess).sum(-1)
+        return np.where(margin.detach().isfinite().all(-1).numpy(), merit, np.inf)
 
     def augmented(self, linear: Linearisation) -> Expansion:
         """The expansion of the Lagrangian; its second derivatives are products of margin gradients (Gauss-Newton)."""
