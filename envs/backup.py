@@ -24,11 +24,11 @@ class BackUp:
         retreat        as `hold`, but towards `posture`; joints that `posture` does not name are held
 
     `gain` and `stiffness` are feedback gains, in native control per rad/s and rad (or m/s and m) of the actuator's
-    velocity and length. Motors under `brake` with a gain exert exactly -gain·v. All other feedback is computed through
-    the mass matrix (computed torque: Luh, Walker & Paul, "Resolved-Acceleration Control of Mechanical Manipulators",
-    IEEE TAC 25, 1980). It is bounded, because a control is held for a whole step: it removes at most half of the speed
-    in one step. A gain of None is that bound. A damper damps as much as it can unless the gain is 0. Controls are
-    clipped to their ranges.
+    velocity and length. In a model of motors alone, `brake` with a gain sets every control to exactly -gain·v. All
+    other feedback is computed through the mass matrix (computed torque: Luh, Walker & Paul, "Resolved-Acceleration
+    Control of Mechanical Manipulators", IEEE TAC 25, 1980). It is bounded, because a control is held for a whole step:
+    it removes at most half of the speed in one step. A gain of None is that bound. A damper damps as much as it can
+    unless the gain is 0. Controls are clipped to their ranges.
     """
 
     seconds: float  # time given to reach the stop set, s

@@ -131,7 +131,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         """
         if self._closed:
             raise TelosError("copy of an environment", "one that is closed", "one that is open")
-        if not hasattr(self.backend, "hidden"):  # from another package, of an older telos
+        if not hasattr(self.backend, "hidden"):  # a backend of another package, made for an older telos
             given = f"task {self.task.id!r}, whose {type(self.backend).__name__} has no method `hidden`"
             raise TelosError("copy of an environment", given, "a backend with `hidden` and `restore`")
         own = {name: value for name, value in vars(self).items() if name not in _REMADE}

@@ -73,7 +73,7 @@ class TelosError(Exception):
 
 
 def _listed(names: Sequence[str], first: str | None, see: str | None = None) -> str:
-    """The names in one line; of more than ten, `first` and the next nine."""
+    """The names in one line; of more than ten, only ten, beginning with `first`."""
     if len(names) <= SHOWN:
         return ", ".join(names) or "none"
     ahead = [first] if first in names else []

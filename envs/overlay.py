@@ -20,7 +20,7 @@ THICKNESS = 0.004  # radius of a path, relative to its distance from the camera
 
 
 def draw_paths(scene: mujoco.MjvScene, paths: Iterable[np.ndarray]) -> None:
-    """Draw every path (H+1,3), in m, as a line of capsules that fades towards its end; the scene has a camera."""
+    """Draw every path (H+1,3), in m, as a line of capsules that fades towards its end; the scene must have a camera."""
     eye = scene.camera[0].pos
     for path in paths:
         opacity = np.linspace(NOW, LATER, len(path) - 1)

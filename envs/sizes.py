@@ -24,7 +24,7 @@ from envs.requests import POINTS, Request
 from envs.residuals import Residual
 from envs.task import Task
 
-# Signals that lag behind the state. Only the rewards of environments that read them may use them (ADR 1).
+# Signals that lag behind the state, which some environments read by accident. Only their own rewards use them (ADR 1).
 LAGGING = ("raw", "post_constraint")
 _UNITS = {  # of a slide, of a hinge
     "joint_position": ("m", "rad"),

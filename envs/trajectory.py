@@ -22,15 +22,15 @@ class Signals:
     interval: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (N,H,K,D), inside steps
 
     def before(self, name: str, component: int | slice = slice(None)) -> Tensor:
-        """The signal at the state each step starts from, (N,H,D); (N,H) where one component is asked for."""
+        """The signal at the state before each step, (N,H,D); (N,H) for a single component."""
         return self.state[name][:, :-1, component]
 
     def after(self, name: str, component: int | slice = slice(None)) -> Tensor:
-        """The signal at the state each step leads to, (N,H,D); (N,H) where one component is asked for."""
+        """The signal at the state after each step, (N,H,D); (N,H) for a single component."""
         return self.state[name][:, 1:, component]
 
     def last(self, name: str, component: int | slice = slice(None)) -> Tensor:
-        """An interval signal at the last substep of each step, (N,H,D); (N,H) where one component is asked for."""
+        """An interval signal at the last substep of each step, (N,H,D); (N,H) for a single component."""
         return self.interval[name][:, :, -1, component]
 
 

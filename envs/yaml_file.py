@@ -70,7 +70,7 @@ def dump(content: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses endless aliases, and a key given twice, the second of which could silently replace guardrails."""
+    """Refuses unlimited aliases and repeated keys; a repeated key would silently replace a list of guardrails."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)

@@ -57,7 +57,7 @@ class Gate:
 
         Raises:
             TelosError: a guardrail on a signal that the model lacks.
-            GuardrailTampered: `guardrails` is no Guardrails, or was changed.
+            GuardrailTampered: `guardrails` is not a Guardrails object, or was changed.
         """
         self.guardrails = guardrails
         self.digest = digest_of(guardrails)

@@ -48,7 +48,7 @@ class Monitor:
 
         Raises:
             TelosError: a guardrail on a signal that the model lacks.
-            GuardrailTampered: `guardrails` is no Guardrails, or was changed.
+            GuardrailTampered: `guardrails` is not a Guardrails object, or was changed.
         """
         self.digest = digest_of(guardrails)
         self.guardrails = copy.deepcopy(guardrails)

@@ -107,7 +107,7 @@ class BodyOrientation(GuardrailConfig, frozen=True):
 
 
 class BodyVelocity(GuardrailConfig, frozen=True):
-    """Signal `body_velocity/BODY` (linear, world frame): its length <= limit, in m/s."""
+    """Signal `body_velocity/BODY` (linear, world frame): its norm <= limit, in m/s."""
 
     components: ClassVar[int | None] = 3
 

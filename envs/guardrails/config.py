@@ -62,7 +62,7 @@ class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
     @staticmethod
     @abstractmethod
     def margin(params: Params, *values: Tensor) -> Tensor:
-        """Signed margin, (…,D') in `unit`, of signals (…,D); >= 0 safe. NaN in must come out as NaN."""
+        """Signed margin, (…,D') in `unit`, of signals (…,D); >= 0 is safe, and NaN must give NaN."""
 
     @staticmethod
     def lowest_margin(params: Params) -> float:

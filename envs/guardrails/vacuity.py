@@ -24,7 +24,7 @@ from envs.task import Task
 # region where a distance is flat, such as that above the face of a box.
 SCALES = (0.0, 1e-3, 0.1, 1.0, 30.0)
 DRAWS = 4  # states per pose and scale
-KEYFRAMES = 4  # poses besides the default one, at most
+KEYFRAMES = 4  # the most poses besides the default one
 RESETS = 8  # resets tried, as they may move what no state moves
 CONSTANT = 1e-10  # relative to a signal's magnitude, at least 1 unit: above rounding, below any sampled motion
 FAR = 1e6  # m; cutoff of distance sensors here, because their own would hide motion beyond it

@@ -1,4 +1,4 @@
-"""Planar cheetah (Wawrzyński 2009) as in Gymnasium: run forwards; nothing ends the episode."""
+"""Planar cheetah (Wawrzyński 2009) as in Gymnasium: run forwards; there is no termination."""
 
 from __future__ import annotations
 

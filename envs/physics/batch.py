@@ -125,7 +125,7 @@ class Recording:
     """The result of a rollout of N futures over H control steps."""
 
     signals: Signals
-    states: Tensor  # (N,H+1,S), mjSTATE_INTEGRATION; (N,H+1,0) where not asked for
+    states: Tensor  # (N,H+1,S), mjSTATE_INTEGRATION; (N,H+1,0) where not requested
     final: np.ndarray  # (N,S), the integration state at the end, valid until the next rollout
     valid: Tensor  # (N,) bool, False where the simulation diverged or MuJoCo raised
 

@@ -9,8 +9,8 @@ the substep. With RK4 they are those of the fourth stage, which no sensor reads,
 So the last substep of every control step is computed again, stage by stage, for all N·H steps at once. Each substep
 starts from the integration state recorded before it. Stage states are built as in `mj_RungeKutta`. `Batch.forward`
 evaluates them on a model with one additional sensor, the trigger. The batch carries `qacc_warmstart` from stage to
-stage, however the engine uses it. The cost is 4 forward passes per control step with RK4 (K substeps cost 4K),
-otherwise 1, and only where requested.
+stage, however the engine uses it. The cost is 4 forward passes per control step with RK4 (the K substeps themselves
+cost 4K), otherwise 1, and only where requested.
 
 `cfrc_int` and `cacc`, which `mj_rnePostConstraint` computes too, are not offered, because it mixes the velocity of the
 new state into them.

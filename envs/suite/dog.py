@@ -16,7 +16,7 @@ from envs.trajectory import Trajectory
 
 _INF = float("inf")
 _UPRIGHT = math.cos(math.radians(30))
-_SECONDS = 15  # length of an episode; the floor is as large as an episode at full speed needs
+_SECONDS = 15  # s, an episode; the floor is as large as an episode at full speed needs
 _UPRIGHT_BODIES = ("skull", "torso", "pelvis")
 _TOUCHES = tuple(f"sensor/{foot}" for foot in ("palm_L", "palm_R", "sole_L", "sole_R"))
 

@@ -48,8 +48,8 @@ def _reward_bound(model: mujoco.MjModel, period: float) -> Callable[[Tensor], Te
     one per axis, is consistent too.
 
     Stops: they are critically damped soft springs, which return less speed than they absorb. A mass that arrives with
-    up to five times F/b leaves them with at most F/b. The bound on the speed would not hold for a mass that arrives
-    faster, which no motor can cause, or that starts deep inside a stop.
+    up to five times F/b leaves them with at most F/b. That is not true of a mass that arrives faster, which no motor
+    can cause, or that starts deep inside a stop.
 
     Goals: the bound must be 0 at a goal, and a planner may take as a goal the end of an edge that has earned half of
     its largest possible reward. So r is chosen such that no such edge of up to `_LONGEST` ends beyond r. Beyond twice

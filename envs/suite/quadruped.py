@@ -14,7 +14,7 @@ from envs.task import RewardFunction, Task, TaskParams, at_states
 from envs.trajectory import Trajectory
 
 _INF = float("inf")
-_SECONDS = 20  # length of an episode; the floor is as large as an episode at full speed needs
+_SECONDS = 20  # s, an episode; the floor is as large as an episode at full speed needs
 
 
 def _spec(speed: float):
