@@ -132,26 +132,34 @@ class RayRollouts:
             threads = 1 if address is not None or workers is None else max(1, cpus() // workers)
         self.threads, self.attempts, self.patience = threads, attempts, patience
         self._folder = None if address is not None else ray_folder()  # files of a cluster that we start
+        self._ray: Any = None
         try:
             self._ray = _connected(address, workers, threads, self._folder)
-        except BaseException:
+            self.workers, self._doors = self._examined(workers)
+        except BaseException:  # nobody else knows this cluster yet
+            if self._ray is not None:
+                self._ray.shutdown()
             self._sweep()
             raise
-        try:
-            there = int(self._ray.cluster_resources().get("CPU", 0))
-            self._doors = _doors(self._ray)
-        except Exception as error:  # Ray raises many types of its own
-            raise _broken(error) from None
-        self.workers = workers or max(1, there // threads)
-        if self.workers * threads > there:
-            self._ray.shutdown()
-            raise TelosError("--workers", workers, f"1 to {there // threads}, with {threads} of {there} CPUs each")
         options = {"num_cpus": threads, "max_restarts": 0, "max_task_retries": 0}
         groups = self._ray.remote(concurrency_groups={"pulse": 1}, **options)
         self._class = groups(_with_groups(self._ray, Player))
         self._staff: list[_Worker] = []
         self._probed = time.monotonic()
         self._gone = False  # whether Ray itself died; its API must not be called then
+
+    def _examined(self, workers: int | None) -> tuple[int, dict[str, tuple[str, int]]]:
+        """The number of workers, and the doors of Ray's own processes. Raises TelosError as the constructor does."""
+        try:
+            there = int(self._ray.cluster_resources().get("CPU", 0))
+            doors = _doors(self._ray)
+        except Exception as error:  # Ray raises many types of its own
+            raise _broken(error) from None
+        wanted = workers or max(1, there // self.threads)
+        if wanted * self.threads > there:
+            allowed = f"1 to {there // self.threads}, with {self.threads} of {there} CPUs each"
+            raise TelosError("--workers", workers, allowed)
+        return wanted, doors
 
     def close(self) -> None:
         """Stop all workers. If we started the cluster, stop it and remove its files."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,6 +44,25 @@ def test_workers_that_cannot_be_are_refused(cluster: Any, workers: int) -> None:
 def test_no_cluster_there() -> None:
     with pytest.raises(TelosError, match="--ray"):
         RayRollouts(1, 1, "127.0.0.1:1")
+
+
+def test_a_cluster_that_fails_at_once_is_stopped_and_leaves_no_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stopped: list[bool] = []
+
+    def broken() -> dict[str, float]:
+        raise RuntimeError("the head is gone")
+
+    fake = SimpleNamespace(cluster_resources=broken, shutdown=lambda: stopped.append(True))
+    folder = tmp_path / "files"
+    folder.mkdir()
+    monkeypatch.setattr("agent.rollouts.ray._connected", lambda *given: fake)
+    monkeypatch.setattr("agent.rollouts.ray.ray_folder", lambda: folder)
+    with pytest.raises(TelosError, match="the head is gone"):
+        RayRollouts(1, 1)
+    assert stopped == [True]
+    assert not folder.exists()
 
 
 @pytest.fixture(scope="module")
