@@ -54,12 +54,12 @@ def test_it_ships_the_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     packages = {"agent", "benchmarks", "configs", "envs", "planners", "worldmodels"}
-    assert {top for top in tops if not top.endswith(".dist-info")} == packages
+    assert {top for top in tops if not top.endswith(".dist-info")} == {*packages, "telos.py"}
     assert "configs/quickstart.yaml" in names
     assert any(name.startswith("configs/tasks/") for name in names)
     shipped = {name for name in names if name.endswith(".py")}
     sources = {str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py")}
-    assert shipped == sources
+    assert shipped == {*sources, "telos.py"}
 
 
 def test_it_runs_from_another_directory(python: Path, tmp_path: Path) -> None:
@@ -76,3 +76,43 @@ def test_it_runs_from_another_directory(python: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "here" / "report.html").is_file()
     assert len((tmp_path / "here" / "episodes.jsonl").read_text().splitlines()) == 1
+
+
+def in_a_folder(python: Path, folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """What a user's own script does in a folder of theirs."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    (folder / "script.py").write_text(code)
+    return subprocess.run(
+        [str(python), "script.py"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_public_door(python: Path, tmp_path: Path) -> None:
+    code = """
+import telos
+
+config = telos.load("quickstart", frames=3, episodes=1, planner__budget__evaluations=16, video=False)
+env = telos.environment(config)
+agent = telos.agent(config, env)
+agent.reset(0)
+observation, _ = env.reset(seed=0)
+print(agent.act(observation, env.snapshot()).shape)
+print(len(telos.open_run(telos.run(config, "run").path).rows()))
+"""
+    done = in_a_folder(python, tmp_path, code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["(2,)", "1"]
+
+
+def test_a_file_that_shadows_a_package_of_ours_is_named(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text("print('a stranger')\n")
+    done = in_a_folder(python, tmp_path, "import telos")
+    assert done.returncode == 1
+    assert str(tmp_path / "agent.py") in done.stderr.splitlines()[-1]
+    assert "a stranger" not in done.stdout
