@@ -12,6 +12,7 @@ import pytest
 
 from agent import build
 from agent.config.config import Config
+from agent.config.resolved import resolve
 from agent.rollouts import episode
 from agent.rollouts.episode import EpisodeResult
 from agent.rollouts.jobs import Job, Played
@@ -78,7 +79,7 @@ def scripted(given: Config, player: str) -> Played:
 
 
 def ended(given: Config) -> Played:
-    stream = play(given, 0)
+    stream = play(resolve(given), 0)
     while True:
         try:
             next(stream)

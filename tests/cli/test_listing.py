@@ -34,7 +34,7 @@ def test_a_planner_s_parameters_have_default_meaning_and_source(telos: Callable[
 def test_a_guardrail_s_fields_are_shown(telos: Callable[..., Any]) -> None:
     lines = telos("list", "guardrails", "keep_out").out.splitlines()
     assert "clearance\t0.0\tm" in lines
-    assert 'scale\t0.1\t`unit` per "1 bad"' in lines
+    assert "scale\t0.1\tthe size of a violation, in `unit`, that counts as 1" in lines
 
 
 @pytest.mark.parametrize("name", planners.BUILT_IN)
