@@ -44,12 +44,25 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need Ray come first, as they mostly wait and one process runs all of them; the other runs the rest.
+    """Order and group the tests.
 
-    Those that start a Ray of their own come before those that share one, so that there is one at a time.
+    Tests that need Ray come first, in one process: they mostly wait, and the other process runs the rest meanwhile.
+    Tests that start a Ray of their own come before those that share one, so that one Ray runs at a time. All tests of
+    one environment run in one process, so that it is made once.
     """
-    items.sort(key=lambda item: (not item.get_closest_marker("xdist_group"), "cluster" in item.fixturenames))
+    for item in items:
+        params = getattr(item, "callspec", None)
+        if params is not None and "env" in params.params:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {params.params['env']}"))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[int, bool]:
+    group = item.get_closest_marker("xdist_group")
+    order = {"ray": 0, "wheel": 1}.get(group.args[0], 2) if group is not None else 2
+    return order, "cluster" in item.fixturenames  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @dataclass(frozen=True)

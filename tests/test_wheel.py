@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("wheel")  # one wheel for all
 ROOT = Path(__file__).parent.parent
 
 
