@@ -1,1 +1,1 @@
-"""Experiments and published numbers; the only place where an unguarded or ablated agent exists."""
+"""Experiments and published numbers. Unguarded and ablated agents exist only here."""

@@ -1,4 +1,4 @@
-"""What single choices in planning bring, each against the task's default preset at equal physics steps.
+"""The effect of single choices in planning, each against the task's default preset at equal physics steps.
 
     telos bench ablations knots              fewer knots, and a shorter or longer horizon
     telos bench ablations warm_start         every decision planned afresh
@@ -8,8 +8,8 @@
     telos bench ablations integrator         the planning model's integrator
     telos bench ablations noslip             the planning model's passes against slip
 
-Rows go to `runs/bench/ablations.jsonl` as they come. Candidates are as many as `--budget` physics steps allow, so that
-a coarser time step or a shorter horizon buys more of them.
+Rows are appended to `runs/bench/ablations.jsonl` as episodes finish. The planner evaluates as many candidates as
+`--budget` physics steps allow, so a coarser time step or a shorter horizon gives it more candidates.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ OUT = rows.RESULTS / "planners" / "ablations.jsonl"
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk")
 OTHER_TASKS: Mapping[str, Sequence[str]] = {
     "timestep": ("hopper-stand", "quadruped-run", "walker-walk"),  # several physics steps in a control step
-    "noslip": ("dog-stand", "dog-trot", "dog-walk"),  # the one body whose own model has such passes: four
+    "noslip": ("dog-stand", "dog-trot", "dog-walk"),  # only the dog's own model has such passes (four)
 }
 
 
 @dataclass(frozen=True)
 class Variation:
-    """One way to plan otherwise."""
+    """One change to the default way of planning."""
 
     name: str
     overrides: Mapping[str, Any]
@@ -96,12 +96,12 @@ ABLATIONS: Mapping[str, Callable[[Config], list[Variation]]] = {
 
 
 def tasks_of(name: str) -> Sequence[str]:
-    """Those that an ablation is measured on where none are given."""
+    """The tasks that an ablation is measured on by default."""
     return OTHER_TASKS.get(name, TASKS)
 
 
 def varied(task_id: str, variation: Variation, seed: int, threads: int, budget: int) -> Config:
-    """The task's default preset with the variation, and as many candidates as the budget allows."""
+    """The task's default preset with the variation and with as many candidates as the budget allows."""
 
     def made(more: Mapping[str, Any]) -> Config:
         return load(
@@ -131,7 +131,7 @@ def cases(name: str, tasks: Sequence[str], seeds: int, threads: int, budget: int
 
 
 def missing(found: Sequence[Mapping[str, Any]]) -> str:
-    """Which ablations have no rows, and where seeds are missing that others of the same ablation have, in words."""
+    """A sentence on ablations without rows, and on values with fewer seeds than others of the same ablation."""
     seeds = Counter((row["ablation"], name_of(row["task"]), row["value"]) for row in found)
     most = {name: max((n for (mine, *_), n in seeds.items() if mine == name), default=0) for name in ABLATIONS}
     none = [name for name, count in most.items() if count == 0]

@@ -1,8 +1,8 @@
-"""What neutral and back-up controls do with every type of actuator: `python -m benchmarks.back_up_laws`.
+"""Neutral and back-up controls on every type of actuator: `python -m benchmarks.back_up_laws`.
 
-One arm of 0.3 m and 1 kg hangs sideways, 0.4 rad below the horizontal, and falls at 0.5 rad/s. Each law acts for one
-second on each type of actuator. The table says how far the arm turned at most, where it ends, and how fast it still is
-then; or why the law was refused.
+One arm of 0.3 m and 1 kg starts 0.4 rad below the horizontal and falls at 0.5 rad/s. Each law acts for one second on
+each type of actuator. The table gives the arm's largest turn, its final angle and its final speed, or the field for
+which the law was refused.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ MODEL = """
 
 
 def outcome(actuator: str, law: Law | None) -> str:
-    """What a law does with one actuator, None being the neutral control, as text."""
+    """The table's cell for one law and one actuator; a law of None is the neutral control."""
     model = mujoco.MjModel.from_xml_string(MODEL.format(actuator=actuator))
     interface = Interface(PERIOD, *model.actuator_ctrlrange.T.copy(), frame_limit=1)
     data, state = mujoco.MjData(model), np.empty(mujoco.mj_stateSize(model, INTEGRATION))

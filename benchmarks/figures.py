@@ -11,7 +11,7 @@ from benchmarks.tampering import tampering
 
 
 def table() -> str:
-    """What was measured, what came out, and the page that has it all, as Markdown."""
+    """A Markdown table: what was measured, the figure, and a link to the full page."""
     lines = ["| what | figure | all of it |", "|---|---|---|"]
     found = [
         (_planning(), "planners"),

@@ -1,14 +1,14 @@
-"""What could be spared by ending candidates that cannot win any more, at most.
+"""An upper bound on the control steps saved by stopping candidates that can no longer win.
 
     telos bench hopeless              measure what is missing, then print the table
     telos bench hopeless --table
 
-A candidate is hopeless once its cost so far, with the least that every step left can cost, is above that of the last
-candidate that the search goes on with. Which one that is, is known in hindsight alone, and is taken here from all
-candidates of the plan so far, which are more than those that compete: so no rule that never gives up a candidate which
-would have been kept can spare more. The least cost is minus the weight of the task's reward, which is at most 1;
-residuals cost at least 0. Planned by the default presets of tasks without guardrails, as those decide before costs do.
-Rows go to `runs/bench/hopeless.jsonl` as they come.
+A candidate is hopeless once its cost so far, plus the least possible cost of its remaining steps, exceeds the cost of
+the worst elite. The worst elite is known only in hindsight. It is taken here from all candidates of the plan so far,
+which are more than actually compete; so no rule that stops only candidates which would not have been elites can save
+more. The least cost of a step is minus the weight of the task's reward, because rewards are at most 1 and residuals
+cost at least 0. Plans use the default presets of tasks without guardrails, because guardrails rank candidates before
+costs do. Rows are appended to `runs/bench/hopeless.jsonl` as episodes finish.
 """
 
 from __future__ import annotations
@@ -39,18 +39,19 @@ PLAYER = "benchmarks.hopeless:play"
 
 @dataclass(frozen=True)
 class Watched(Played):
-    """An episode, and what it could have spared."""
+    """An episode, and how many simulated control steps it could have saved."""
 
-    spared: int = 0  # control steps of candidates
-    simulated: int = 0
+    spared: int = 0  # control steps of hopeless candidates
+    simulated: int = 0  # control steps of all valid candidates
 
 
 def spared(costs: Sequence[np.ndarray], kept: int, least: float) -> int:
-    """Control steps of hopeless candidates, of costs (N,H) of one batch of a plan after the other.
+    """The control steps that hopeless candidates have left when they become hopeless.
 
     Args:
-        kept: candidates that the search goes on with after each batch.
-        least: that a step can cost.
+        costs: step costs (N,H) of each batch of a plan, in order.
+        kept: number of candidates that the search keeps after each batch (elites).
+        least: the least possible cost of a step.
     """
     found, totals = 0, np.zeros(0)
     for cost in costs:
@@ -58,7 +59,7 @@ def spared(costs: Sequence[np.ndarray], kept: int, least: float) -> int:
         if len(totals) <= kept:
             continue
         last = np.partition(totals, kept - 1)[kept - 1]
-        left = np.arange(cost.shape[1] - 1, 0, -1)  # after the last step there is nothing to be spared
+        left = np.arange(cost.shape[1] - 1, 0, -1)  # the last step leaves nothing to save
         hopeless = cost.cumsum(1)[:, :-1] + least * left > last + 1e-9 * (1 + abs(last))
         first = hopeless & (hopeless.cumsum(1) == 1)
         found += int((first * left).sum())
@@ -66,13 +67,13 @@ def spared(costs: Sequence[np.ndarray], kept: int, least: float) -> int:
 
 
 def _costs(batches: Sequence[Batch]) -> list[np.ndarray]:
-    """(N,H) each, of those that are valid."""
+    """Step costs of the valid candidates of each batch, (N,H) each."""
     found = [(batch.evaluation.step_cost.numpy(), batch.evaluation.valid.numpy()) for batch in batches]
     return [cost[valid] for cost, valid in found]
 
 
 def play(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
-    """One episode of which every plan is looked at; see `agent.rollouts.jobs.Player`."""
+    """One episode; counts the hopeless steps of every plan. See `agent.rollouts.jobs.Player`."""
     config = resolved.config
     agent, env, monitor = player.wired(resolved)
     kept = int(config.planner.params.get("elites", IcemParams().elites))
@@ -105,7 +106,7 @@ def cases(tasks: Sequence[str], seeds: int, threads: int, budget: int) -> list[e
 
 
 def share(played: Played) -> Mapping[str, float]:
-    """What a row says besides the episode's own."""
+    """The extra field of a row: the share of steps that could be saved."""
     assert isinstance(played, Watched)
     return {"spared": played.spared / played.simulated}
 

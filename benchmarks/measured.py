@@ -60,7 +60,7 @@ def quickstart_page() -> list[str]:
 
 
 def throughput_page() -> list[str]:
-    """What planning leaves of MuJoCo's throughput."""
+    """Planning speed as a share of MuJoCo's own throughput."""
     found = rows.read(throughput.OUT)
     return [
         "How much of MuJoCo's own throughput is left, as ratios in one run (`telos bench throughput`). Measured on 25 "
@@ -227,14 +227,14 @@ def planners_page() -> list[str]:
 
 
 def _shaped() -> str:
-    """How many tasks of the suite are planned with more than their reward."""
+    """A sentence on how many tasks of the suite have cost terms besides their reward."""
     presets = (load(preset_of(task), task=task) for task in (f"dm_control/{name}-v0" for name in planners.SUITE))
     count = sum(bool(preset.cost.residuals) for preset in presets)
     return f"{count} of the tasks have cost terms of their own besides the reward in their presets."
 
 
 def _given(hard: Sequence[planner_scores.Row], match: str) -> str:
-    """What each plan of the matrix might spend, and how far it kept to it."""
+    """The budget of each plan of the matrix in words; for seconds, also how closely plans kept to it."""
     budget = max(row["budget"] for row in hard)
     if match == "steps":
         return f"{budget:,} physics steps per decision"

@@ -3,7 +3,7 @@
     telos bench returns                 measure what is missing, then print the table
     telos bench returns --table         print the table alone
 
-Rows go to `runs/bench/returns.jsonl` as they come; an interrupted run goes on where it stopped.
+Rows are appended to `runs/bench/returns.jsonl` as episodes finish; an interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OUT = rows.RESULTS / "returns.jsonl"
 
 
 def cases(tasks: Sequence[str], agents: Sequence[str], seeds: int, threads: int) -> list[experiment.Case]:
-    """Episodes of 1,000 frames (the environment's own limit); threads change their times alone."""
+    """Episodes of 1,000 frames (the environment's own limit); `threads` changes only their times."""
     return [
         experiment.Case(
             {"agent": agent, "task": f"dm_control/{name}-v0", "seed": seed},
@@ -47,7 +47,7 @@ def cases(tasks: Sequence[str], agents: Sequence[str], seeds: int, threads: int)
 
 
 def published(name: str) -> str:
-    """CEM on the true simulator in the PlaNet paper, from the anchors."""
+    """The return of CEM on the true simulator in the PlaNet paper, from the anchors; "" if there is none."""
     with (rows.ANCHORS / "dm_control_returns.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["task"] == name and row["method"].startswith("CEM with the true simulator"):
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def times(played: Played, threads: int) -> dict[str, Any]:
-    """What the clock said."""
+    """A row's extra fields: threads, and seconds per decision."""
     return {"threads": threads, "seconds_per_decision": round(played.row.seconds / played.row.decisions, 5)}
 
 

@@ -1,14 +1,14 @@
-"""Planning for several physics at once, in worlds whose mass and gain the planner does not know.
+"""Robust planning for several physics models at once, in worlds whose mass and gain the planner does not know.
 
     telos bench robust                measure what is missing, then print the table
     telos bench robust --table
 
-The world is one of eight: mass and gain 30 % too small, right, or 30 % too large, but not both right. `plain` plans
-with the nominal model; `mean`, `cvar` and `worst` plan the same candidates in the nominal model and in the four
-corners, where mass and gain are 30 % off at once. These search as many physics steps per decision, so that robust
-planners try a fifth of the candidates; `worst_x5` tries as many candidates as `plain`, at five times the steps.
-Guardrails are enforced throughout, at the gate in every world that is planned for, and scored on what really happened.
-Rows go to `runs/bench/robust.jsonl` as they come.
+There are eight worlds: mass and gain are each 30 % too small, right, or 30 % too large, but not both right. `plain`
+plans with the nominal model. `mean`, `cvar` and `worst` evaluate each candidate in the nominal model and in the four
+corners, where mass and gain are both 30 % off. All spend the same physics steps per decision, so robust planners try a
+fifth of the candidates; `worst_x5` tries as many candidates as `plain`, at five times the steps. Guardrails are always
+enforced: the gate checks them in every model that is planned for, and the monitor scores them on the real states.
+Rows are appended to `runs/bench/robust.jsonl` as episodes finish.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
     "worst": {"world_model.robust": {"risk": "worst", "variants": CORNERS}},
     "worst_x5": {"world_model.robust": {"risk": "worst", "variants": CORNERS}},
 }
-AS_MANY_CANDIDATES = ("worst_x5",)  # as plain planning, whatever they cost
+AS_MANY_CANDIDATES = ("worst_x5",)  # plans with as many candidates as `plain`, whatever they cost
 GUARDRAILS: Mapping[str, Mapping[str, Any]] = {
     "cartpole-swingup": {"kind": "joint_position", "name": "short_rail", "joint": "slider"}
     | {"lower": -0.6, "upper": 0.6, "unit": "m", "scale": 0.1},
@@ -49,7 +49,7 @@ GUARDRAILS: Mapping[str, Mapping[str, Any]] = {
 
 
 def guarded() -> str:
-    """What each task's guardrail asks, in words."""
+    """The limits of each task's guardrail, in words."""
     return "; ".join(f"{task}: `{rule['name']}`, {_limits(rule)}" for task, rule in GUARDRAILS.items())
 
 
@@ -94,8 +94,11 @@ def cases(tasks: Sequence[str], plans: Sequence[str], seeds: int, threads: int, 
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table. Episodes from one start are not independent, so intervals are over starts: of the
-    mean over worlds, the worst world of each start, and the violating steps of an episode."""
+    """The rows as a Markdown table.
+
+    Episodes from one start are not independent, so intervals are over starts: of a start's mean return over worlds, of
+    its return in the worst world, and of its mean number of violating steps per episode.
+    """
     lines = [
         "| task | plan | starts | all worlds: mean return [95 %] | worst world of each start: mean return [95 %] "
         "| violating steps per episode [95 %] | starts with one | episodes with one "
@@ -107,7 +110,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
         starts = groups.setdefault((name_of(row["task"]), row["plan"], row["budget"]), {})
         starts.setdefault(row["seed"], []).append(row)
     for (task, plan, _), starts in sorted(groups.items()):
-        whole = [mine for mine in starts.values() if len(mine) == len(WORLDS)]  # the others are still being measured
+        whole = [mine for mine in starts.values() if len(mine) == len(WORLDS)]  # other starts are incomplete
         if not whole:
             continue
         mine = [row for rows_ in whole for row in rows_]

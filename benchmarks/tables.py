@@ -21,7 +21,7 @@ FILES = (README, MEASURED / "README.md", *(MEASURED / f"{name}.md" for name in P
 
 
 def written(file: Path) -> str:
-    """The text of a file of `FILES`, made anew."""
+    """The up-to-date text of a file of `FILES`."""
     if file == README:
         head, rest = file.read_text(encoding="utf-8").split(BEGIN)
         _, tail = rest.split(END)

@@ -1,7 +1,7 @@
-"""What the physics factors of a variant do, measured: a quantity under a factor over the same one without.
+"""The measured effect of a variant's physics factors: each quantity with a factor, divided by the same one without.
 
-`python -m benchmarks.variant_forces` prints two tables: the force of every type of actuator, and what else the factors
-act on. Both models stand in the same state, under the same controls.
+`python -m benchmarks.variant_forces` prints two tables: the force of every type of actuator, and all other quantities
+that factors act on. Both models are in the same state, under the same controls.
 """
 
 from __future__ import annotations
@@ -92,18 +92,18 @@ ACTUATORS = {
 
 
 def only(factor: str, value: float) -> Variant:
-    """A variant in one factor."""
+    """A variant that changes one factor."""
     return replace(Variant(), **{factor: value})
 
 
 def compiled(actuator: str) -> mujoco.MjModel:
-    """The world with this actuator in it; its first."""
+    """The world with this actuator, as actuator 0."""
     text = ACTUATORS[actuator].replace(" ", f' name="{actuator}" ', 1)
     return mujoco.MjModel.from_xml_string(WORLD % text)
 
 
 def measured(model: mujoco.MjModel, seed: int = 0) -> Measured:
-    """Forces and the like by name, in a state drawn from the seed, in which sledges and cloth slide on the floor."""
+    """Forces and other quantities by name, in a random state in which sledges and cloth slide on the floor."""
     rng = np.random.default_rng(seed)
     data = mujoco.MjData(model)
     data.qvel[:] = rng.uniform(0.2, 1.0, model.nv)
@@ -146,7 +146,7 @@ def _flex_dofs(model: mujoco.MjModel) -> np.ndarray:
 
 
 def _friction(model: mujoco.MjModel, data: mujoco.MjData, geom: str | None) -> np.ndarray:
-    """Tangential over normal force where this geom, or the deformable body, slides on the floor, (1,)."""
+    """The ratio of tangential to normal force on the floor, of this geom or (None) of the deformable body, (1,)."""
     tangential = normal = 0.0
     for index, contact in enumerate(data.contact[: data.ncon]):
         touching = contact.flex.max() >= 0 if geom is None else model.geom(geom).id in contact.geom
@@ -159,7 +159,7 @@ def _friction(model: mujoco.MjModel, data: mujoco.MjData, geom: str | None) -> n
 
 
 def ratios(actuator: str, factor: str) -> dict[str, float]:
-    """Every quantity under the factor over the same without: NaN where its components do not agree.
+    """Every quantity with the factor divided by the same one without; NaN where its components disagree.
 
     Raises:
         TelosError: the actuator refuses the factor.
@@ -182,7 +182,7 @@ def _ratio(after: np.ndarray, before: np.ndarray) -> float:
 
 
 def actuator_table() -> str:
-    """The force of every type of actuator under every factor, and below what is refused."""
+    """A table of each actuator type's force under each factor, followed by the list of refusals."""
     lines = [f"| actuator | {' | '.join(FACTORS)} |", "|---" * (len(FACTORS) + 1) + "|"]
     refusals = []
     for actuator in ACTUATORS:
@@ -198,7 +198,7 @@ def actuator_table() -> str:
 
 
 def other_table() -> str:
-    """Everything else that is measured, beside a motor."""
+    """A table of all other quantities under each factor, measured in the world with a motor."""
     found = {factor: ratios("motor", factor) for factor in FACTORS}
     lines = [f"| quantity | {' | '.join(FACTORS)} |", "|---" * (len(FACTORS) + 1) + "|"]
     for name in found["mass"]:

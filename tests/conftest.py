@@ -1,6 +1,6 @@
-"""Every test process: one torch thread, no deadlines, and a GL backend that is known to work, or none.
+"""Settings of every test process: one torch thread, no deadlines, and a GL backend that is known to work, or none.
 
-One Ray for all that needs one: a cluster of two nodes on loopback, one CPU each.
+All tests that need Ray share one cluster of two nodes on loopback, with one CPU each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agent.command.cli import main
 from agent.config.config import Config
 from envs.render import quiet_gl
 
-settings.register_profile("telos", deadline=None)  # a busy machine is no fault of the code
+settings.register_profile("telos", deadline=None)  # tests must not fail on a busy machine
 RAIL = {"kind": "joint_position", "name": "short_rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "unit": "m"}
 HEAD = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False}
 FAST = {
@@ -67,7 +67,7 @@ def _turn(item: pytest.Item) -> tuple[int, bool]:
 
 @dataclass(frozen=True)
 class Called:
-    """What one call of the command did."""
+    """Exit status and output of one call of the command."""
 
     status: int
     out: str
@@ -122,7 +122,7 @@ def small() -> Callable[..., Config]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Two Ray nodes; their workers find the players of these tests, and a folder for their marks."""
+    """Two Ray nodes; their workers can import the tests' players and know the folder for their marks."""
     marks = tmp_path_factory.mktemp("marks")
     os.environ.update(PYTHONPATH=str(Path(__file__).parent / "players"), TELOS_TEST_MARKS=str(marks))
     from ray.cluster_utils import Cluster

@@ -1,4 +1,4 @@
-"""The Python in the documentation runs, and the links in it lead somewhere."""
+"""The Python code in the documentation runs, and its links have targets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def blocks() -> list[tuple[Path, int, str]]:
 @pytest.mark.parametrize(("page", "index", "code"), blocks(), ids=lambda value: getattr(value, "name", None))
 def test_block_runs(page: Path, index: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType(f"{page.stem}_{index}")
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look up their module
     monkeypatch.chdir(ROOT)
     exec(compile(code, f"{page.name}[{index}]", "exec", dont_inherit=True), vars(module))
 

@@ -1,4 +1,4 @@
-"""The wheel, as a user gets it: built, installed into a clean environment, run from another directory."""
+"""The wheel as a user gets it: built, installed into a clean environment, run from another directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clean environment that holds the wheel and, by a path file, the locked requirements of this one."""
+    """A clean environment with the wheel and, through a .pth file, this environment's locked requirements."""
     folder = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
     binary = folder / "bin" / "python"
@@ -46,7 +46,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ).stdout.strip()
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", purelib, str(wheel)]
     subprocess.run(install, check=True, timeout=120)
-    # After the wheel in the search order, and without the .pth files by which an editable telos would slip in.
+    # It comes after the wheel in the search order, and its own .pth files (an editable telos) are not followed.
     Path(purelib, "requirements.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return binary
 

@@ -1,16 +1,16 @@
-"""Models that others wrote, as tasks of one's own: do they run as MuJoCo runs them, and if not, what is said?
+"""Models from other packages as tasks: do they run exactly as in MuJoCo, and if not, what does the error say?
 
 python -m benchmarks.foreign.models --packages DIR    the packages of MODELS, installed with
                                                       `pip install --no-deps --target DIR NAME`
 python -m benchmarks.foreign.models --table           print the table of what there is
 
-Each model is written down as a task (joint positions and velocities observed, controls paid for), and driven by random
-actions for 50 control steps. Outcomes:
+Each model becomes a task (it observes joint positions and velocities, and its reward depends on the controls), driven
+by random actions for 50 control steps. Outcomes:
 
-- equal: environment and plain `mj_step` over the same compiled file go through the same states, bit for bit, and a
-  batch of planning candidates that take these actions ends in the last of them;
+- equal: the environment and plain `mj_step` over the same compiled file pass through the same states, bit for bit, and
+  a batch of planning candidates with these actions ends in the same last state;
 - diverges: both diverge in the same control step;
-- refused: one line says what the file lacks;
+- refused: telos refuses the file with a one-line error;
 - differs, fails: anything else.
 """
 
@@ -50,7 +50,7 @@ reward: [{{signal: ctrl, weight: 0.01}}]
 
 
 def judge(model: Path) -> dict[str, Any]:
-    """Outcome, message and sizes of one model; see the module's text."""
+    """Outcome, message and sizes of one model; see the module docstring."""
     sizes = {name: getattr(_compiled(model), name, 0) for name in ("nq", "nv", "nu")}
     with tempfile.TemporaryDirectory() as folder:
         task = Path(folder) / "task.yaml"
@@ -63,7 +63,7 @@ def judge(model: Path) -> dict[str, Any]:
 
 
 def _compiled(model: Path) -> mujoco.MjModel | None:
-    """None where MuJoCo refuses the file."""
+    """The compiled model; None if MuJoCo refuses the file."""
     compiler.quiet()
     try:
         return compiler.compiled(mujoco.MjSpec.from_file(str(model)))
@@ -72,7 +72,7 @@ def _compiled(model: Path) -> mujoco.MjModel | None:
 
 
 def _driven(task: Path, file: Path) -> tuple[str, str]:
-    """Outcome and message of a task that loads. Raises TelosError for one that is refused."""
+    """Outcome and message of a task that loads. Raises TelosError for a task that is refused."""
     env = registry.make(str(task))
     env.reset(seed=SEED)
     start, interface = env.snapshot().state, env.interface
@@ -107,7 +107,7 @@ def _driven(task: Path, file: Path) -> tuple[str, str]:
 
 
 def _measured(package: str, model: Path) -> dict[str, Any]:
-    """`judge` in a process of its own: a model may crash MuJoCo."""
+    """`judge` in its own process, because a model may crash MuJoCo."""
     command = [sys.executable, "-m", "benchmarks.foreign.models", "--judge", str(model)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
@@ -120,7 +120,7 @@ def _measured(package: str, model: Path) -> dict[str, Any]:
 
 
 def _versions(packages: Path) -> Mapping[str, str]:
-    """Of the distributions in a folder, and of those beside telos."""
+    """Versions of the packages of MODELS, installed in the folder or else beside telos."""
     there = {item.name.replace("_", "-").lower(): item.version for item in distributions(path=[str(packages)])}
     found = {}
     for name in MODELS:
@@ -132,13 +132,13 @@ def _versions(packages: Path) -> Mapping[str, str]:
 
 
 def _place(packages: Path, name: str) -> Path | None:
-    """Where a model's file lies: in the folder, or beside telos."""
+    """The path of a model's file, in the folder or else beside telos; None if it is in neither."""
     beside = Path(mujoco.__file__).parents[1]
     return next((folder / name for folder in (packages, beside) if (folder / name).is_file()), None)
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a line per model, and how many ended how."""
+    """A Markdown table with a line per model, and the number of models per outcome."""
     lines = ["| package | model | nq | nv | nu | outcome |", "|---|---|---|---|---|---|"]
     for row in found:
         outcome = row["outcome"] + (f": {row['message']}" if row["message"] else "")
@@ -149,7 +149,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what is missing, and print the table; 1 where a model differs or fails."""
+    """Measure what is missing and print the table; the exit status is 1 if a model differs or fails."""
     parser = rows.parser("foreign_models", __doc__)
     parser.prog = "python -m benchmarks.foreign.models"
     parser.add_argument("--packages", type=Path, help="the folder of the installed packages")

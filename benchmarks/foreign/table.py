@@ -1,4 +1,4 @@
-"""The models of `benchmarks.foreign.models`, by the distribution on PyPI whose files they are; none is kept here."""
+"""The models of `benchmarks.foreign.models`, by the PyPI distribution that contains them; none is stored here."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Cases, rows and budgets: what all benchmarks share."""
+"""Cases, rows and budgets, which all benchmarks share."""

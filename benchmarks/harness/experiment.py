@@ -1,4 +1,4 @@
-"""Episodes of a benchmark: many configurations and players through `Rollouts`, a row for each, resumable."""
+"""Runs a benchmark's episodes: many configurations and players through `Rollouts`, one row each, resumable."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from benchmarks.harness import rows
 from envs.guardrails.ruleset import Guardrails
 from envs.physics.batch import cpus
 
-Key = tuple[str, int, str]  # what an episode follows from: configuration, index, player
+Key = tuple[str, int, str]  # what determines an episode: digest of the configuration, index, player
 
 
 @dataclass(frozen=True)
 class Case:
     """One episode to measure."""
 
-    labels: Mapping[str, Any]  # what tells its row from the others; stands in it
+    labels: Mapping[str, Any]  # fields that identify its row; they are written into it
     config: Config
     player: str
     episode: int = 0
@@ -41,20 +41,21 @@ def measure(
     rollouts: Rollouts,
     more: Callable[[Played], Mapping[str, Any]] = lambda played: {},
 ) -> None:
-    """Run the cases that have no row in `out` yet; append a row of labels, `more` and the episode's own for each.
+    """Run the cases that have no row in `out` yet, and append one row for each.
 
-    A row also has the digest of its configuration, and those whose presets have changed since are pointed at.
+    A row has the episode's own fields, the digest of its configuration, the fields of `more`, and the labels. Existing
+    rows whose configuration has changed since are reported on stderr.
 
     Raises:
-        TelosError: what an episode raises.
-        KeyboardInterrupt: Ctrl-C before all have a row.
+        TelosError: an episode raised it.
+        KeyboardInterrupt: Ctrl-C before all cases have a row.
     """
     torch.set_num_threads(1)  # planning has its own C threads
-    cases = list({frozenset(case.labels.items()): case for case in cases}.values())  # named twice, measured once
+    cases = list({frozenset(case.labels.items()): case for case in cases}.values())  # drops duplicates
     there = rows.read(out)
     found = [(case, _row_of(case, there)) for case in cases]
     missing = [case for case, row in found if row is None]
-    waiting: dict[Key, tuple[Job, list[Case]]] = {}  # cases of one configuration are one episode, and a row for each
+    waiting: dict[Key, tuple[Job, list[Case]]] = {}  # cases with equal configurations share one episode
     for case in missing:
         job = _job(case)
         waiting.setdefault(_key(job), (job, []))[1].append(case)
@@ -79,7 +80,7 @@ def _row_of(case: Case, there: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]
 
 
 def _is_of(row: Mapping[str, Any], case: Case) -> bool:
-    """Whether the row is of this very configuration; rows from before there were digests say nothing."""
+    """Whether the row was measured with this configuration; assumed of old rows, which have no digest."""
     digest = row.get("config_sha256")
     return digest is None or digest == sealed(case.config).sha256
 
@@ -101,7 +102,7 @@ def _key(job: Job) -> Key:
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """What every benchmark of episodes takes."""
+    """The options that all benchmarks of episodes share."""
     made = rows.parser(name, description)
     made.add_argument(
         "--workers", type=rows.count, help="run episodes in so many processes (Ray); in this one by default"
@@ -117,5 +118,5 @@ def threads(options: argparse.Namespace) -> int:
 
 
 def rollouts(options: argparse.Namespace) -> AbstractContextManager[Rollouts]:
-    """Who runs the episodes."""
+    """The `Rollouts` that run the episodes, chosen by the options."""
     return rollouts_for(options.workers, options.ray, threads(options))

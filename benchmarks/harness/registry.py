@@ -1,4 +1,4 @@
-"""The benchmarks by name, as `telos bench NAME` knows them; a module is imported when it is used."""
+"""The benchmarks by name, for `telos bench NAME`; a module is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ MODULES: Mapping[str, str] = MappingProxyType(
 
 
 def load(name: str) -> Main:
-    """The `main` of a benchmark: command-line arguments -> exit status. Raises KeyError for an unknown name."""
+    """The `main` of a benchmark, command-line arguments -> exit status. Raises KeyError for an unknown name."""
     return import_module(MODULES[name]).main

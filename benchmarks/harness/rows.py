@@ -1,4 +1,4 @@
-"""Rows of a benchmark: appended as they come, skipped when they are there already, read back for tables."""
+"""A benchmark's rows in a JSON-lines file: appended one by one, read back to skip what is measured and for tables."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, NoReturn
 from agent.config.config import listed_seeds
 from envs.errors import TelosError
 
-RESULTS = Path(__file__).parents[1] / "results"  # what the documents show; measured again with --out
-HERE = Path("runs") / "bench"  # of whoever measures
+RESULTS = Path(__file__).parents[1] / "results"  # the rows behind docs/measured/; written only with --out
+HERE = Path("runs") / "bench"  # default folder for new rows
 ANCHORS = Path(__file__).parents[1] / "anchors"
 OLDER_NAMES = MappingProxyType({"physics_steps_per_decision": "model_steps_per_decision"})  # in rows of schema 4
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """What every benchmark takes."""
+    """The options that all benchmarks share."""
     made = argparse.ArgumentParser(
         prog=f"telos bench {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,14 +30,14 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def count(text: str) -> int:
-    """An option that counts something. Raises ArgumentTypeError, which argparse turns into a message with its name."""
+    """Parse a whole number >= 1. Raises ArgumentTypeError, which argparse reports with the option's name."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} given, allowed: a whole number >= 1")
     return int(text)
 
 
 def seeds(text: str) -> tuple[int, ...]:
-    """Seeds as an option gives them: so many from 0 on, or 100..104, or 3,7. Raises ArgumentTypeError."""
+    """Parse seeds: `5` for 0 to 4, a range `100..104`, or a list `3,7`. Raises ArgumentTypeError."""
     if text.isdecimal():
         return tuple(range(count(text)))
     try:
@@ -47,7 +47,7 @@ def seeds(text: str) -> tuple[int, ...]:
 
 
 class Row(dict[str, Any]):
-    """A row that tells its place where a key is asked for that it does not have: it is another benchmark's."""
+    """A row that raises TelosError with its file and line for a missing key: it belongs to another benchmark."""
 
     def __init__(self, values: dict[str, Any], where: str) -> None:
         super().__init__(values)
@@ -58,10 +58,10 @@ class Row(dict[str, Any]):
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All whole rows of a JSON-lines file; a last line that a kill cut off is not one.
+    """All complete rows of a JSON-lines file; a torn last line (after a kill) is skipped.
 
     Raises:
-        TelosError: something else stands in it, or it is a directory.
+        TelosError: a line is not a JSON object, or the path is a directory.
     """
     if path.is_dir():
         raise TelosError(f"--out {path}", "a directory", "a file for rows, new or with some")
@@ -82,7 +82,7 @@ def _row(line: str, where: str) -> Row:
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
-    """Add one row and sync it; a torn last line is cut away first."""
+    """Append one row and sync it to disk; a torn last line is removed first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.seek(0)
@@ -95,5 +95,5 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 
 def done(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> set[tuple[Any, ...]]:
-    """What has been measured already, by these keys."""
+    """The values of these keys in all rows: what has been measured already."""
     return {tuple(row.get(key) for key in keys) for row in rows}

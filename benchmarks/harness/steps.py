@@ -27,8 +27,11 @@ def per_candidate(config: Config) -> int:
 
 
 def affordable(config: Config, budget: int) -> dict[str, int]:
-    """The planner's budget that spends at most so many physics steps per decision. Raises TelosError where they do not
-    pay for one candidate."""
+    """The planner's budget, in candidates, that spends at most `budget` physics steps per decision.
+
+    Raises:
+        TelosError: the steps are too few for one candidate.
+    """
     least = per_candidate(config)
     if budget < least:
         raise TelosError("--budget", f"{budget:,} physics steps", f">= {least:,}, one candidate on {config.task}")

@@ -1,9 +1,9 @@
-"""One side of a comparison, in a process of its own: a line of JSON asks, a line of JSON answers.
+"""One side of a comparison in its own process: it reads questions and writes answers, each a line of JSON.
 
     PYTHON child.py MODULE SETTINGS.json
 
-`MODULE.side(settings)` makes what is timed. This runs inside a peer's virtual environment too, where telos is not
-installed: the standard library is all it needs.
+`MODULE.side(settings)` makes the side to be timed. This file imports only the standard library, because it also runs
+inside a peer's virtual environment, where telos is not installed.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import Any, Protocol
 
 
 class Side(Protocol):
-    """What can be asked of either side."""
+    """The interface of either side of a comparison."""
 
-    about: dict[str, Any]  # versions, and how many threads it uses
+    about: dict[str, Any]  # versions and number of threads
 
     def decide(self) -> None:
         """One whole decision."""
         ...
 
     def roll_out(self) -> None:
-        """Simulate the given candidates, and nothing else."""
+        """Only simulate the given candidates."""
         ...
 
     def totals(self) -> list[float]:
-        """What each of the given candidates costs."""
+        """The cost of each of the given candidates."""
         ...
 
 
@@ -47,7 +47,7 @@ def timed(call: Callable[[], None], times: int) -> list[float]:
 
 
 def answer(side: Side, question: dict[str, Any]) -> Any:
-    """{"ask": "block", "calls": n} or {"ask": "totals"}."""
+    """Answer {"ask": "block", "calls": n} with seconds of each call, or {"ask": "totals"} with costs."""
     if question["ask"] == "totals":
         return side.totals()
     calls = question["calls"]
@@ -57,9 +57,9 @@ def answer(side: Side, question: dict[str, Any]) -> Any:
 def main() -> int:
     module, file = sys.argv[1:]
     settings = json.loads(Path(file).read_text(encoding="utf-8"))
-    os.sched_setaffinity(0, settings["cpus"])  # before anything counts them
+    os.sched_setaffinity(0, settings["cpus"])  # before libraries count the CPUs
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # libraries that print go to stderr, not into the answers
     side: Side = import_module(module).side(settings)
     print(json.dumps(side.about), file=answers, flush=True)
     for line in sys.stdin:

@@ -1,7 +1,8 @@
 """judo's side of `telos bench peers`: its MPPI on telos's model, with the same reward.
 
-judo-rai 0.1.0 (Robotics and AI Institute, 2025). Runs inside judo's own virtual environment and imports nothing of
-telos. N candidates, H control steps, K physics steps per control step, D components of a signal, A action size.
+judo-rai 0.1.0 (Robotics and AI Institute, 2025). This file runs inside judo's own virtual environment and imports
+nothing of telos. N candidates, H control steps, K physics steps per control step, D components of a signal, A action
+size.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ Reward = Callable[[Signals, np.ndarray], np.ndarray]  # signals, native controls
 
 
 def below(x: np.ndarray, lower: float, margin: float, value: float | None = None) -> np.ndarray:
-    """1 from `lower` on; below it a Gaussian that is 0.1 at `margin`, or, given `value`, a line that is `value` there.
+    """1 for x >= `lower`; below, a Gaussian that falls to 0.1, or a line that falls to `value`, at distance `margin`.
 
-    The two that walker needs of `tolerance` in Tassa et al. 2018, "DeepMind Control Suite", section 3.
+    These are the two cases of `tolerance` that walker needs (Tassa et al. 2018, "DeepMind Control Suite", section 3).
     """
     distance = np.maximum(lower - x, 0) / margin
     if value is None:
@@ -37,7 +38,7 @@ def cartpole_swingup(signals: Signals, control: np.ndarray) -> np.ndarray:
 
 
 def walker_walk(signals: Signals, _: np.ndarray) -> np.ndarray:
-    """dm_control's: stand upright, and walk at 1 m/s or more."""
+    """dm_control's reward: stand upright, and walk at 1 m/s or more."""
     standing = below(signals["body_position/torso"][..., 2], 1.2, 0.6)
     upright = (1 + signals["body_z_axis/torso"][..., 2]) / 2
     moving = below(signals["center_of_mass_velocity/torso"][..., 0], 1.0, 0.5, 0.5)
@@ -54,7 +55,7 @@ REWARDS: Mapping[str, tuple[Reward, tuple[str, ...]]] = {
 
 
 class Reader:
-    """Rewards of every control step, from what judo records."""
+    """Computes the reward of every control step from judo's recorded sensors."""
 
     def __init__(self, model: Any, task: str, substeps: int) -> None:
         self.reward, names = REWARDS[task]
@@ -63,10 +64,10 @@ class Reader:
         self.columns = {name: slice(int(s.adr[0]), int(s.adr[0] + s.dim[0])) for name, s in sensors.items()}
 
     def __call__(self, sensors: np.ndarray, controls: np.ndarray) -> np.ndarray:
-        """Sensors (N,H*K,·) and controls (N,H*K,A) -> (N,H).
+        """Sensors (N,H*K,·) and controls (N,H*K,A) -> rewards (N,H).
 
-        `mujoco.rollout` records what the sensors said before each physics step: the state after a control step is in
-        the record that follows, and the last one is missing, which is why it is read one physics step early.
+        `mujoco.rollout` records sensors before each physics step. So the state after a control step is in the next
+        record; the last control step has no next record and uses the one of its last physics step, one step too early.
         """
         after = np.concatenate([sensors[:, self.substeps :: self.substeps], sensors[:, -1:]], 1)
         signals = {name: after[..., columns] for name, columns in self.columns.items()}
@@ -96,7 +97,7 @@ class Judo:
         if self.controller.num_timesteps != steps:
             raise ValueError(f"judo plans {self.controller.num_timesteps} physics steps ahead, allowed: {steps}")
         self.controller.current_state = self.state = np.asarray(settings["state"])
-        if settings["peer_threads"] != candidates:  # as shipped, it has a thread for every rollout
+        if settings["peer_threads"] != candidates:  # by default judo uses a thread per rollout
             self.controller.rollout_backend._rollout_obj = FewerThreads(settings["peer_threads"])
         versions = {"judo-rai": version("judo-rai"), "mujoco": mujoco.__version__, "numpy": np.__version__}
         self.about = {"versions": versions, "threads": settings["peer_threads"]}
@@ -108,17 +109,17 @@ class Judo:
         self.controller.rollout_backend.rollout(self.state, self.controls)
 
     def totals(self) -> list[float]:
-        """Minus the reward of all control steps but the last, whose state is not in judo's record."""
+        """Minus the sum of rewards over all control steps but the last, whose state judo does not record."""
         _, sensors, _ = self.controller.rollout_backend.rollout(self.state, self.controls)
         return (-self.read(sensors, self.controls)[:, :-1].sum(1)).tolist()
 
 
 def _task(settings: Mapping[str, Any]) -> Any:
-    """telos's model as a task of judo's."""
+    """telos's model as a judo task."""
     from judo.tasks import base  # pyright: ignore[reportMissingImports]
 
-    # Its constructor downloads the meshes of judo's own tasks: none of them is in this model, and there may be no
-    # network.
+    # The constructor of a task downloads the meshes of judo's own tasks. This model uses none of them, and there may be
+    # no network.
     base.download_and_extract_meshes = lambda **_: None
 
     class Suite(base.Task[base.TaskConfig]):
@@ -137,7 +138,7 @@ def _task(settings: Mapping[str, Any]) -> Any:
 
 
 class FewerThreads:
-    """MuJoCo's rollout on fewer threads than rollouts, which judo itself has no setting for."""
+    """MuJoCo's rollout with fewer threads than rollouts; judo has no setting for this."""
 
     def __init__(self, threads: int) -> None:
         from mujoco.rollout import Rollout
@@ -146,10 +147,10 @@ class FewerThreads:
         self.simulate = Rollout(nthread=threads)
 
     def rollout(self, models: list[Any], datas: list[Any], states: np.ndarray, controls: np.ndarray) -> Any:
-        """As judo's backend calls it; MuJoCo wants one MjData per thread."""
+        """The signature that judo's backend calls; MuJoCo needs one MjData per thread."""
         return self.simulate.rollout(models, datas[: self.threads], states, controls)
 
 
 def side(settings: Mapping[str, Any]) -> Judo:
-    """What `child.py` times."""
+    """The side that `child.py` times."""
     return Judo(settings)

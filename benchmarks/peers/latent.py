@@ -1,6 +1,6 @@
 """The latent world that telos and pytorch-mppi plan in: a small network with random weights, and a quadratic cost.
 
-It imports neither of them, so that both run the same code. B states, S latent size, A action size.
+This file imports neither of them, so that both can run the same code. B states, S latent size, A action size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EFFORT = 0.1  # weight of squared actions in the cost
 
 
 class Network:
-    """x' = x + MLP(x, u), two hidden layers with tanh, float32; weights from a seed, scaled as LeCun initialises."""
+    """x' = x + MLP(x, u), two hidden layers with tanh, float32; random weights with LeCun initialisation."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -36,5 +36,5 @@ class Network:
 
     @staticmethod
     def cost(states: Tensor, actions: Tensor) -> Tensor:
-        """(B,S), (B,A) -> (B,): of a step, judged at the state it leads to."""
+        """Cost of a step from the state that it leads to and its action, (B,S), (B,A) -> (B,)."""
         return states.square().sum(1) + EFFORT * actions.square().sum(1)

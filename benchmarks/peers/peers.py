@@ -1,15 +1,16 @@
-"""Side by side with other planners: decision latency and simulated steps per second, as ratios of one run.
+"""Comparison with other planners: decision latency and simulated steps per second, as ratios within one run.
 
     telos bench peers                 make the peers' virtual environments, measure what is missing, print the table
     telos bench peers --table
 
-judo-rai (MPPI on MuJoCo) gets telos's model of a dm_control task as XML, the same reward, as many rollouts, the same
-horizon and linear knots; pytorch-mppi a latent world that both import from one file. Both sides run one iteration of
-MPPI per decision, from one state again and again. Before anything is timed, both evaluate the same control sequences,
-and their costs must agree.
-Each side is a process of its own. Blocks of decisions alternate between them, so that the machine's other load weighs
-on both alike; the first block of each is not counted. judo has one thread for every rollout; rows where it was given
-as many as there are CPUs stand beside. Rows go to `runs/bench/peers.jsonl`.
+judo-rai (MPPI on MuJoCo) gets telos's model of a dm_control task as XML, with the same reward, number of rollouts,
+horizon and linear knots. pytorch-mppi plans in a latent world that both sides import from one file. Both sides run one
+iteration of MPPI per decision, always from the same state. Before timing, both evaluate the same control sequences, and
+their costs must agree.
+
+Each side is its own process. Blocks of decisions alternate between the sides, so that other load on the machine affects
+both alike; the first block of each side is not counted. By default judo uses one thread per rollout; separate rows give
+it one thread per CPU. Rows go to `runs/bench/peers.jsonl`.
 """
 
 from __future__ import annotations
@@ -38,20 +39,20 @@ KEYS = ("peer", "task", "cpus", "peer_threads")
 PEERS: Mapping[str, Peer] = MappingProxyType(
     {
         "judo-rai": Peer("judo-rai", (("judo-rai==0.1.0",),)),
-        # torch first and pinned: the open range of pytorch-mppi's own may draw several GB.
+        # torch is pinned and installed first: pytorch-mppi's own open range may pull in several GB.
         "pytorch-mppi": Peer("pytorch-mppi", (("torch==2.13.0",), ("pytorch-mppi==0.9.1",))),
     }
 )
 MODULES = MappingProxyType({"judo-rai": "judo_side", "pytorch-mppi": "pytorch_mppi_side"})
-TASKS = ("cartpole-swingup", "walker-walk")  # of judo's comparison
+TASKS = ("cartpole-swingup", "walker-walk")  # of the comparison with judo
 SIMULATED = Setting(candidates=64, horizon=40, knots=10)
 LATENT = Setting(candidates=512, horizon=12, knots=None)
-TOLERANCE = 1e-4  # of costs, relative to their spread: contacts amplify what two releases of MuJoCo round otherwise
+TOLERANCE = 1e-4  # of costs, relative to their spread: contacts amplify rounding differences of MuJoCo releases
 
 
 @dataclass(frozen=True)
 class Contest:
-    """One row to be."""
+    """One comparison to measure, which becomes a row."""
 
     peer: str
     task: str
@@ -64,7 +65,7 @@ class Contest:
 
 
 def contests(peers: Iterable[str], cpus: int) -> list[Contest]:
-    """All rows of these peers on a machine with so many CPUs for us."""
+    """All comparisons with these peers when `cpus` CPUs are available."""
     found = []
     for peer in peers:
         if peer == "pytorch-mppi":
@@ -77,10 +78,10 @@ def contests(peers: Iterable[str], cpus: int) -> list[Contest]:
 
 
 def measure(contest: Contest, python: Path, rounds: int, calls: int) -> dict[str, Any]:
-    """One row.
+    """Measure one comparison, as a row.
 
     Raises:
-        TelosError: a side that ends, or costs that do not agree.
+        TelosError: a side's process ends, or the costs do not agree.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -119,7 +120,7 @@ def measure(contest: Contest, python: Path, rounds: int, calls: int) -> dict[str
 
 
 def _blocks(telos: Process, peer: Process, rounds: int, calls: int) -> list[dict[str, Any]]:
-    """Rounds of one block of each side; who goes first alternates, and the first round only warms up."""
+    """Rounds of one block per side; the order alternates, and the first round, a warm-up, is left out."""
     found = []
     for index in range(rounds + 1):
         order = [("telos", telos), ("peer", peer)][:: 1 if index % 2 else -1]
@@ -128,16 +129,16 @@ def _blocks(telos: Process, peer: Process, rounds: int, calls: int) -> list[dict
 
 
 def disagreement(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The largest difference between two lists of costs, relative to how far the costs are apart among themselves."""
+    """The largest difference between two lists of costs, relative to the spread (max - min) of the first."""
     return max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) / (max(ours) - min(ours))
 
 
 def ratios(blocks: Sequence[Mapping[str, Mapping[str, Sequence[float]]]], steps: int) -> dict[str, Any]:
-    """Medians over all blocks, and their ratios telos / peer; for latency the least and largest of single rounds too.
+    """Medians over all blocks and their ratios telos / peer; for latency also the range of ratios of single rounds.
 
     Args:
-        blocks: round by round {"telos", "peer"} -> {"decide", "roll_out"} -> s of each call.
-        steps: simulated by one call.
+        blocks: for each round, {"telos", "peer"} -> {"decide", "roll_out"} -> s of each call.
+        steps: physics or network steps that one call simulates.
     """
 
     def median(side: str, what: str) -> float:
@@ -149,14 +150,14 @@ def ratios(blocks: Sequence[Mapping[str, Mapping[str, Sequence[float]]]], steps:
         **{f"{side}_decision_ms": round(1e3 * value, 4) for side, value in decide.items()},
         "decision_ratio": round(decide["telos"] / decide["peer"], 4),
         "decision_ratio_of_rounds": [round(min(rounds), 4), round(max(rounds), 4)],
-        "floor_ratio": round(roll_out["telos"] / decide["peer"], 4),  # of a decision that were rollouts alone
+        "floor_ratio": round(roll_out["telos"] / decide["peer"], 4),  # if deciding took only the rollouts
         **{f"{side}_steps_per_second": round(steps / value) for side, value in roll_out.items()},
         "steps_ratio": round(roll_out["peer"] / roll_out["telos"], 4),
     }
 
 
 def machine() -> str:
-    """What the rows were measured on."""
+    """The processor's name and the number of usable CPUs."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""The two ends of a comparison: a virtual environment for each peer, and a process for each side."""
+"""The virtual environment of each peer, and the process of each side of a comparison."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ CHILD = Path(__file__).with_name("child.py")
 
 @dataclass(frozen=True)
 class Peer:
-    """Somebody else's planner, pinned."""
+    """Another planning library at a pinned version."""
 
-    name: str  # of its folder, and its row
-    installs: tuple[tuple[str, ...], ...]  # what each call of pip installs, one call after the other
+    name: str  # of its folder
+    installs: tuple[tuple[str, ...], ...]  # requirements of each call of pip, in order; the last is the peer itself
 
     @property
     def release(self) -> str:
-        """Name and version, as the rows have it."""
+        """Name and version, as in the rows."""
         return self.installs[-1][-1].replace("==", " ")
 
 
 def environment(peer: Peer, folder: Path = VENVS) -> Path:
-    """The peer's own Python, in a virtual environment that is made where it is not there yet, or not whole.
+    """The Python of the peer's virtual environment, which is made first if it is missing or incomplete.
 
     Raises:
-        TelosError: pip or venv fails, mostly for want of a network.
+        TelosError: pip or venv fails, most often because there is no network.
     """
     home = folder.absolute() / peer.name
     python, mark = home / "bin" / "python", home / "installed.json"
@@ -69,22 +69,22 @@ def _call(peer: Peer, command: Sequence[str]) -> None:
 
 
 def _clean() -> dict[str, str]:
-    """The environment without what would lead a peer's Python to our packages."""
+    """The environment without the variables that would make a peer's Python import our packages."""
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
 
 class Process:
-    """One side, which answers one question at a time."""
+    """The process of one side, which answers one question at a time."""
 
     def __init__(self, name: str, command: Sequence[str], settings: Path) -> None:
         """
         Args:
-            name: who it is, for errors.
-            command: Python, what it runs, and the module that makes the side.
-            settings: a file of JSON.
+            name: of the side, for error messages.
+            command: Python, the script or module that it runs, and the module that makes the side.
+            settings: a JSON file.
 
         Raises:
-            TelosError: it ended before it was ready.
+            TelosError: the process ended before it was ready.
         """
         self.name = name
         self._errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")  # noqa: SIM115
@@ -103,12 +103,12 @@ class Process:
             raise
 
     def ask(self, **question: Any) -> Any:
-        """Its answer. Raises TelosError where it ended instead."""
+        """The side's answer. Raises TelosError if its process ended instead."""
         assert self._process.stdin is not None
         try:
             print(json.dumps(question), file=self._process.stdin, flush=True)
         except BrokenPipeError:
-            self._process.wait()  # why it ended is told below
+            self._process.wait()  # `_answer` reports why it ended
         return self._answer()
 
     def _answer(self) -> Any:
@@ -128,19 +128,19 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._process.kill()  # it owns nothing that would have to be put in order
+        self._process.kill()  # it needs no clean-up
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
-                with suppress(BrokenPipeError):  # of a question that nobody read
+                with suppress(BrokenPipeError):  # from a question that was never read
                     stream.close()
 
 
 def ours(module: str) -> list[str]:
-    """The command of telos's own side."""
+    """The command that runs telos's side."""
     return [sys.executable, "-m", "benchmarks.peers.child", module]
 
 
 def theirs(python: Path, module: str) -> list[str]:
-    """The command of a peer's side; its module lies beside `child.py`."""
+    """The command that runs a peer's side; its module is in the folder of `child.py`."""
     return [str(python), str(CHILD), module]

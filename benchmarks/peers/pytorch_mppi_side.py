@@ -1,7 +1,7 @@
 """pytorch-mppi's side of `telos bench peers`: its MPPI in the latent world of `latent.py`.
 
-pytorch-mppi 0.9.1 (University of Michigan, ARM Lab). Runs inside its own virtual environment and imports nothing of
-telos.
+pytorch-mppi 0.9.1 (University of Michigan, ARM Lab). This file runs inside the peer's own virtual environment and
+imports nothing of telos.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PytorchMppi:
             u_min=-torch.ones(ACTION),
             u_max=torch.ones(ACTION),
         )
-        self.planner.state = self.state  # what `command` leaves there, for `totals` and `roll_out`
+        self.planner.state = self.state  # as `command` sets it; `totals` and `roll_out` need it
         versions = {"pytorch-mppi": version("pytorch-mppi"), "torch": torch.__version__}
         self.about = {"versions": versions, "threads": torch.get_num_threads()}
 
@@ -55,5 +55,5 @@ class PytorchMppi:
 
 
 def side(settings: Mapping[str, Any]) -> PytorchMppi:
-    """What `child.py` times."""
+    """The side that `child.py` times."""
     return PytorchMppi(settings)

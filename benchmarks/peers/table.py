@@ -1,11 +1,11 @@
-"""What the rows of `telos bench peers` say: the table, and where it misses the goal."""
+"""The table of `telos bench peers`, and the rows that miss its goal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-GOAL = 0.7  # of judo's decision latency
+GOAL = 0.7  # at most this share of judo's decision latency
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:
@@ -29,7 +29,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def shortfall(found: Sequence[Mapping[str, Any]]) -> str:
-    """Where the goal against judo is missed, and what the rows were measured on and with, in words."""
+    """Sentences on which rows miss the goal against judo, and on the versions and machine of the rows."""
     if not found:
         return "Not measured."
     judo = [row for row in found if row["peer"].startswith("judo")]
@@ -46,7 +46,7 @@ def shortfall(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _measured_with(row: Mapping[str, Any]) -> str:
-    """A sentence on versions and machine."""
+    """A sentence on a row's versions and machine."""
 
     def listed(versions: Mapping[str, str]) -> str:
         return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -1,4 +1,4 @@
-"""telos's side of `telos bench peers`, and the model as the peer gets it.
+"""telos's side of `telos bench peers`, and the settings and model that the peer gets.
 
 N candidates, H control steps, A action size.
 """
@@ -29,21 +29,21 @@ from planners import registry as planners
 from planners.problem import Budget, Evaluation, Limits, Problem
 from worldmodels.simulator.simulator import Simulator
 
-SETTLE = 10  # control steps of random actions before the state that all plan from
+SETTLE = 10  # control steps of random actions that lead to the state from which both sides plan
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How much both sides search, and how."""
+    """The search settings of both sides."""
 
     candidates: int
     horizon: int
     knots: int | None  # None: one per control step
-    std: float = 0.3  # of the white noise on knots, actions being in [-1,1]
+    std: float = 0.3  # of the white noise on knots; actions are in [-1,1]
 
 
 def simulated(task: str, setting: Setting, folder: Path) -> dict[str, Any]:
-    """The settings of a comparison on MuJoCo; the model goes into `folder` as XML, with its assets."""
+    """The settings of a comparison on MuJoCo; writes the model to `folder` as XML, with its assets."""
     env = _world(task)
     spec = env.task.spec()
     signals.add_sensors(spec, env.task.requests)
@@ -58,7 +58,7 @@ def simulated(task: str, setting: Setting, folder: Path) -> dict[str, Any]:
     settings = {
         "task": task,
         "xml": str(file),
-        "exact": {"jnt_range": compiled.jnt_range.tolist()},  # XML has six digits of radians
+        "exact": {"jnt_range": compiled.jnt_range.tolist()},  # XML rounds radians to six digits
         "state": np.concatenate([env.backend.data.qpos, env.backend.data.qvel]).tolist(),
         "controls": env.interface.native(actions).tolist(),
         "substeps": env.backend.substeps,
@@ -84,7 +84,7 @@ def latent(setting: Setting) -> dict[str, Any]:
 
 
 def _world(task: str) -> Environment:
-    """The environment in the state that every side plans from."""
+    """The environment in the state that both sides plan from."""
     env = registry.make(f"dm_control/{task}-v0")
     env.reset(seed=0)
     rng = np.random.default_rng(0)
@@ -99,7 +99,7 @@ class LatentProblem:
 
     network: Network
     horizon: int
-    dt: float = 0.05  # s; a name only, as nothing here has a unit
+    dt: float = 0.05  # s; arbitrary, because nothing here has a unit
     action_size: int = ACTION
 
     @property
@@ -120,11 +120,11 @@ class LatentProblem:
         return Evaluation(torch.stack(costs, 1), zeros(number), zeros(number, 0), valid, Limits.none())
 
     def imagine(self, actions: Tensor) -> None:
-        """No one looks at a latent trajectory here."""
+        """Returns None: no caller needs the latent trajectory."""
 
 
 class Telos:
-    """A `child.Side`: the planner `mppi`, one iteration, white noise as the peers have it."""
+    """A `child.Side`: the planner `mppi` with one iteration and white noise, like the peers."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         torch.set_num_threads(1)
@@ -140,7 +140,7 @@ class Telos:
         self.about = {"versions": versions, "threads": settings["threads"]}
 
     def decide(self) -> None:
-        # Not advanced: the peers too are asked again from the same state, and improve on their last plan.
+        # The plan is not shifted in time: like the peers, telos plans from the same state again and improves its plan.
         _, self.state = self.planner.plan(self.state, self.problem, self.budget)
 
     def roll_out(self) -> None:
@@ -150,7 +150,7 @@ class Telos:
             self.problem.evaluate(self.controls)
 
     def totals(self) -> list[float]:
-        """What each candidate costs; on MuJoCo without the last control step, which judo cannot read."""
+        """The cost of each candidate; on MuJoCo without the last control step, which judo cannot read."""
         costs = self.problem.evaluate(self.controls).step_cost
         return costs[:, : None if self.latent else -1].sum(1).tolist()
 
@@ -167,5 +167,5 @@ def _problem(settings: Mapping[str, Any]) -> Problem[Any]:
 
 
 def side(settings: Mapping[str, Any]) -> Telos:
-    """What `child.py` times."""
+    """The side that `child.py` times."""
     return Telos(settings)

@@ -19,7 +19,7 @@ COLOURS = (plots.BLUE, plots.RED, plots.GREEN, plots.AMBER, "#7a4fb5", "#1a8f8f"
 
 
 def write(found: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Make the page of these rows at `path`."""
+    """Write the page of these rows to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render(found), encoding="utf-8")
     return path
@@ -53,7 +53,7 @@ def _place(cell: Cell) -> tuple[str, float]:
 
 
 def _pictures(mine: Sequence[Cell], all_: Sequence[Cell]) -> dict[str, str]:
-    """Data URIs by name."""
+    """The pictures as data URIs, by name."""
     tasks = sorted({cell.task for cell in mine})
     pictures = {"returns": plots.png(lambda figure: _returns(figure, mine, tasks), 9, 1.2 + 0.34 * len(tasks))}
     scored = {
@@ -67,7 +67,7 @@ def _pictures(mine: Sequence[Cell], all_: Sequence[Cell]) -> dict[str, str]:
 
 
 def _returns(figure: Figure, mine: Sequence[Cell], tasks: Sequence[str]) -> None:
-    """Mean returns with their intervals, and what others have published."""
+    """Draw mean returns with their intervals, and the published values."""
     axes = figure.add_subplot()
     names = list(dict.fromkeys(cell.label for cell in mine))
     for cell in mine:
@@ -94,7 +94,7 @@ def _returns(figure: Figure, mine: Sequence[Cell], tasks: Sequence[str]) -> None
 
 
 def _profiles(figure: Figure, scored: Mapping[str, Sequence[np.ndarray]]) -> None:
-    """The share of runs above each normalised score."""
+    """Draw the share of runs above each normalised score."""
     axes = figure.add_subplot()
     for index, (name, scores) in enumerate(scored.items()):
         axes.plot(LEVELS, profile(scores, LEVELS), color=_colour(index), label=name, linewidth=1.6)

@@ -5,11 +5,12 @@
     telos bench planners --match time                         the same seconds for all, instead of the same steps
     telos bench planners --table                              print the tables of what there is, and write the page
 
-Every task is planned with its default preset: horizon, knots, cost and the descent after a search are the same for all
-planners, and a planner's own parameters are its defaults (the preset's where the preset is for that planner). Under
-`--match steps` all search as many physics steps per decision as `--budget` allows; under `--match time` all plan as
-long as the default planner in its step-matched rows, which must be there. Starts follow from the seed, so planners
-share them. Rows go to `runs/bench/planners.jsonl` as they come; the page beside them.
+Every task uses its default preset: horizon, knots, cost and the descent after a search are the same for all planners.
+A planner's other parameters are its defaults, or the preset's if the preset names that planner. With `--match steps`
+every planner searches as many physics steps per decision as `--budget` allows. With `--match time` every planner gets
+as many seconds as the default planner took in its step-matched rows, which must exist. The seed determines the start,
+so all planners begin from the same starts. Rows are appended to `runs/bench/planners.jsonl` as episodes finish; the
+page is written beside them.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ HARD = (
 )
 GROUPS: Mapping[str, tuple[str, ...]] = {"suite": SUITE, "giants": GIANTS, "hard": HARD}
 DEFAULT = "icem"
-SHARED = ("knots", "interpolation", "descent")  # parameters of the preset that all planners take
+SHARED = ("knots", "interpolation", "descent")  # the preset's parameters that other planners take over
 BASELINES = {"random": scripted.RANDOM, "do_nothing": scripted.DO_NOTHING}
 OUT = rows.RESULTS / "planners" / "suite.jsonl"
-BUDGET = 39_000  # physics steps per decision; the gate adds its own, and together they stay below 40,000
+BUDGET = 39_000  # physics steps per decision; with the gate's steps the total stays below 40,000
 
 
 def named(words: Sequence[str]) -> list[str]:
-    """Tasks, groups of tasks written out. Raises TelosError for one that does not exist."""
+    """Task names, with groups expanded. Raises TelosError for an unknown task."""
     found = [task for word in words for task in GROUPS.get(word, (word,))]
     there = [name_of(task_id) for task_id in registry.table() if task_id.startswith("dm_control/")]
     for task in found:
@@ -62,7 +63,7 @@ def named(words: Sequence[str]) -> list[str]:
 
 
 def contenders(words: Sequence[str]) -> list[str]:
-    """Planners, `sampling` written out. Raises TelosError for one that does not exist or cannot be loaded."""
+    """Planner names, with `sampling` expanded. Raises TelosError for a planner that is unknown or cannot be loaded."""
     table = planners.table()
     found: list[str] = []
     for word in words:
@@ -81,13 +82,13 @@ def contenders(words: Sequence[str]) -> list[str]:
 
 
 def configured(task: str, planner: str, seed: int, threads: int, budget: int, seconds: float | None) -> Config:
-    """The task's default preset with another planner, and a budget of physics steps, or of seconds where given."""
+    """The task's default preset with this planner and a budget of physics steps, or of `seconds` if given."""
     task_id = f"dm_control/{task}-v0"
     preset = load(preset_of(task_id), task=task_id)
     params, kind = preset.planner.params, preset.planner.kind
     if planner not in BASELINES and planner != kind:
         own = vars(planners.load(planner).Params())
-        shared = {"knots": None, **params}  # without a number, one per step: so for all, whatever their defaults are
+        shared = {"knots": None, **params}  # if the preset has no knots, all planners use one per step
         params = {name: shared[name] for name in SHARED if name in shared and name in own}
         kind = planner
     allowed = steps.affordable(preset, budget) if seconds is None else {"seconds": seconds}
@@ -108,8 +109,8 @@ def cases(
     """Episodes of 1,000 frames (the environment's own limit).
 
     Args:
-        budget: physics steps per decision, of which whole candidates are planned.
-        seconds: of each task's decisions, where time is matched instead.
+        budget: physics steps per decision, rounded down to whole candidates.
+        seconds: task -> seconds per decision if time is matched; None if steps are.
     """
     return [
         experiment.Case(
@@ -125,10 +126,10 @@ def cases(
 
 
 def time_of(found: Sequence[Mapping[str, Any]], tasks: Sequence[str], budget: int, threads: int) -> dict[str, float]:
-    """Seconds per decision of the default planner in the step-matched rows.
+    """Median seconds per decision of the default planner in the step-matched rows, by task.
 
     Raises:
-        TelosError: a task that has none.
+        TelosError: a task has no such rows.
     """
     wanted = {"planner": DEFAULT, "match": "steps", "budget": budget, "threads": threads}
     out = {}
@@ -149,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=rows.count, default=BUDGET, help="physics steps per decision")
     parser.add_argument("--match", choices=["steps", "time"], default="steps")
     options = parser.parse_args(argv)
-    if options.out.suffix == ".html":  # where the page goes: it would take the place of the rows
+    if options.out.suffix == ".html":  # the page has this name and would overwrite the rows
         raise TelosError(f"--out {options.out}", "the name of a page", "a file for rows; the page beside it has .html")
     tasks, names = named(options.tasks), contenders(options.planners)
     if not options.table:

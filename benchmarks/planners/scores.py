@@ -1,4 +1,4 @@
-"""What rows of `telos bench planners` come to: returns with intervals, normalised scores, performance profiles."""
+"""Statistics of the rows of `telos bench planners`: returns with intervals, normalised scores, performance profiles."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from benchmarks.harness import rows
 
 REFERENCE = "tdmpc2"
 RANDOM = "random"
-FRESH = range(100, 105)  # seeds on which no preset was chosen
+FRESH = range(100, 105)  # seeds on which no preset was tuned
 FRAMES = 1_000  # of an episode, each with a reward in [0,1]
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Published:
-    """What others have reported for one task, each method's value after its most frames."""
+    """Published results for one task: each method's value after its largest number of frames."""
 
     values: Mapping[str, float]  # method -> mean return
 
@@ -37,7 +37,7 @@ class Published:
 
 @cache
 def published() -> Mapping[str, Published]:
-    """By task, from the anchors."""
+    """Published results by task, from the anchors."""
     last: dict[tuple[str, str], tuple[int, float]] = {}
     with (rows.ANCHORS / "dm_control_returns.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -53,7 +53,7 @@ class Cell:
     """One planner on one task."""
 
     planner: str
-    label: str  # the planner, and its settings where a task was planned with several
+    label: str  # the planner, with its settings if some task has rows of several settings
     task: str
     budget: int  # physics steps per decision allowed
     match: str  # steps or time
@@ -61,10 +61,10 @@ class Cell:
     seeds: tuple[int, ...]
     returns: tuple[float, ...]  # by seed
     physics_steps: float  # per decision
-    # Times are of the episodes that had the machine to themselves; those of fresh seeds ran beside other work.
+    # Times leave out fresh seeds if there are others: episodes of fresh seeds shared the machine with other work.
     median_ms: float  # of the episodes' medians
     p95_ms: float  # the largest of the episodes' 95th percentiles
-    in_simulator: float  # share of planning time
+    in_simulator: float  # share of planning time inside the simulator
     violations: int  # steps
 
     @property
@@ -73,12 +73,12 @@ class Cell:
 
     @property
     def fresh(self) -> tuple[float, ...]:
-        """The returns on seeds on which the task's preset was not chosen."""
+        """The returns on seeds that the task's preset was not tuned on."""
         return self._of(chosen=False)
 
     @property
     def tuned(self) -> tuple[float, ...]:
-        """The returns on the seeds on which it was."""
+        """The returns on the seeds that the task's preset was tuned on."""
         return self._of(chosen=True)
 
     def _of(self, chosen: bool) -> tuple[float, ...]:
@@ -92,12 +92,12 @@ def mean_return(returns: Sequence[float], frames: int = FRAMES) -> Estimate:
 
 
 def name_of(task_id: str) -> str:
-    """The anchors' name of a task."""
+    """The task's name in the anchors."""
     return task_id.removeprefix("dm_control/").removesuffix("-v0")
 
 
 def cells(found: Sequence[Row]) -> list[Cell]:
-    """One for every planner, task, budget, match and number of threads that has rows, in their order."""
+    """One cell for every planner, task, budget, match and number of threads that has rows, in the rows' order."""
     groups: dict[tuple[str, str, int, str, int], list[Row]] = {}
     for row in found:
         key = row["planner"], name_of(row["task"]), row["budget"], row["match"], row["threads"]
@@ -125,10 +125,10 @@ def cells(found: Sequence[Row]) -> list[Cell]:
 
 
 def normalised(cell: Cell, all_: Sequence[Cell], returns: Sequence[float] | None = None) -> np.ndarray:
-    """Scores of a cell's episodes, or of the `returns` given: 0 is the mean of random actions on that task, 1 the best
-    published return.
+    """Normalised scores of a cell's episodes, or of `returns` if given.
 
-    NaN where the task has no random row, or nothing is published.
+    0 is the mean return of random actions on that task, 1 the best published return. NaN if the task has no random row
+    or no published return.
     """
     values = cell.returns if returns is None else returns
     if cell.task not in published():
@@ -138,20 +138,21 @@ def normalised(cell: Cell, all_: Sequence[Cell], returns: Sequence[float] | None
 
 
 def random_return(task: str, all_: Sequence[Cell]) -> float:
-    """The mean return of random actions on a task; NaN where there is no such row."""
+    """The mean return of random actions on a task; NaN if there is no such row."""
     found = [value for cell in all_ if (cell.planner, cell.task) == (RANDOM, task) for value in cell.returns]
     return float(np.mean(found)) if found else math.nan
 
 
 def profile(scores: Sequence[np.ndarray], levels: np.ndarray) -> np.ndarray:
-    """The share of runs whose score is above each level, tasks weighing the same (Agarwal et al. 2021, section 4.2)."""
+    """The share of runs that score above each level, with equal weights of tasks (Agarwal et al. 2021, section 4.2)."""
     return np.mean([(task[:, None] > levels).mean(0) for task in scores], axis=0)
 
 
 def suite_mean(found: Mapping[str, Sequence[float]]) -> tuple[Estimate, float] | None:
-    """The mean over tasks of one planner's mean returns by task, tasks weighing the same, and that of the reference on
-    the same tasks. Episodes of different tasks share nothing, though their seeds may have the same number. None of no
-    task."""
+    """The mean over tasks, with equal weights, of one planner's mean returns, and the reference's mean on these tasks.
+
+    Episodes of different tasks are independent, even if their seeds are the same number. None if there is no task.
+    """
     if not found:
         return None
     whole = statistics.mean_of_means(list(found.values()))
@@ -159,8 +160,10 @@ def suite_mean(found: Mapping[str, Sequence[float]]) -> tuple[Estimate, float] |
 
 
 def interval(estimate: Estimate) -> str:
-    """The mean of a return, or of the number of violating steps, with its 95 % interval, where there is one, as far as
-    it lies within what an episode of 1,000 frames can come to."""
+    """The mean return, or mean number of violating steps, with its 95 % interval if there is one.
+
+    The interval is clipped to [0, 1000], the possible values of an episode of 1,000 frames.
+    """
     if estimate.low is None or estimate.high is None:
         return f"{estimate.mean:.1f}"
     return f"{estimate.mean:.1f} [{max(estimate.low, 0.0):.0f}, {min(estimate.high, FRAMES):.0f}]"

@@ -1,4 +1,4 @@
-"""What rows of `benchmarks.planners.planners` come to, as Markdown."""
+"""Markdown tables and sentences about the rows of `benchmarks.planners.planners`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from benchmarks.planners.scores import (
 )
 
 MATCHES = ("steps", "time")
-SERVOS = ("fish-swim", "fish-upright", "quadruped-run", "quadruped-walk")  # whose fallback ADR 12 changed
+SERVOS = ("fish-swim", "fish-upright", "quadruped-run", "quadruped-walk")  # tasks whose fallback ADR 12 changed
 
 
 def summary(found: Sequence[Row]) -> str:
-    """The rows as Markdown tables, one for each way of matching."""
+    """The rows as Markdown tables, one for each kind of match (steps, time)."""
     all_ = cells(found)
     return "\n\n".join(_table([c for c in all_ if c.match == match], all_) for match in MATCHES).strip()
 
@@ -71,7 +71,7 @@ def _table(mine: Sequence[Cell], all_: Sequence[Cell]) -> str:
 
 
 def _returns(values: Sequence[float]) -> tuple[str, str, str]:
-    """Mean with its interval, the least, and how many; dashes of none."""
+    """The mean with its interval, the least value, and the count; dashes if there are no values."""
     if not values:
         return "–", "–", "0"
     return interval(mean_return(values)), f"{min(values):.0f}", str(len(values))
@@ -87,7 +87,7 @@ def _scored(estimate: Estimate) -> str:
 
 
 def missing(found: Sequence[Row], planner: str, tasks: Sequence[str], seeds: int) -> str:
-    """Which tasks have too few seeds on which their presets were not chosen, in words; "" where none has."""
+    """A sentence on tasks with too few seeds that their presets were not tuned on; "" if there are none."""
     there: dict[str, int] = {}
     for cell in cells(found):
         if cell.planner == planner:
@@ -97,7 +97,7 @@ def missing(found: Sequence[Row], planner: str, tasks: Sequence[str], seeds: int
 
 
 def stale(found: Sequence[Row]) -> str:
-    """Which servo-driven tasks have rows from before their fallback held its place (ADR 12), in words; "" for none.
+    """A sentence on servo-driven tasks with rows from before the fallback held its position (ADR 12); "" if none.
 
     Such rows are of schema 4, which has no `gate`.
     """
@@ -109,14 +109,14 @@ def stale(found: Sequence[Row]) -> str:
 
 
 def threaded(found: Sequence[Row]) -> str:
-    """Which rows were planned with more than one thread, in words; "" where none was. Returns do not depend on it."""
+    """A sentence on rows planned with several threads; "" if there are none. Returns do not depend on threads."""
     more = [cell for cell in cells(found) if cell.threads > 1 and cell.physics_steps > 0]
     named = sorted({f"{cell.task} ({cell.label}: {cell.threads})" for cell in more})
     return f"Planned with several threads, which changes times and nothing else: {', '.join(named)}." if named else ""
 
 
 def seeds(found: Sequence[Row], match: str) -> str:
-    """How many seeds each planner and task has, matched in one way, in words."""
+    """How many seeds each planner and task has under this match, in words."""
     mine = [cell for cell in cells(found) if cell.match == match and cell.physics_steps > 0]
     there = {(cell.label, cell.task): len(cell.returns) for cell in mine}
     counts = [there.get((one.label, other.task), 0) for one in mine for other in mine]
@@ -125,10 +125,10 @@ def seeds(found: Sequence[Row], match: str) -> str:
 
 
 def kept(found: Sequence[Row], given: Mapping[str, float]) -> str:
-    """How time-matched plans kept to the seconds that each task gave them, in words; "" where there are none.
+    """How closely time-matched plans kept to their seconds, in words; "" if there are no such plans.
 
     Args:
-        given: task without its suite, to s.
+        given: name of the task (without its suite) -> s per decision.
     """
     shares = [
         row["plan_ms_median"] / 1e3 / given[task]
@@ -145,8 +145,10 @@ def kept(found: Sequence[Row], given: Mapping[str, float]) -> str:
 
 
 def matrix(found: Sequence[Row], match: str) -> str:
-    """Planners by tasks, matched in one way: mean returns, then the mean of the normalised scores, tasks weighing the
-    same. Best planner first; those that lack a task are left out. Empty where there is nothing.
+    """A table of planners by tasks under one match, best planner first; "" if there are no rows.
+
+    Columns are mean returns, and last the mean of the normalised scores, with equal weights of tasks. Planners that
+    lack a task are left out.
     """
     all_ = cells(found)
     mine = {(cell.label, cell.task): cell for cell in all_ if cell.match == match and cell.physics_steps > 0}

@@ -1,1 +1,1 @@
-"""Agents that exist for comparison alone: unguarded, ablated, scripted, random."""
+"""Agents that exist only for comparison: unguarded, ablated, scripted, random."""

@@ -1,4 +1,4 @@
-"""The agent without a warm start: every decision is planned as if it were the first. It exists here alone."""
+"""The agent without a warm start: it plans every decision as if it were the first. It exists only here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAYER = "benchmarks.players.cold:play"
 
 
 class ColdActor(Actor):
-    """Forgets its plan after every decision, and goes on with random numbers of its own."""
+    """Resets the planner after every decision, each time with a new random seed."""
 
     def reset(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Players that do not think: the rows that every comparison stands beside."""
+"""Players that do not plan: the baselines of every comparison."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _neutral(interface: Interface) -> np.ndarray:
 def _play(
     name: str, resolved: Resolved, index: int, choose: Callable[[Interface, np.random.Generator], np.ndarray]
 ) -> Generator[Step, None, Played]:
-    """One episode from the start that the agent would have, judged by the same monitor."""
+    """One episode from the same start as the agent's, scored by the same monitor."""
     clock = time.perf_counter()
     config = resolved.config
     env = build.environment(config, task=resolved.task)
@@ -83,13 +83,13 @@ def judged(
     limit: int,
     steps: list[Step],
 ) -> Generator[Step, None, Outcome]:
-    """An episode after its reset that nobody plans, under the monitor's eyes; returns how its last step ended.
+    """Play an episode after its reset, without a planner, scored by the monitor; returns the outcome of its last step.
 
     Args:
         observation: of the reset.
         act: observation -> action (A,) in [-1,1].
         limit: frames, at least 1.
-        steps: where the steps go, too.
+        steps: every yielded step is also appended to this list.
     """
     before = env.snapshot()
     while True:
@@ -105,7 +105,7 @@ def judged(
 def bare_step(
     index: int, reward: float, margin: np.ndarray, violated: bool, action: np.ndarray, state: np.ndarray
 ) -> Step:
-    """A step that nobody planned."""
+    """A step without a plan."""
     return Step(index, reward, margin, violated, 0.0, True, 0.0, 0.0, False, False, "", action, state)
 
 
@@ -119,7 +119,7 @@ def bare_row(
     violated: int,
     seconds: float,
 ) -> Row:
-    """The row of an episode that nobody planned: rewards (T,), margins (T,G), and how many steps violated a rule."""
+    """The row of an episode without planning, from rewards (T,), margins (T,G) and the number of violating steps."""
     return Row(
         task=config.task,
         planner=name,

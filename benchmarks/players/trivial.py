@@ -1,4 +1,4 @@
-"""An episode that costs next to nothing, yet hands over what a real one does: to measure what stands around it."""
+"""An episode that costs almost nothing but returns as much data as a real one, to measure the costs around episodes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from benchmarks.players.scripted import bare_row, bare_step
 PLAYER = "benchmarks.players.trivial:play"
 PACED = "benchmarks.players.trivial:paced"
 SLOW = "benchmarks.players.trivial:slow"
-PACE, SLOW_PACE = 5e-4, 1e-2  # s of a control step
-STATE = 20  # numbers in a state, as many as cartpole's integration state and a few
+PACE, SLOW_PACE = 5e-4, 1e-2  # s per control step
+STATE = 20  # numbers in a state, a few more than in cartpole's integration state
 
 
 def play(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
-    """`config.frames` steps of random numbers, which follow from seed and episode; see `rollouts.Player`.
+    """`config.frames` steps of random numbers, which follow from seed and episode; see `agent.rollouts.jobs.Player`.
 
-    One in a hundred is told on the way.
+    One step in a hundred is yielded while the episode runs.
     """
     config, rules = resolved.config, resolved.guardrails
     frames = config.frames or 1_000
@@ -54,12 +54,12 @@ def play(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
 
 
 def paced(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
-    """The same, and it takes `PACE` seconds per step without any work, as if a faraway machine did it."""
+    """The same, but each step takes `PACE` seconds of sleep, as if another machine did the work."""
     return (yield from _in_time(resolved, episode, PACE))
 
 
 def slow(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
-    """The same at `SLOW_PACE`."""
+    """The same with `SLOW_PACE` seconds per step."""
     return (yield from _in_time(resolved, episode, SLOW_PACE))
 
 

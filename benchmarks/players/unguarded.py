@@ -1,6 +1,6 @@
 """The unguarded twin of an agent: the same modules, with no guardrails in planning and none at the gate.
 
-It exists here alone, to show what a guardrail is for. The monitor still scores it by the twin's rules.
+It exists only here, to show the effect of a guardrail. The monitor still scores it by the guarded agent's rules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PLAYER = "benchmarks.players.unguarded:play"
 
 
 def unguarded_agent(config: Config, env: Environment) -> Agent:
-    """What `agent.build.agent` makes of this config, had nobody set any rule."""
+    """The agent that `agent.build.agent` makes of this config without its guardrails and back-up controller."""
     bare = config.model_copy(update={"guardrails": (), "back_up": None})
     return build.agent(bare, env.task, env.interface)
 

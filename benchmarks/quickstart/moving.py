@@ -1,4 +1,4 @@
-"""The README's moving picture: the quickstart with its imagined paths, and beside it the cheetah.
+"""The README's animation: the quickstart with its imagined paths, beside the cheetah.
 
 python -m benchmarks.quickstart.moving [--out docs/telos.gif]
 """
@@ -17,12 +17,12 @@ from agent.config.load import load
 from envs import render
 from envs.errors import TelosError
 
-SIZE = (480, 360)  # pixels of each scene, before it is scaled
+SIZE = (480, 360)  # pixels of each scene before scaling
 SCENES: tuple[tuple[str | None, dict[str, Any]], ...] = (
     ("quickstart", {"seed": 9, "frames": 140, "video.trace": True}),
     (None, {"task": "dm_control/cheetah-run-v0", "frames": 280, "planner.budget.evaluations": 300}),
 )
-# One palette for the whole picture, and ordered dithering, which compresses well.
+# One palette for the whole animation; ordered dithering compresses well.
 FILTER = (
     "[0:v]fps=15,scale=320:-1[a];[1:v]fps=15,scale=320:-1[b];[a][b]hstack,split[x][y];"
     "[x]palettegen=max_colors=96[p];[y][p]paletteuse=dither=bayer:bayer_scale=4"
@@ -30,7 +30,7 @@ FILTER = (
 
 
 def filmed(preset: str | None, changes: dict[str, Any], out: Path) -> Path:
-    """The video of one episode. Raises TelosError where none can be made."""
+    """The video of one episode. Raises TelosError if it cannot be made."""
     given = {"episodes": 1, "video.size": SIZE, **changes}
     config = load(preset, task=given.pop("task", None), overrides=given)
     video = run.run(config, out).video_file(0)

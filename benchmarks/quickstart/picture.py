@@ -20,7 +20,7 @@ from agent.rollouts.player import made
 from benchmarks.players.unguarded import unguarded_agent
 from envs.guardrails.ruleset import Guardrails
 
-FRAMES = 160  # s / 0.02: all are in the target by then
+FRAMES = 160  # of 0.02 s; all agents have reached the target by then
 LOOKS = {"unguarded": ("#c0392b", "--", 1.2), "product": ("#1f5fa8", "-", 1.8)}
 
 
@@ -39,7 +39,7 @@ def paths(config: Config, twin: str, episodes: int) -> list[tuple[np.ndarray, np
 
 
 def draw(found: dict[str, list[tuple[np.ndarray, np.ndarray]]], rules: Guardrails, out: Path) -> None:
-    """Two panels: seen from above, and the margin over time."""
+    """Draw two panels: the paths seen from above, and the margins over time."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
     from matplotlib.patches import Circle

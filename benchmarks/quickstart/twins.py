@@ -3,8 +3,8 @@
     telos bench quickstart_twins          20 episodes each, then the table
     telos bench quickstart_twins --table
 
-Rows go to `runs/bench/quickstart_twins.jsonl`. Solved: at the last step the point mass lies in
-the target, which is where the task's reward is at least 0.8, and at the first step it did not.
+Rows go to `runs/bench/quickstart_twins.jsonl`. An episode is solved if the point mass is in the target (reward at
+least 0.8) at the last step and was not at the first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def cases(episodes: int, threads: int) -> list[experiment.Case]:
 
 
 def solved(played: Played) -> dict[str, Any]:
-    """Whether the last step lies in the target, and the first one did not."""
+    """The extra field of a row: whether the point mass was in the target at the last step but not at the first."""
     assert played.steps is not None
     reward = played.steps.reward
     return {"solved": bool(reward[-1] >= SOLVED > reward[0])}
@@ -57,7 +57,7 @@ def table(found: list[dict[str, Any]]) -> str:
             continue
         bad = sum(row["violation_steps"] > 0 for row in mine)
         returns = mean_return([row["return"] for row in mine], FRAMES)
-        worst = min(float(margin) for row in mine for margin in row["min_margin"].values())  # "-Infinity" is one too
+        worst = min(float(margin) for row in mine for margin in row["min_margin"].values())  # may be "-Infinity"
         interval = binomtest(bad, len(mine)).proportion_ci(0.95, "wilson")
         lines.append(
             f"| {twin} | {len(mine)} | {sum(row['violation_steps'] for row in mine)} "
@@ -68,7 +68,7 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    """The mean of a return with its 95 % interval, where there is one."""
+    """The mean return, with its 95 % interval if there is one."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.mean:.1f}"
     return f"{estimate.mean:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"

@@ -1,1 +1,1 @@
-"""A model-free row: Soft Actor-Critic."""
+"""A model-free baseline: soft actor-critic."""

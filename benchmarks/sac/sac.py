@@ -1,22 +1,22 @@
-"""A model-free agent for scale: soft actor-critic of Stable-Baselines3 on telos's own environments.
+"""A model-free baseline: soft actor-critic of Stable-Baselines3 on telos's own environments.
 
     pip install 'stable-baselines3>=2.9,<3'   the extra `sac`
     telos bench sac                           train and evaluate on two tasks, one seed, 100,000 frames each
     telos bench sac --table
 
-A planner needs no training and thinks at every decision; this agent is trained for long and then decides at once. It
-learns in the task's real environment (observations flattened, actions in [-1,1]) with the library's default
-parameters, and is evaluated without exploration in whole episodes, one from each of the starts that `telos bench
-planners` has under seeds 0, 1, 2, …; those of its training are others. It plans nothing, and no guardrail is enforced
-on it.
+A planner needs no training but computes a plan at every decision; this agent is trained for long and then decides in
+one network pass. It learns in the task's real environment (observations flattened, actions in [-1,1]) with the
+library's default parameters. It is evaluated without exploration in whole episodes, one from each of the starts of
+`telos bench planners` under seeds 0, 1, 2, …; training uses other starts. No guardrail is enforced on it.
 
-Frames are those of the environment, as in the anchors: TD-MPC2's results repeat each action for two frames and count
+Frames are those of the environment, as in the anchors. TD-MPC2's results repeat each action for two frames and count
 both (github.com/nicklashansen/tdmpc2, issue 45), so 100,000 frames are 50,000 decisions there, and here by default;
-`--action-repeat 1` decides at every frame. There is one gradient step for every decision; where that takes too long,
-`--train-freq N` takes one for every N. Every row says which.
+`--action-repeat 1` decides at every frame. Training takes one gradient step per decision; if that is too slow,
+`--train-freq N` takes one per N decisions. Every row has both settings.
 
-Training is on disk after every 10,000 frames (`sac/` beside the rows), and goes on from there as if it had not been
-interrupted. Rows go to `runs/bench/sac.jsonl` as they come.
+Training writes a checkpoint every 10,000 frames (`sac/` beside the rows); an interrupted training continues from the
+last one, with the same result as without the interruption. Rows are appended to `runs/bench/sac.jsonl` after each
+training.
 """
 
 from __future__ import annotations
@@ -50,27 +50,27 @@ from envs import registry
 
 TASKS = ("dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0")
 OUT = rows.RESULTS / "planners" / "sac.jsonl"
-GROUP = ("task", "frames", "action_repeat", "train_freq", "episodes")  # rows that differ in their seed alone
+GROUP = ("task", "frames", "action_repeat", "train_freq", "episodes")  # rows that differ only in their seed
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One whole episode of a policy that is not trained further."""
+    """One whole evaluation episode of a trained policy."""
 
     total: float  # the environment's own return
     frames: int
     reset_seed: int
-    violation_steps: int  # frames, as the monitor judged them
+    violation_steps: int  # frames in which the monitor found a violation
     guardrails_sha256: str
-    decision_ms: tuple[float, ...]  # observation to action, of each decision
+    decision_ms: tuple[float, ...]  # time from observation to action, of each decision
 
 
 def evaluate(learner: Learner, task: str, seed: int, action_repeat: int) -> Evaluated:
     """One episode from the start that the planners have under this seed.
 
     Raises:
-        TelosError: guardrails of the task's preset that allow no start.
+        TelosError: the guardrails of the task's preset allow no start.
     """
     config = load(task=task, overrides={"seed": seed, "video": False})
     with closing(build.environment(config)) as env:
@@ -94,7 +94,7 @@ def evaluate(learner: Learner, task: str, seed: int, action_repeat: int) -> Eval
 
 
 def row_of(training: Training, learner: Learner, spent: Spent, found: Sequence[Evaluated]) -> dict[str, Any]:
-    """What was trained, for how long, and how its policy did in these episodes."""
+    """The row of one training: settings, time spent, and the policy's results in these episodes."""
     return {
         **labels(training, len(found)),
         "algorithm": "SAC, Stable-Baselines3",
@@ -119,22 +119,22 @@ def row_of(training: Training, learner: Learner, spent: Spent, found: Sequence[E
 
 
 def labels(training: Training, episodes: int) -> dict[str, Any]:
-    """What tells a row from the others."""
+    """The fields that identify a row."""
     return {**training.labels, "episodes": episodes}
 
 
 def folder(training: Training, out: Path) -> Path:
-    """Where its checkpoints are: every training has its own."""
+    """The folder of this training's checkpoints."""
     parts = [name_of(training.task).replace("/", "-"), *(f"{k}{v}" for k, v in training.labels.items() if k != "task")]
     return out.with_suffix("") / "-".join(parts)
 
 
 def measure(trainings: Sequence[Training], episodes: int, out: Path, make: Make) -> None:
-    """Train and evaluate what has no row in `out` yet; append a row for each.
+    """Train and evaluate each training that has no row in `out` yet, and append its row.
 
     Raises:
-        TelosError: what `make` raises.
-        KeyboardInterrupt: Ctrl-C before all have a row.
+        TelosError: `make` raised it.
+        KeyboardInterrupt: Ctrl-C before all trainings have a row.
     """
     there = rows.read(out)
     missing = [t for t in trainings if not any(labels(t, episodes).items() <= row.items() for row in there)]
@@ -176,7 +176,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def table(found: Sequence[Row]) -> str:
-    """The rows as a Markdown table, a line for each task and way of training."""
+    """The rows as a Markdown table, one line for each task and training setting."""
     lines = [
         "| task | frames trained | frames per action | gradient steps | training, h (of CPU) | return, mean [95 %] "
         "| worst | 95 % over | violating frames / episode | decision, ms "
@@ -208,7 +208,7 @@ def _hours(mine: Sequence[Row], seconds: str) -> str:
 
 
 def published(task: str, frames: int) -> str:
-    """The anchor of SAC on a task, by the anchors' name, at the frames nearest to these; "" where there is none."""
+    """The published return of SAC on a task (name as in the anchors) at the nearest frames; "" if there is none."""
     with (rows.ANCHORS / "dm_control_returns.csv").open(encoding="utf-8") as file:
         anchors = [row for row in csv.DictReader(file) if (row["task"], row["method"]) == (task, "sac")]
     if not anchors:
@@ -219,7 +219,7 @@ def published(task: str, frames: int) -> str:
 
 
 def id_of(task: str) -> str:
-    """The id of a task that may be told by the name it has in dm_control."""
+    """The id of a task, given its id, its file, or its name in dm_control."""
     return task if "/" in task or registry.is_file(task) else f"dm_control/{task}-v0"
 
 

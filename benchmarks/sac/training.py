@@ -1,7 +1,8 @@
-"""Training a model-free agent in chunks: a run that was killed goes on from the last one as if nothing had happened.
+"""Trains a model-free agent in chunks: a killed training continues from the last chunk, with the same result.
 
-Whatever learns is a `Learner`; `StableBaselines` is the one of `telos bench sac`, and the only place that knows
-Stable-Baselines3 (Raffin et al. 2021, "Stable-Baselines3: reliable reinforcement learning implementations", JMLR 22).
+`Learner` is the interface of trainable agents. `StableBaselines` implements it for `telos bench sac`, and only this
+class uses Stable-Baselines3 (Raffin et al. 2021, "Stable-Baselines3: reliable reinforcement learning implementations",
+JMLR 22).
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ from gymnasium.wrappers import DtypeObservation, FlattenObservation
 from envs import registry
 from envs.errors import TelosError
 
-REQUIREMENT = "stable-baselines3>=2.9,<3"  # the first that takes gymnasium 1.4; of older ones pip would replace it
-CHUNK = 10_000  # environment frames from one checkpoint to the next
+REQUIREMENT = "stable-baselines3>=2.9,<3"  # 2.9 is the first that accepts gymnasium 1.4; older ones downgrade it
+CHUNK = 10_000  # environment frames between checkpoints
 BUFFER = 1_000_000  # transitions, Stable-Baselines3's own default
 
 Env = gymnasium.Env[Any, np.ndarray]
 Watch = Callable[[int], None]
-"""Told the environment frames so far, after every decision."""
+"""Called after every decision with the progress so far: environment frames in `trained`, decisions in `learn`."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained, on what, for how long."""
+    """The settings of one training."""
 
     task: str
     seed: int  # of networks, exploration and starts
     frames: int  # environment frames = control steps of the task
-    action_repeat: int  # frames that an action lasts
-    train_freq: int  # decisions from one gradient step to the next
+    action_repeat: int  # frames per decision
+    train_freq: int  # decisions per gradient step
 
     def __post_init__(self) -> None:
-        """Raises TelosError for what cannot be trained in whole chunks."""
+        """Raises TelosError for an unknown task, a number out of range, or chunks that are not whole updates."""
         registry.load(self.task)
         for name, least in (("seed", 0), ("frames", 1), ("action_repeat", 1), ("train_freq", 1)):
             value = getattr(self, name)
@@ -56,25 +57,25 @@ class Training:
 
     @property
     def decisions(self) -> int:
-        """The agent's steps in all."""
+        """Total number of the agent's decisions."""
         return self.frames // self.action_repeat
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What tells its row from the others."""
+        """The fields that identify its row."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What learning took, without what an interruption has lost."""
+    """The time spent learning, without work that an interruption discarded."""
 
     wall: float = 0.0  # s
-    cpu: float = 0.0  # s of all threads; on a busy machine the fairer number
+    cpu: float = 0.0  # s of all threads; the fairer number on a busy machine
 
     @classmethod
     def so_far(cls) -> Spent:
-        """What the clocks of this process say."""
+        """The current readings of this process's clocks."""
         return cls(time.perf_counter(), time.process_time())
 
     def __add__(self, other: Spent) -> Spent:
@@ -85,16 +86,18 @@ class Spent:
 
 
 class Learner(Protocol):
-    """A policy, and how it gets better."""
+    """A policy that can be trained."""
 
     @property
     def gradient_steps(self) -> int:
-        """Taken so far."""
+        """Number of gradient steps taken so far."""
         ...
 
     def learn(self, decisions: int, seed: int, watch: Watch) -> None:
-        """Train for so many more decisions, from a reset on; all randomness follows from the seed. `watch` is told
-        the decisions of this call after each of them."""
+        """Reset the environment and train for `decisions` more decisions.
+
+        The seed determines all randomness. After each decision, `watch` gets the number of decisions of this call.
+        """
         ...
 
     def act(self, observation: np.ndarray) -> np.ndarray:
@@ -102,16 +105,16 @@ class Learner(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write all that `learn` needs to go on into an empty folder."""
+        """Write everything that `learn` needs to continue into an empty folder."""
         ...
 
 
 Make = Callable[[Training, Env, Path | None], Learner]
-"""A new learner in this environment, or the one that was saved in the folder. Raises TelosError where it cannot be."""
+"""Makes a new learner in this environment, or loads the one saved in the folder. Raises TelosError if it cannot."""
 
 
 class ActionRepeat(gymnasium.Wrapper[Any, np.ndarray, Any, np.ndarray]):
-    """An action lasts several frames, whose rewards are summed."""
+    """Repeats each action for several frames and sums their rewards."""
 
     def __init__(self, env: Env, times: int) -> None:
         super().__init__(env)
@@ -130,28 +133,28 @@ class ActionRepeat(gymnasium.Wrapper[Any, np.ndarray, Any, np.ndarray]):
 
 
 def environment(task: str, action_repeat: int) -> Env:
-    """The task's real environment as learners want it: observations (O,) of float32, actions (A,) in [-1,1]."""
+    """The task's real environment in the form for learners: observations (O,) of float32, actions (A,) in [-1,1]."""
     env: Any = ActionRepeat(registry.make(task), action_repeat)
     return DtypeObservation(FlattenObservation(env), np.float32)
 
 
 def flat(space: gymnasium.Space[Any], observation: Any) -> np.ndarray:
-    """An observation as `environment` gives it, (O,)."""
+    """An observation flattened to float32 as `environment` returns it, (O,)."""
     return np.asarray(gymnasium.spaces.flatten(space, observation), dtype=np.float32)
 
 
 def trained(training: Training, folder: Path, make: Make, watch: Watch) -> tuple[Learner, Spent]:
-    """A learner at the end of its training, and what that took.
+    """Train, or continue from the last checkpoint; returns the trained learner and the time spent.
 
-    Each chunk begins with a reset and has a seed of its own, so one that goes on from a checkpoint sees the same as
-    one that was never interrupted; what had been done of the chunk is lost.
+    Each chunk begins with a reset and its own seed, so a training continued from a checkpoint sees the same data as one
+    without interruption. An interruption discards the unfinished chunk.
 
     Args:
-        folder: where its checkpoints are, and go; the last one stays.
+        folder: checkpoints are read from and written to it; only the last one is kept.
 
     Raises:
-        TelosError: what `make` raises.
-        KeyboardInterrupt: Ctrl-C, with how far the last checkpoint has come.
+        TelosError: `make` raised it.
+        KeyboardInterrupt: Ctrl-C; the message has the frames of the last checkpoint.
     """
     at, spent = newest(folder)
     try:
@@ -177,13 +180,15 @@ def _frames(training: Training, at: int, watch: Watch) -> Watch:
 
 
 def seed_of(seed: int, at: int) -> int:
-    """The seed of the chunk that begins after so many frames: not of the stream of `agent.rollouts.episode`, from
-    whose starts policies are evaluated."""
+    """The seed of the chunk that begins at frame `at`.
+
+    It comes from another stream than the seeds of `agent.rollouts.episode`, which give the evaluation's starts.
+    """
     return int(np.random.SeedSequence([seed, at], spawn_key=(1,)).generate_state(1)[0]) % 2**31
 
 
 def newest(folder: Path) -> tuple[int, Spent]:
-    """Frames of the last whole checkpoint in a folder, and what they took; zeros where there is none."""
+    """Frames of the last complete checkpoint in a folder, and the time they took; zeros if there is none."""
     at = max((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), default=0)
     if not at:
         return 0, Spent()
@@ -191,7 +196,7 @@ def newest(folder: Path) -> tuple[int, Spent]:
 
 
 def _save(learner: Learner, folder: Path, at: int, spent: Spent) -> None:
-    """A checkpoint is there as a whole or not at all; those before it go."""
+    """Write a checkpoint atomically (by renaming its folder), then delete all earlier ones."""
     fresh = folder / f"{at}.part"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -204,16 +209,18 @@ def _save(learner: Learner, folder: Path, at: int, spent: Spent) -> None:
 
 
 class StableBaselines:
-    """Soft actor-critic (Haarnoja et al. 2018, "Soft actor-critic: off-policy maximum entropy deep reinforcement
-    learning with a stochastic actor", ICML) of Stable-Baselines3, with that library's default parameters: two layers of
-    256 units, batches of 256, learning rate 3e-4, discount 0.99 per decision, learned temperature, 100 random decisions
-    first. On the CPU, so that a seed says it all.
+    """Soft actor-critic (SAC) of Stable-Baselines3 with that library's default parameters.
 
-    A checkpoint is in the library's own format, which has pickles in it: go on from your own ones only.
+    Source: Haarnoja et al. 2018, "Soft actor-critic: off-policy maximum entropy deep reinforcement learning with a
+    stochastic actor", ICML. Defaults: two layers of 256 units, batches of 256, learning rate 3e-4, discount 0.99 per
+    decision, learned temperature, 100 random decisions first. It runs on the CPU, so that the seed determines the
+    result.
+
+    A checkpoint is in the library's own format, which contains pickles: load only your own checkpoints.
     """
 
     def __init__(self, training: Training, env: Env, checkpoint: Path | None) -> None:
-        """Raises TelosError where the library is missing, or the checkpoint cannot be read."""
+        """Raises TelosError if the library is missing or the checkpoint cannot be read."""
         sac = library().SAC
         if checkpoint is None:
             self._model = sac(
@@ -229,7 +236,7 @@ class StableBaselines:
         try:
             self._model = sac.load(checkpoint / "model.zip", env=env, device="cpu")
             self._model.load_replay_buffer(checkpoint / "replay.pkl")
-        except Exception as error:  # whatever zip, pickle and torch come up with
+        except Exception as error:  # zip, pickle and torch raise many types
             raise TelosError(str(checkpoint), f"what cannot be read ({error})", "delete it to train anew") from None
 
     @property
@@ -261,7 +268,7 @@ class StableBaselines:
 
 
 def library() -> Any:
-    """The module `stable_baselines3`. Raises TelosError where it is not installed."""
+    """The module `stable_baselines3`. Raises TelosError if it is not installed."""
     try:
         return import_module("stable_baselines3")
     except ImportError as error:

@@ -1,13 +1,13 @@
-"""What is left of a run whose processes are killed, one after another, at random moments.
+"""Kills processes of a run at random moments, resumes it, and checks that no episode is lost or changed.
 
     telos bench faults                     200 kills, then the table
     telos bench faults --table
 
-A round is one run of short episodes on two Ray workers. While it lasts, a random process of it (driver, Ray's own,
-workers) gets SIGKILL after a random wait; where the driver is gone, `telos resume` goes on. When the run is
-finished, its rows and steps are compared with those of the same run without Ray and without kills, and every row that
-was on disk before some kill must be there still. Rounds follow
-each other until there were enough kills; each leaves a row in `runs/bench/faults.jsonl`.
+A round is one run of short episodes on two Ray workers. During the run, the benchmark waits a random time, kills a
+random process (driver, Ray's own processes, workers) with SIGKILL, and repeats. If the driver has ended early,
+`telos resume` continues the run. When the run is finished, its rows and steps are compared with those of the same run
+without Ray and without kills, and every row that was on disk before a kill must still be there. Rounds repeat until
+there were enough kills; each appends a row to `runs/bench/faults.jsonl`.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from benchmarks.harness import rows
 from envs.errors import TelosError
 
 OUT = rows.RESULTS / "faults.jsonl"
-TOKEN = "TELOS_FAULTS"  # in the environment of every process that a driver has started
-WAIT = 12.0  # s between two kills, at most
-PATIENCE = 240.0  # s without a new row or an exit, after which a driver counts as hung
-FAREWELL = 150.0  # s after a run, within which its last process must have ended
-KINDS = {  # in the command line -> what it is
+TOKEN = "TELOS_FAULTS"  # environment variable of every process that a driver has started
+WAIT = 12.0  # s, the longest wait between two kills
+PATIENCE = 240.0  # s without a new row or an exit after which a driver counts as hung
+FAREWELL = 150.0  # s after a run within which all its processes must have ended
+KINDS = {  # part of the command line -> kind of process
     "gcs_server": "head (GCS)",
     "raylet/raylet": "node (raylet)",
     "ray::TelosWorker": "worker",
     "ray::IDLE": "idle worker",
     "agent.command.cli": "driver or its supervisor",
 }
-ATTEMPTS = 40  # drivers, one after another, that neither add a row nor are killed
+ATTEMPTS = 40  # drivers in a row that may end without a new row and without a kill
 
 
 def config_of(seed: int, episodes: int) -> Config:
-    """Episodes of a fraction of a second, with a guardrail that matters to some of them."""
+    """Episodes of a fraction of a second, with a guardrail that affects some of them."""
     rail = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "unit": "m"}
     return load(
         task="dm_control/cartpole-swingup-v0",
@@ -74,13 +74,13 @@ def config_of(seed: int, episodes: int) -> Config:
 class Kill:
     """One SIGKILL."""
 
-    process: str  # what it was
-    at: float  # s since this driver began
-    driver: str  # "went on", or how it ended
+    process: str  # kind of the killed process
+    at: float  # s since the start of this driver
+    driver: str  # "went on", or the driver's exit status
 
 
 class Driver:
-    """A `telos` command in a process of its own, with all that it starts."""
+    """A `telos` command in its own process, with all processes that it starts."""
 
     def __init__(self, words: Sequence[str], folder: Path) -> None:
         self.token = f"{folder}:{time.monotonic_ns()}"
@@ -93,17 +93,17 @@ class Driver:
             )
 
     def processes(self) -> dict[int, str]:
-        """All that live: pid -> what it is."""
+        """All of the driver's live processes: pid -> kind."""
         return living(self.token)
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the driver started."""
         return time.monotonic() - self.began
 
 
 def living(token: str) -> dict[int, str]:
-    """Processes whose environment holds the token: pid -> what it is."""
+    """Live processes whose environment has the token: pid -> kind."""
     found: dict[int, str] = {}
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -115,10 +115,10 @@ def living(token: str) -> dict[int, str]:
 
 
 def compared(found: RunDir, expected: RunDir, seen: Collection[bytes] = ()) -> dict[str, int]:
-    """Episodes lost, counted twice, or other than they should be.
+    """The numbers of lost, duplicated and differing episodes.
 
     Args:
-        seen: lines that were in its episodes.jsonl at some moment: each must be there still, to the last bit.
+        seen: lines that `episodes.jsonl` had at some earlier time; a line that is missing or changed counts as lost.
     """
     lines = _lines(found.path)
     there = [Row.parse(line, "row") for line in lines]
@@ -132,7 +132,7 @@ def compared(found: RunDir, expected: RunDir, seen: Collection[bytes] = ()) -> d
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The whole lines of episodes.jsonl, as far as there are any."""
+    """The complete lines of episodes.jsonl; empty if the file does not exist."""
     try:
         return (path / "episodes.jsonl").read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -140,14 +140,14 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _facts(rundir: RunDir, row: Any) -> tuple[Any, ...]:
-    """All of an episode that does not depend on the clock."""
+    """Everything in an episode that does not depend on the clock."""
     steps = rundir.steps(row.episode)
     arrays = [getattr(steps, f.name).tobytes() for f in fields(Steps) if f.name not in ("plan_ms", "decision_ms")]
     return ({name: value for name, value in asdict(row).items() if name not in TIMES}, arrays)
 
 
 def play(number: int, episodes: int, most: int) -> dict[str, Any]:
-    """One round with at most so many kills, as a row."""
+    """One round with at most `most` kills, as a row."""
     rng = np.random.default_rng([number])
     folder = Path(tempfile.mkdtemp(prefix="telos-faults-"))
     try:
@@ -194,7 +194,10 @@ def play(number: int, episodes: int, most: int) -> dict[str, Any]:
 def _torment(
     driver: Driver, path: Path, rng: np.random.Generator, kills: list[Kill], most: int, seen: set[bytes]
 ) -> int:
-    """Kill processes of a driver until it has ended; whether it hung. Rows on disk before each kill go to `seen`."""
+    """Kill processes of a driver until it ends; returns 1 if it hung, else 0.
+
+    Adds the kills to `kills`, and the rows that are on disk before each kill to `seen`.
+    """
     size, heard = -1, time.monotonic()
     while driver.process.poll() is None:
         pause = rng.uniform(0, WAIT)
@@ -222,7 +225,7 @@ def _torment(
 
 
 def _farewell(tokens: Sequence[str]) -> dict[int, str]:
-    """Wait for what the drivers left behind; return what stays."""
+    """Wait until all processes of the drivers have ended; returns those still alive after FAREWELL seconds."""
     began = time.monotonic()
     while True:
         left = {pid: kind for token in tokens for pid, kind in living(token).items()}
@@ -232,7 +235,7 @@ def _farewell(tokens: Sequence[str]) -> dict[int, str]:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """All rounds together as a Markdown table."""
+    """The totals of all rounds as a Markdown table."""
     total = {
         name: sum(row[name] for row in found) for name in ("kills", "episodes", "drivers", "rows_seen_before_kills")
     }

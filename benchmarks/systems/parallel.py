@@ -1,12 +1,12 @@
-"""What workers bring: the same episodes serially, and on one and two Ray workers, in blocks that take turns.
+"""The speed-up from workers: the same episodes serially, and on one and two Ray workers, in alternating blocks.
 
     telos bench parallel                     measure what is missing, then print the table
     telos bench parallel --table
 
-A block is so many episodes of the task's default preset, made shorter in one of two ways: cut after `--frames` control
-steps, or whole but with only `--evaluations` candidates per decision. Either way what an episode costs besides planning
-weighs more than in a whole one of the preset. A block's clock starts when the workers are up and have played. Rows go
-to `runs/bench/parallel.jsonl`.
+A block is `--block` episodes of the task's default preset. Episodes are shortened in one of two ways: cut after
+`--frames` control steps, or whole but with only `--evaluations` candidates per decision. In both, costs besides
+planning have a larger share than in a whole episode of the preset. A block's clock starts after the workers have
+started and played one episode each. Rows go to `runs/bench/parallel.jsonl`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ EPISODES = 40  # of each task and arrangement
 
 
 def shortened(name: str, frames: int, evaluations: int | None) -> Config:
-    """The task's default preset, cut after `frames`; with its own budget where `evaluations` is None."""
+    """The task's default preset, cut after `frames`; keeps the preset's budget if `evaluations` is None."""
     budget = {} if evaluations is None else {"planner.budget.evaluations": evaluations}
     return load(
         task=f"dm_control/{name}-v0",
@@ -79,7 +79,7 @@ def _play(rollouts: Rollouts, jobs: Sequence[Job], stop: Callable[[], bool]) -> 
 
 
 def _digest(outcomes: Sequence[Outcome]) -> str:
-    """Of all in the rows that does not depend on the clock."""
+    """SHA-256 of everything in the rows that does not depend on the clock."""
     digest = hashlib.sha256()
     for outcome in sorted(outcomes, key=lambda outcome: outcome.job.episode):
         row = outcome.played.row.values()
@@ -88,7 +88,7 @@ def _digest(outcomes: Sequence[Outcome]) -> str:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """The rows as a Markdown table; ratios are of whole sums, their range is over blocks."""
+    """The rows as a Markdown table; ratios are of sums over all blocks, with the range over single blocks."""
     lines = [
         "| task | episodes × frames | candidates per decision | "
         + " | ".join(f"{name}, s" for name in ARRANGEMENTS)
@@ -123,7 +123,7 @@ def table(found: list[dict[str, Any]]) -> str:
 def _ratio(
     times: dict[str, dict[int, float]], blocks: Sequence[int], above: str, below: str, shape: str, less: float = 0.0
 ) -> str:
-    """One arrangement's seconds over another's, less so much; of the sums, and least and most of a block."""
+    """The ratio of two arrangements' seconds minus `less`: of the sums, and the least and largest of a block."""
     each = [times[above][block] / times[below][block] - less for block in blocks]
     whole = sum(times[above][b] for b in blocks) / sum(times[below][b] for b in blocks) - less
     return f"{shape.format(whole)} [{shape.format(min(each))}, {shape.format(max(each))}]"

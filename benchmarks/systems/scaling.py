@@ -1,21 +1,21 @@
-"""How many workers one driver feeds: its cost per episode, measured, and a simulation of larger clusters from that.
+"""How many workers one driver can serve: its measured cost per episode, and a simulation of larger clusters.
 
     telos bench scaling                 measure here, then simulate and print the tables
     telos bench scaling --simulate      simulate from the rows that are there
 
-Measured with trivial episodes (`players.trivial`), which cost their worker little, while the driver does for each
-what it does for real ones: hand it out, take ticks and outcome, write steps and row with fsync. First as fast as they
-come, with more and more workers; then paced, half a second each, with more workers than this machine has CPUs; then
-ten seconds each, which bring ticks; and how long one turn of the driver's loop takes over many workers of which none
-has anything to say. "Busy" is the CPU time of the driver's main thread, and its time in writing.
+Measurements use trivial episodes (`players.trivial`), which cost the worker little. The driver does the same for each
+as for a real one: it hands out the episode, receives ticks and the outcome, and writes steps and row with fsync.
+Episodes run first at full speed, with a growing number of workers; then paced at half a second each, with more workers
+than this machine has CPUs; then at ten seconds each, which produces ticks. A last measurement times one turn of the
+driver's loop over many silent workers. "Busy" is the CPU time of the driver's main thread plus its time in writing.
 
-The model: W workers play episodes of T seconds each. The driver works in turns: it looks at all workers (`scan` seconds
-each), serves those that had ended (`service` seconds for each outcome), then hands out their next episodes, which begin
-`latency` seconds later; ticks take their share of its time. `service`, `tick` and `scan` come from the rows of their
-kind, `latency` from the paced row of one worker; the other paced rows are predicted, not fitted. Left out: the network,
-over which the driver would fetch outcomes one after another; Ray's own head; the start; and beyond MOST workers the
-signs of life that a driver asks for when ticks become rare, which is where the tables end. Efficiency is the share of
-time in which workers play.
+The model: W workers play episodes of T seconds each. The driver works in turns. In each turn it polls all workers
+(`scan` seconds each), serves those that have finished (`service` seconds per outcome), then hands out their next
+episodes, which begin `latency` seconds later. Ticks take a share of its time. `service`, `tick` and `scan` come from
+the rows of their kind, and `latency` from the paced row of one worker; the other paced rows are predicted, not fitted.
+The model leaves out the network, over which the driver would fetch outcomes one after another; Ray's own head process;
+and the start. Above MOST workers ticks become rare and the driver asks workers for signs of life; the model leaves that
+out too, so the tables end there. Efficiency is the share of time in which workers play.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ from benchmarks.players import trivial
 from envs.errors import TelosError
 
 OUT = rows.RESULTS / "scaling.jsonl"
-FRAMES = (100, 1_000)  # of saturating episodes
+FRAMES = (100, 1_000)  # of the episodes at full speed
 PACED_FRAMES = 1_000  # half a second at trivial.PACE
-MOST = 1_500  # workers that the model knows about
+MOST = 1_500  # workers; the model does not hold for more
 FAST_WORKERS = (1, 2, 4)
 PACED_WORKERS = (1, 2, 4, 8, 16)
 EPISODE_SECONDS = (1.0, 10.0, 60.0, 150.0)  # 150: a whole cartpole-swingup episode on one thread
-SILENT = 1_024  # workers that have nothing to say
+SILENT = 1_024  # workers without messages
 EFFICIENCY = 0.95
-PLAYERS = {  # what they are called, s of a step
+PLAYERS = {  # player -> name in the table, s per step
     "play": ("as fast as they come", 0.0),
     "paced": ("paced", trivial.PACE),
     "slow": ("slow, with ticks", trivial.SLOW_PACE),
@@ -63,7 +63,7 @@ PLAYERS = {  # what they are called, s of a step
 
 
 def config_of(frames: int) -> Config:
-    """A configuration with one guardrail; who plays it is another matter."""
+    """A configuration with one guardrail, for any player."""
     rail = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -1.0, "upper": 1.0, "unit": "m"}
     return load(
         task="dm_control/cartpole-swingup-v0",
@@ -72,7 +72,7 @@ def config_of(frames: int) -> Config:
 
 
 def measure(rollouts: RayRollouts, player: str, frames: int, count: int, folder: Path) -> dict[str, Any]:
-    """`count` episodes into a run directory, as a row; the workers have played before the clock starts."""
+    """Time `count` episodes written to a run directory, as a row; every worker plays once before the clock starts."""
     config = config_of(frames)
     parcel = sealed(config)
     rundir = RunDir.create(
@@ -103,9 +103,9 @@ def measure(rollouts: RayRollouts, player: str, frames: int, count: int, folder:
         "frames": frames,
         "episodes": count,
         "seconds": round(seconds, 4),
-        "driver_busy_seconds": round(busy, 4),  # its main thread: computing, or writing
-        "driver_process_seconds": round(time.process_time() - process, 4),  # with Ray's threads in it
-        "writing_seconds": round(writing, 4),  # not on the CPU: waiting for the disk, or for a CPU
+        "driver_busy_seconds": round(busy, 4),  # main thread: computing or writing
+        "driver_process_seconds": round(time.process_time() - process, 4),  # CPU time, including Ray's threads
+        "writing_seconds": round(writing, 4),  # off the CPU: waiting for the disk or for a CPU
         "ticks": len(ticks),
         "outcome_bytes": len(pickle.dumps(last)),
         "parcel_bytes": len(pickle.dumps(parcel)),
@@ -115,13 +115,13 @@ def measure(rollouts: RayRollouts, player: str, frames: int, count: int, folder:
 
 
 def scanned(rollouts: RayRollouts) -> dict[str, Any]:
-    """How long one turn of the driver takes over workers of which (but for one) none has anything to say, as a row."""
+    """Time one turn of the driver over SILENT workers, of which only the first plays, as a row."""
     ray: Any = import_module("ray")
     rollouts.muster()
     (worker,) = rollouts._staff
     job = Job(sealed(config_of(max(FRAMES))), 0, trivial.SLOW)
     parcel, now = ray.put(job.parcel), time.monotonic()
-    streams = [  # one plays, all others wait for it
+    streams = [  # all on one actor: the first plays, the others wait for it
         worker.actor.play.options(num_returns="streaming").remote(parcel, job.parcel.sha256, 0, job.player, index)
         for index in range(SILENT)
     ]
@@ -135,7 +135,7 @@ def scanned(rollouts: RayRollouts) -> dict[str, Any]:
 
 
 def measured() -> list[dict[str, Any]]:
-    """All rows of this machine, on a cluster of one node with more CPUs than there are: paced workers need none."""
+    """All rows of this machine, on a one-node cluster that declares more CPUs than exist; paced workers only sleep."""
     import os
 
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
@@ -167,16 +167,16 @@ def measured() -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the model is made of, s."""
+    """The parameters of the model, s."""
 
-    service: float  # of the driver, for an outcome of 1,000 frames: its steps and row written with fsync
-    tick: float  # of the driver, for a tick
-    scan: float  # of the driver, each time it looks whether a worker has something to say
-    latency: float  # from an outcome that was served to the next episode, as the worker sees it
+    service: float  # the driver's time per outcome of 1,000 frames, including writing steps and row with fsync
+    tick: float  # the driver's time per tick
+    scan: float  # the driver's time per poll of one worker
+    latency: float  # the worker's wait from its served outcome to its next episode
 
 
 def costs(found: Sequence[dict[str, Any]]) -> Costs:
-    """From the measured rows; `service` is the median of the fast ones."""
+    """The model's parameters from the measured rows; `service` is the median of the full-speed rows."""
 
     def busy(row: dict[str, Any]) -> float:
         return row["driver_busy_seconds"] / row["episodes"]
@@ -193,7 +193,7 @@ def costs(found: Sequence[dict[str, Any]]) -> Costs:
 
 @dataclass(frozen=True)
 class Load:
-    """What a simulated cluster comes to."""
+    """The results of a simulated cluster."""
 
     rate: float  # episodes/s
     utilisation: float  # share of time in which the driver works
@@ -201,17 +201,17 @@ class Load:
 
 
 def simulated(workers: int, episode: float, cost: Costs) -> Load:
-    """Discrete events, after a start that does not count.
+    """Discrete-event simulation; a warm-up phase is not counted.
 
     Args:
-        workers: W, which begin at random moments of an episode.
-        episode: T, s; each one lasts up to 10 % more or less.
-        cost: what the driver and the way between them cost.
+        workers: W; each worker begins at a random point of an episode.
+        episode: T, s; the length of each episode varies by up to 10 %.
+        cost: the model's parameters.
     """
     rng = np.random.default_rng(workers)
     ends = rng.uniform(0, episode, workers).tolist()  # when each worker's episode ends
     heapq.heapify(ends)
-    # Ticks are many and small: they slow the driver down by the share of its time that they take.
+    # Ticks are many and small, so they are modelled as a share of the driver's time, not as events.
     ticking = min(workers / TICK, TICKS) * cost.tick
     service, scan = cost.service / (1 - ticking), workers * cost.scan / (1 - ticking)
     now = began = busy = 0.0
@@ -225,7 +225,7 @@ def simulated(workers: int, episode: float, cost: Costs) -> Load:
             heapq.heappop(ends)
             count += 1
         now, busy, served = now + count * service, busy + scan + count * service, served + count
-        for length in episode * rng.uniform(0.9, 1.1, count):  # handed out when all of this turn are served
+        for length in episode * rng.uniform(0.9, 1.1, count):  # handed out after all outcomes of this turn
             heapq.heappush(ends, now + cost.latency + length)
     rate = (served - first) / (now - began)
     utilisation = min(1.0, busy * (1 - ticking) / (now - began) + ticking)
@@ -233,7 +233,7 @@ def simulated(workers: int, episode: float, cost: Costs) -> Load:
 
 
 def largest(episode: float, cost: Costs) -> int:
-    """The most workers, up to MOST, that one driver feeds at `EFFICIENCY`, by bisection; 0 where one is too many."""
+    """The most workers, up to MOST, that one driver serves at `EFFICIENCY`, by bisection; 0 if one is too many."""
     good, bad = 0, MOST + 1
     if simulated(MOST, episode, cost).efficiency >= EFFICIENCY:
         return MOST
@@ -247,7 +247,7 @@ def largest(episode: float, cost: Costs) -> int:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """What was measured, how the simulation compares, and what it says of larger clusters."""
+    """Markdown tables of the measurements beside the model's predictions, and of simulated larger clusters."""
     cost = costs(found)
     lines = [
         "| episodes | workers | frames | episodes/s = rows/s | driver busy | driver, ms per episode "

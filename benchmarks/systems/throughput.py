@@ -1,15 +1,18 @@
-"""Speed as ratios inside one run: how much of MuJoCo's own throughput reaches `imagine()` and `plan()`.
+"""The speed of `imagine()` and `plan()` as a share of MuJoCo's own throughput, as ratios within one run.
 
     telos bench throughput            measure all tasks, then print the table
     telos bench throughput --table
     telos bench throughput --peers    side by side with other planners instead: `telos bench peers`
 
-For every task, at N candidates and H control steps, clocks around the same rollouts from the same state:
-the bare C call (`Batch.rollout` alone, no sensors, recording nothing), `imagine()`, `imagine()` with all that could be
-recorded (every sensor and the integration state of every physics step), and the problem's `evaluate()`; then a whole
-`plan()` of three iterations of N candidates, and the bare C call on every candidate which that plan evaluated. They are
-interleaved, over all numbers of threads too, and the medians compared, so that the machine's other load weighs on all
-alike. Then an agent with the task's preset, but for the same N, H and planner, plays the beginning of an episode, and
+For every task, at N candidates and H control steps, the benchmark times calls from the same state:
+
+- on the same N candidates: the bare C call (only `Batch.rollout`, no sensors, recording nothing), `imagine()`,
+  `imagine()` that records everything (every sensor and the integration state of every physics step), and the problem's
+  `evaluate()`;
+- a whole `plan()` of three iterations of N candidates, and the bare C call on every candidate that this plan evaluated.
+
+The calls are interleaved, also over all numbers of threads, and medians are compared, so that other load on the machine
+affects all alike. Then an agent with the task's preset, but this N, H and planner, plays the beginning of an episode;
 its seconds inside C are divided by its seconds of planning.
 """
 
@@ -64,14 +67,14 @@ SETTINGS = ((64, 40), (16, 20))  # candidates, control steps
 
 ITERATIONS = 3
 PARAMS: Mapping[str, Any] = {"iterations": ITERATIONS, "knots": 10, "decay": 1.0}
-DECISIONS = 100  # of an agent
-WARM_UP = 3  # rounds that warm caches and buffers
+DECISIONS = 100  # of the agent that plays the beginning of an episode
+WARM_UP = 3  # rounds, and decisions of an episode, that only warm caches and buffers
 OUT = rows.RESULTS / "throughput.jsonl"
 
 
 @dataclass(frozen=True)
 class Clocks:
-    """What is timed on one number of threads, and the seconds it took so far."""
+    """The calls to time with one number of threads, and their seconds so far."""
 
     model: Simulator
     calls: dict[str, Callable[[], Any]]
@@ -79,7 +82,7 @@ class Clocks:
     inside: list[float] = field(default_factory=list)  # share of each `plan()` inside C
 
     def round(self, index: int) -> None:
-        """Every call once; the first one, which finds everything cold, is another one in each round."""
+        """Time every call once; the order rotates from round to round, because the first call finds cold caches."""
         calls = list(self.calls.items())
         first = index % len(calls)
         for name, call in [*calls[first:], *calls[:first]]:
@@ -91,7 +94,7 @@ class Clocks:
                 self.inside.append((self.model.physics.seconds - before) / elapsed)
 
     def row(self, number: int, horizon: int) -> dict[str, Any]:
-        """Median seconds of each clock, and their ratios."""
+        """The row: median milliseconds of each call, and their ratios."""
         medians = {name: statistics.median(values[WARM_UP:]) for name, values in self.seconds.items()}
         steps = number * horizon * self.model.physics.substeps
         once = ("imagine", "imagine_all", "evaluate")
@@ -110,8 +113,11 @@ class Clocks:
 
 
 def _bare(model: Simulator, start: Snapshot, batches: Sequence[Tensor], threads: int) -> Callable[[], None]:
-    """The C call alone on candidates (N,H,A), batch after batch, recording nothing: on the environment's model without
-    its sensors, so that leaving out what nobody reads does not make up for what telos costs."""
+    """The bare C call on batches of candidates (N,H,A), recording nothing.
+
+    It uses the environment's model without its sensors. Otherwise telos, which drops unread sensors, would gain time
+    that hides its own overhead.
+    """
     spec = model.task.spec()
     signals.drop_unread(spec, ())
     compiled = spec.compile()
@@ -158,7 +164,7 @@ def _clocks(env: Environment, number: int, horizon: int, threads: int) -> Clocks
 
 
 def _in_an_episode(task_id: str, number: int, horizon: int, threads: int) -> float:
-    """Seconds inside C over seconds of planning, of an agent in an episode, once its batches are made."""
+    """An agent's seconds inside C divided by its seconds of planning, in an episode after WARM_UP decisions."""
     planner = {"kind": "icem", "params": PARAMS, "horizon": horizon, "budget": {"evaluations": ITERATIONS * number}}
     overrides = {f"planner.{name}": value for name, value in planner.items()}
     config = load(preset_of(task_id), task=task_id, overrides={**overrides, "threads": threads, "video": False})
@@ -173,7 +179,7 @@ def _in_an_episode(task_id: str, number: int, horizon: int, threads: int) -> flo
 
 
 def measure(task_id: str, number: int, horizon: int, repeats: int, threads: Sequence[int]) -> list[dict[str, Any]]:
-    """One row for each number of threads."""
+    """Measure one task at one setting; returns one row for each number of threads."""
     env = registry.make(task_id)
     env.reset(seed=0)
     found = [_clocks(env, number, horizon, count) for count in threads]
@@ -204,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out = [] if options.out == parser.get_default("out") else ["--out", str(options.out)]
         return peers.main([*out, *(["--table"] if options.table else [])])
     torch.set_num_threads(1)
-    rows.read(options.out)  # what is no file for rows is refused before anything is measured
+    rows.read(options.out)  # refuses an unreadable file before measuring
     if not options.table:
         found = []
         for number, horizon in options.settings:

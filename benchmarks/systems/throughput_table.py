@@ -1,4 +1,4 @@
-"""What the rows of `telos bench throughput` say: the table, and where it misses the goals."""
+"""The table of `telos bench throughput`, and the rows that miss its goals."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 Row = dict[str, Any]
 
-GOAL_IN_C = 0.9  # share of planning, at 64 x 40
+GOAL_IN_C = 0.9  # share of planning time inside C, at 64 x 40
 GOAL_TASKS = ("cartpole-swingup", "walker-walk", "cheetah-run", "humanoid-run", "quadruped-walk")
-GOAL_IMAGINED = 0.95  # `imagine()` to bare C, at 64 x 40, on the first four
-GOAL_RATIOS = {(64, 40): 0.95, (16, 20): 0.85}  # of `plan()` to bare C, by candidates and horizon
-GOAL_SPEED_UP = 1.9  # of two threads over one, of `plan()` with 64 candidates
+GOAL_IMAGINED = 0.95  # speed of `imagine()` relative to bare C, at 64 x 40, on the first four tasks
+GOAL_RATIOS = {(64, 40): 0.95, (16, 20): 0.85}  # speed of `plan()` relative to bare C, by candidates and horizon
+GOAL_SPEED_UP = 1.9  # of `plan()` with 64 candidates, from one thread to two
 
 HEAD = (
     "| task | candidates × horizon | threads | bare C, million physics steps / s | `imagine()` / bare C "
@@ -43,7 +43,7 @@ def _shown(ratio: float | None) -> str:
 
 
 def speed_up(row: Row, found: Iterable[Row], clock: str = "plan_ms") -> float | None:
-    """The time of one thread over this row's, of the same task and setting in the same run; None for one thread."""
+    """One thread's time divided by this row's, of the same task and setting; None if the row has one thread."""
     same = ("task", "candidates", "horizon")
     alone = [other for other in found if other["threads"] == 1 and all(other[key] == row[key] for key in same)]
     return alone[-1][clock] / row[clock] if alone and row["threads"] > 1 else None
@@ -58,7 +58,7 @@ def _where(row: Row) -> str:
 
 
 def shortfall(found: Sequence[Row]) -> str:
-    """Which rows miss which goal, in words."""
+    """Sentences on which rows miss which goal."""
     in_c = (_in_c(found, "`plan()`", "plan"), _in_c(found, "planning in an episode", "episode"))
     plans = (_ratios(found, setting, "plan", GOAL_TASKS, goal) for setting, goal in GOAL_RATIOS.items())
     imagined = _ratios(found, (64, 40), "imagine", GOAL_TASKS[:4], GOAL_IMAGINED)

@@ -1,1 +1,1 @@
-"""Run directories that somebody changed."""
+"""Run directories that were changed after the run."""

@@ -1,4 +1,4 @@
-"""Changes to a run directory, drawn at random: what a disk, a slip or a forger may do to it."""
+"""Random changes to a run directory, as a faulty disk, a mistake or a forger could make them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from agent.runs.manifest import digest
 
 Rng = np.random.Generator
 Mutation = Callable[[Rng, Path, Mapping[str, Path]], str]
-"""Changes a run directory; given others by name, too. Returns what it did, in a few words."""
+"""(random generator, run directory, other runs by name) -> description; changes the run directory."""
 
 
 def _files(run: Path) -> list[Path]:
-    """The evidence; report and video are none."""
+    """The files that are evidence: config, manifest, rows and steps, but not report and video."""
     return [run / name for name in ("config.yaml", "manifest.json", "episodes.jsonl")] + sorted(run.glob("steps/*.npz"))
 
 
@@ -33,7 +33,7 @@ def _one(rng: Rng, items: Any) -> Any:
 
 
 def a_byte(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """A byte is changed, left out or added."""
+    """Change, delete or insert one byte."""
     file = _one(rng, [file for file in _files(run) if file.stat().st_size])
     data, how = bytearray(file.read_bytes()), _one(rng, ("flip", "set", "drop", "add"))
     at = int(rng.integers(len(data)))
@@ -50,7 +50,7 @@ def a_byte(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
 
 
 def a_length(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """A file is deleted, emptied, cut short or written twice."""
+    """Delete, empty or truncate a file, or double its content."""
     file, how = _one(rng, _files(run)), _one(rng, ("delete", "empty", "cut", "double"))
     data = file.read_bytes()
     if how == "delete":
@@ -62,7 +62,7 @@ def a_length(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
 
 
 def a_setting(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """A value of config.yaml is another one; half of the time the manifest's digests are computed anew, too."""
+    """Change a value of config.yaml; half of the time recompute the manifest's digests too."""
     file = run / "config.yaml"
     values = yaml.safe_load(file.read_text())
     what = _edit(rng, values)
@@ -74,7 +74,7 @@ def a_setting(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
 
 
 def a_manifest(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """A value of manifest.json is another one; half of the time its own digest is computed anew, too."""
+    """Change a value of manifest.json; half of the time recompute its own digest too."""
     file = run / "manifest.json"
     values = json.loads(file.read_text())
     stated = values.pop("sha256")
@@ -87,7 +87,7 @@ def a_manifest(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
 
 
 def a_row(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """A value of a row is another one, and its checksum is computed anew."""
+    """Change a value of a row and recompute its checksum."""
     file = run / "episodes.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     at = int(rng.integers(len(lines)))
@@ -101,7 +101,7 @@ def a_row(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
 
 
 def an_array(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """A number in the arrays of a steps file is another one, or an array is left out or cut."""
+    """Change numbers in an array of a steps file, or change the array's type, drop it, or cut its last entry."""
     file = _one(rng, run.glob("steps/*.npz"))
     with np.load(file) as stored:
         arrays = {name: stored[name].copy() for name in stored.files}
@@ -129,7 +129,7 @@ def an_array(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
 
 
 def a_swap(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """Files are taken from another run, or from another episode."""
+    """Replace files by those of another run, or exchange the steps of two episodes."""
     own, names = sorted(run.glob("steps/*.npz")), sorted(others)
     if rng.random() < 0.3 and len(own) > 1:
         first, second = (own[int(at)] for at in rng.permutation(len(own))[:2])
@@ -151,7 +151,7 @@ def a_swap(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
 
 
 def lines(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """Lines of episodes.jsonl are doubled, lost, in another order, torn, or another run's."""
+    """Double, delete, reverse or tear lines of episodes.jsonl, or replace one by another run's."""
     file = run / "episodes.jsonl"
     there = file.read_bytes().splitlines(keepends=True)
     at, how = int(rng.integers(len(there))), _one(rng, ("double", "lose", "order", "tear", "foreign"))
@@ -172,7 +172,7 @@ def lines(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
 
 
 def a_form(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """The same content, written otherwise."""
+    """Write the same content in another form."""
     how = _one(rng, ("remark", "keys", "indent", "spaces", "zip"))
     if how == "remark":
         file = run / "config.yaml"
@@ -195,7 +195,7 @@ def a_form(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
 
 
 def no_file(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """A FIFO, a link to one, a device or a directory stands in a file's place."""
+    """Replace a file by a FIFO, a link to a FIFO or to a device, or a directory."""
     file, how = _one(rng, [*_files(run), run / "summary.json"]), _one(rng, ("fifo", "link", "device", "directory"))
     file.unlink(missing_ok=True)
     if how == "fifo":
@@ -211,7 +211,7 @@ def no_file(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
 
 
 def what_follows(rng: Rng, run: Path, others: Mapping[str, Path]) -> str:
-    """A file that is made from the others is changed or deleted."""
+    """Change or delete a file that is derived from the evidence."""
     file = _one(rng, [run / "summary.json", run / "memory.safetensors"])
     if rng.random() < 0.5 or not file.exists():
         file.unlink(missing_ok=True)
@@ -240,7 +240,7 @@ KINDS: Mapping[str, Mutation] = MappingProxyType(
 
 
 def _edit(rng: Rng, values: Any) -> str:
-    """Change one leaf of nested values in place; its dotted name."""
+    """Change one leaf of nested values in place; returns its dotted name."""
     places = _places(values)
     path = places[int(rng.integers(len(places)))]
     within = values
@@ -258,7 +258,7 @@ def _places(values: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def _other(rng: Rng, value: Any) -> Any:
-    """Another value, of the same type where there is one."""
+    """A different value, of the same type except for null and empty collections."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -271,7 +271,7 @@ def _other(rng: Rng, value: Any) -> Any:
 
 
 def _reseal(file: Path, more: Mapping[str, Any]) -> None:
-    """Give a manifest the digest of what it says now."""
+    """Change values of a manifest and recompute its digest."""
     values = {**json.loads(file.read_text()), **more}
     values.pop("sha256")
     file.write_text(json.dumps({**values, "sha256": digest(values)}))

@@ -1,15 +1,20 @@
-"""Whether a change to a run directory is noticed: random changes, and what each command then does.
+"""Tests whether commands notice random changes to a run directory.
 
     telos bench tampering                    measure what is missing, then print the table
     telos bench tampering --table
 
-Small runs of two tasks, with and without guardrails, finished and interrupted, are changed one at a time, each time in
-one way of `mutations.py`; then `report`, `compare`, `explain` and `resume` are called on the copy. What they do
-is one of: `refused`, with one line; `same`, what they do with the run as it was, as nothing that counts has changed;
-`unfinished`, what they do with a run that has these episodes alone, and say so; `run again`, of `resume` alone, which
-sets aside what does not fit and comes to the rows and steps of the run as it was. Anything else is a failure:
-`ACCEPTED`, `TRACEBACK` or `HANG`. Plots are not drawn: they show what the tables sum up. A change is drawn from its
-number alone. Rows go to `runs/bench/tampering.jsonl` as they come.
+The benchmark copies a small run and changes the copy in one way of `mutations.py`. The runs are of two tasks, with and
+without guardrails, finished and interrupted. Then it calls `report`, `compare`, `explain` and `resume` on the copy. The
+outcome of each command is one of:
+
+- `refused`: a one-line error;
+- `same`: the output for the original run, because nothing that counts has changed;
+- `unfinished`: the output for a run that has only the remaining episodes, which the output says;
+- `run again` (`resume` only): what does not fit is set aside, and the result has the original's rows and steps;
+- `ACCEPTED`, `TRACEBACK` or `HANG`: a failure, which is anything else.
+
+Plots are not drawn, because they show the same data as the tables. The number of a change is its random seed. Rows are
+appended to `runs/bench/tampering.jsonl` after each change.
 """
 
 from __future__ import annotations
@@ -55,7 +60,7 @@ RULES = (
     {"kind": "joint_velocity", "name": "slow", "joint": "slide", "limit": 0.6, "unit": "m/s", "scale": 0.1},
 )
 RUNS = MappingProxyType({"guarded": ("slide", RULES), "twin": ("slide", RULES), "bare": ("hinge", ())})
-"""Name of a run -> type of its model's one joint, and guardrails."""
+"""Name of a run -> type of its model's only joint, and its guardrails."""
 MODEL = """\
 <mujoco>
   <option timestep="0.01"/>
@@ -76,15 +81,15 @@ reset: {{joints: {{{joint}: {{qpos: [-0.5, 0.5]}}}}}}
 
 
 class Hung(BaseException):
-    """A command took longer than it may."""
+    """A command took longer than PATIENCE."""
 
 
 class Bench:
-    """The runs that are changed, what they came to, and what every command does with them as they are."""
+    """The original runs, their results, and the expected output of every command."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.run = folder / "run"  # where each changed copy stands, as reports and messages name it
+        self.run = folder / "run"  # every copy has this path, because reports and messages contain it
         self.others: dict[str, Path] = {}
         self._expected: dict[tuple[str, tuple[int, ...], str], tuple[int, str]] = {}
         self._came_to: dict[str, list[Any]] = {}  # id of a run -> its facts
@@ -102,7 +107,7 @@ class Bench:
             (path / "episodes.jsonl").write_bytes(b"".join(kept))
 
     def measure(self, number: int) -> dict[str, Any]:
-        """Change one run in one way; what that was, and what the commands did, as a row."""
+        """Change one run in one way and call the commands; returns a row of the change and the outcomes."""
         rng, kinds, names = np.random.default_rng([number]), list(KINDS), sorted(self.others)
         kind, name = kinds[number % len(kinds)], names[number // len(kinds) % len(names)]
         self._lay_down(name)
@@ -116,7 +121,7 @@ class Bench:
         shutil.copytree(self.others[name], self.run)
 
     def _episodes(self) -> tuple[int, ...] | None:
-        """The episodes that the changed run has; None where its rows cannot be read."""
+        """The episodes of the changed run; None if its rows cannot be read."""
         try:
             return tuple(row.episode for row in RunDir.open(self.run).rows())
         except TelosError:
@@ -134,7 +139,7 @@ class Bench:
         if "Traceback" in err:
             return "TRACEBACK"
         if status == 2:
-            alone = command == "resume" or err.count("\n") == 1  # resume may have told before what it set aside
+            alone = command == "resume" or err.count("\n") == 1  # resume first reports what it set aside
             return "refused" if alone and err.splitlines()[-1].startswith("telos: ") else "ACCEPTED"
         if command == "resume":
             if status != 0 or not self._whole():
@@ -145,7 +150,7 @@ class Bench:
         return "same" if len(there) >= EPISODES - ("interrupted" in name) else "unfinished"
 
     def _expectation(self, command: str, name: str, there: tuple[int, ...]) -> tuple[int, str]:
-        """What a command does with the run as it was when it had finished, reduced to some of its episodes."""
+        """Exit status and output of a command on the finished original run, reduced to the episodes `there`."""
         key = name, there, command
         if key not in self._expected:
             changed = shutil.move(self.run, self.folder / "changed")
@@ -158,7 +163,7 @@ class Bench:
         return self._expected[key]
 
     def _called(self, command: str, name: str) -> tuple[int, str, str]:
-        """Exit status, what a command made (its report, or what it printed), and what it printed on stderr."""
+        """A command's exit status, its output (the report, or stdout), and its stderr."""
         words = {
             "report": ["report", self.run],
             "compare": ["compare", self.run, self.others[name]],
@@ -179,13 +184,13 @@ class Bench:
         return status, said, err.getvalue()
 
     def _whole(self) -> bool:
-        """Whether the run has come to the rows and steps that it should, and to what follows from them."""
+        """Whether the run now has the rows, steps, summary and memory of the original."""
         rundir = RunDir.open(self.run)
         return _facts(rundir) == self._came_to[rundir.manifest.id]
 
 
 def _facts(rundir: RunDir) -> list[Any]:
-    """All that a finished run says, times aside."""
+    """All results of a finished run except times."""
     found: list[Any] = []
     for row in rundir.rows():
         steps = rundir.steps(row.episode)
@@ -211,7 +216,7 @@ def _silent() -> Any:
 
 @contextlib.contextmanager
 def _patient() -> Iterator[None]:
-    """Raises Hung in what takes longer than `PATIENCE`. In the main thread alone."""
+    """Raises Hung in a block that takes longer than `PATIENCE`. Works only in the main thread."""
 
     def ring(number: int, frame: FrameType | None) -> NoReturn:
         raise Hung
@@ -226,7 +231,7 @@ def _patient() -> Iterator[None]:
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:
-    """Kinds of changes by what the commands did, as a Markdown table."""
+    """A Markdown table of how often each kind of change led to each outcome."""
     names = [*GOOD, *BAD]
     lines = [f"| what was changed | changes | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
     total: Counter[str] = Counter()

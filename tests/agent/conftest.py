@@ -21,7 +21,7 @@ Routed = Callable[..., tuple[Plan[Any], Route, PhysicalProblem]]
 
 @pytest.fixture(scope="session")
 def routed() -> Routed:
-    """What a planner with the maze's settings, and parameters over them, finds from rest at a start: (kind, start)."""
+    """(kind, start) -> the route that a planner with the maze's settings, and given parameters, finds from rest."""
     config = load("maze", overrides={"threads": 1})
     env = build.environment(config)
     agent = build.agent(config, env.task, env.interface)

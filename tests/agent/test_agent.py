@@ -1,4 +1,4 @@
-"""The agent as a library: in someone's own loop, repeatable, and honest about the return."""
+"""The agent as a library: it works in a user's own loop, is repeatable, and reports the environment's return."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def played(c: Config, seed: int = 0, index: int = 0, frames: int = 8) -> episode
     return episode.run(agent, env, build.monitor(c, env), seed, index, frames=frames)
 
 
-# --- in someone's own loop ---------------------------------------------------------------------------------
+# --- in a user's own loop ----------------------------------------------------------------------------------
 
 
 def test_a_loop_of_ones_own() -> None:
@@ -112,7 +112,7 @@ def test_everything_behind_a_decision_can_be_read() -> None:
     evaluated = decision.problem.evaluate(decision.plan.actions[None])
     assert float(evaluated.cost[0]) == pytest.approx(decision.plan.cost)
     observation, *_ = env.step(action)
-    assert_array_equal(imagined.states[0, 1].numpy(), env.snapshot().state)  # and it comes true
+    assert_array_equal(imagined.states[0, 1].numpy(), env.snapshot().state)  # as imagined
 
 
 def test_a_privileged_agent_needs_the_snapshot() -> None:
@@ -203,7 +203,7 @@ def test_the_return_is_the_environments_own_whatever_is_minimised() -> None:
     rewards = [world.step(step.action)[1] for step in result.steps]
     assert [step.reward for step in result.steps] == rewards
     assert result.total == sum(rewards)
-    assert result.total > 0  # the shaped cost is something else
+    assert result.total > 0  # the shaped cost is not the return
     plain = played(config(), frames=12)
     assert [s.plan_cost for s in plain.steps] != [s.plan_cost for s in result.steps]
 
@@ -244,7 +244,7 @@ def test_an_agent_that_is_not_privileged_remembers_what_it_believed() -> None:
     real = np.stack([step.state for step in result.steps])
     model = env.model
     root, rest = 1, slice(2, 1 + model.nq + model.nv)
-    assert np.abs(remembered.states[1:, root] - real[:, root]).min() > 1e-3  # which no observation tells
+    assert np.abs(remembered.states[1:, root] - real[:, root]).min() > 1e-3  # no observation shows it
     np.testing.assert_allclose(remembered.states[1:, rest], real[:, rest], atol=1e-4)
 
 
@@ -283,7 +283,7 @@ def test_the_seed_given_to_reset_counts() -> None:
 
 
 def test_a_critic_and_a_policy_are_wired() -> None:
-    """The critic sees its own signals and the model's states; what the policy proposes competes."""
+    """The critic gets its own signals and the model's states; the policy's proposals compete as candidates."""
 
     class Tail:
         requests = (Request("body_velocity/cart", "state"),)

@@ -1,4 +1,4 @@
-"""A problem looks at futures only where they are those of the candidates it asked about."""
+"""A problem refuses futures that do not match the candidates it asked about."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ N, H = 4, 3
 
 
 class Changed(Simulator):
-    """A simulator whose futures somebody changes."""
+    """A simulator whose futures the test changes."""
 
     change: Callable[[Trajectory], Trajectory] = staticmethod(lambda futures: futures)
 
@@ -38,7 +38,7 @@ class Changed(Simulator):
 
 
 def shorter(futures: Trajectory) -> Trajectory:
-    """Without their last step: what happens there breaks no guardrail."""
+    """Futures without their last step, in which a guardrail could be broken."""
     state = {name: values[:, :-1] for name, values in futures.signals.state.items()}
     interval = {name: values[:, :-1] for name, values in futures.signals.interval.items()}
     return replace(

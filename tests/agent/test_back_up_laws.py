@@ -1,4 +1,4 @@
-"""A back-up law inside gate and agent: what was verified acts, servos hold, starts that cannot stop are told."""
+"""Back-up laws inside gate and agent: verified stops act, servos hold, and starts that cannot stop are reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SERVO = """
 
 
 def task_of(folder: Path, gravity: float = 0.0, **more: Any) -> str:
-    """A servo-driven arm at 1.2 rad, asked to stay there; it turns in the plane of gravity where there is any."""
+    """A servo-driven arm at 1.2 rad that should stay there; with gravity, it turns in a vertical plane."""
     axes = {"y": 1, "z": 0} if gravity else {"y": 0, "z": 1}
     (folder / "model.xml").write_text(SERVO.format(gravity=gravity, **axes))
     task = {
@@ -59,7 +59,7 @@ def task_of(folder: Path, gravity: float = 0.0, **more: Any) -> str:
 
 
 def arm(folder: Path, **back_up: Any) -> str:
-    """docs/arm with a back-up."""
+    """The task docs/arm with a back-up controller."""
     (folder / "arm.xml").write_bytes((ARM / "arm.xml").read_bytes())
     task = yaml.safe_load((ARM / "arm.yaml").read_text())
     file = folder / "arm.yaml"
@@ -74,7 +74,7 @@ def of(task: str, **overrides: Any) -> tuple[Agent, Environment]:
 
 @pytest.mark.parametrize("gravity", [0.0, -9.81])
 def test_the_fallback_of_a_servo_holds_where_it_is(tmp_path: Path, gravity: float) -> None:
-    """Without a back-up: its neutral control once meant 0 rad, through whatever lies between."""
+    """Without a back-up controller. The neutral control once meant 0 rad, through any obstacle on the way."""
     agent, env = of(task_of(tmp_path, gravity))
     env.reset(seed=0)
     for _ in range(50):
@@ -83,7 +83,7 @@ def test_the_fallback_of_a_servo_holds_where_it_is(tmp_path: Path, gravity: floa
 
 
 def test_an_agent_that_nothing_is_allowed_to_holds(tmp_path: Path) -> None:
-    """A rule that any motion breaks leaves the fallback alone, which breaks it never."""
+    """If every motion breaks a rule, only the fallback remains, and it never breaks the rule."""
     still = {"kind": "joint_velocity", "name": "calm", "joint": "turn", "limit": 1e-3}
     agent, env, monitor = made(load(task=task_of(tmp_path, guardrails=[still]), overrides=SMALL))
     result = episode.run(agent, env, monitor, 0, 0)
@@ -118,7 +118,7 @@ def test_an_arm_under_gravity_acts_where_its_back_up_can_hold(tmp_path: Path, la
 
 
 def test_a_stop_that_returns_to_where_it_began_acts_as_it_was_verified(tmp_path: Path) -> None:
-    """The gate remembers where a stop began: taken anew at each decision, `hold` would creep."""
+    """The gate remembers the pose at which a stop began; reading it anew at each decision would let `hold` creep."""
     agent, env = of(arm(tmp_path, law="hold"))
     env.reset(seed=0)
     rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def test_a_stop_that_returns_to_where_it_began_acts_as_it_was_verified(tmp_path:
     for verified in verdict.back_up:
         acted = agent.gate.fallback(env.snapshot())
         np.testing.assert_allclose(acted, verified, atol=1e-9)
-        refused = agent.gate.check(env.snapshot(), np.full((1, 2), 9.0))  # leaves the stop as it is
+        refused = agent.gate.check(env.snapshot(), np.full((1, 2), 9.0))  # does not change the stop
         assert not refused.passed
         env.step(acted)
 
@@ -170,7 +170,7 @@ SLIDE = """
 
 @pytest.mark.parametrize(("speed", "seconds"), [(2.9, 0.3), (0.9, 0.1), (0.1, 0.01)])
 def test_a_turning_point_is_no_rest(tmp_path: Path, speed: float, seconds: float) -> None:
-    """Thrown upwards, a load that its motor cannot carry is slow where it turns, and falls on."""
+    """A load thrown upwards, too heavy for its motor, is slow at its turning point and then falls."""
     (tmp_path / "slide.xml").write_text(SLIDE)
     back_up = {"law": "gravity_brake", "seconds": seconds, "rest_speed": 0.5}
     floor = {"kind": "body_height", "name": "floor", "body": "load", "lower": -20.0, "scale": 0.1}
@@ -216,7 +216,7 @@ def test_a_stop_that_is_none_is_refused_at_load(tmp_path: Path, back_up: dict[st
 
 
 def test_without_rules_no_stop_goes_on(tmp_path: Path) -> None:
-    """Nothing is refused then, so what is proposed holds the present pose, not that of the first decision."""
+    """Nothing is refused then, so the proposed stop holds the present pose, not that of the first decision."""
     config = load(task=arm(tmp_path, law="hold"), overrides=SMALL)
     env = build.environment(config)
     gate = Gate(env.task, env.interface, Guardrails(), env.task.back_up)

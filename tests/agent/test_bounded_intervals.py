@@ -1,4 +1,4 @@
-"""Intervals of bounded returns cover the means of returns that are hard to estimate, where Student's t does not."""
+"""Intervals of bounded means cover the true mean of hard-to-estimate returns; Student's t intervals do not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def thirty_seeds() -> dict[str, np.ndarray]:
 
 
 def coverage(values: np.ndarray, n: int, interval: Callable[[Sequence[float]], Estimate]) -> float:
-    """How often the interval of n of the values holds the mean of all."""
+    """The share of intervals, each from n of the values, that contain the mean of all values."""
     rng, truth, hits = np.random.default_rng(0), values.mean(), 0
     for _ in range(EXPERIMENTS):
         found = interval(rng.choice(values, n).tolist())
@@ -49,7 +49,7 @@ def test_it_covers_every_task_of_the_suite(n: int) -> None:
 
 
 def test_t_does_not() -> None:
-    """Why there is another: rare successes (and, for planners, rare failures) are not among a few values."""
+    """Student's t fails because a few values often miss rare successes (or, for planners, rare failures)."""
     sparse = thirty_seeds()["dm_control/ball_in_cup-catch-v0"]
     assert coverage(sparse, 5, statistics.mean) < 0.5
 

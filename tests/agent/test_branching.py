@@ -1,4 +1,4 @@
-"""Futures built step by step are the same as imagined at once."""
+"""Futures built step by step equal those imagined at once."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_steps_add_up_to_the_whole(task_id: str) -> None:
 
 
 def test_steps_add_up_where_the_episode_ends_on_the_way() -> None:
-    """What else there is to pay ends with it: `evaluate` and the edges stop at the same step."""
+    """All other costs end with the episode: `evaluate` and the edges stop at the same step."""
     made = problem("Hopper-v5", horizon=40, effort=1.0)
     actions = torch.full((1, 40, 3), 0.3, dtype=torch.float64)
     whole = made.evaluate(actions).step_cost

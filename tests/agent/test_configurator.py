@@ -1,4 +1,4 @@
-"""The configurator: each condition, what follows in the next decision, and what it can never reach."""
+"""The configurator: each condition, its effect on the next decision, and the settings it can never change."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def plan(cost: float = 0.0, margin: tuple[float, ...] = (), horizon: int = 1) ->
         ({"above": 0.0, "below": 1.0}, -0.5, None, False),
         ({"rises_by": 0.5}, 1.6, 1.0, True),
         ({"rises_by": 0.5}, 1.5, 1.0, False),
-        ({"rises_by": 0.5}, 9.0, None, False),  # nothing to have risen from
-        ({"rises_by": 0.5}, -0.4, -1.0, True),  # a fraction of its size, whatever its sign
+        ({"rises_by": 0.5}, 9.0, None, False),  # no earlier value
+        ({"rises_by": 0.5}, -0.4, -1.0, True),  # a fraction of the absolute value
         ({"rises_by": 0.5}, -0.6, -1.0, False),
         ({"rises_by": 0.0}, 1.0, 1.0, False),
         ({"rises_by": 0.5, "above": 2.0}, 1.6, 1.0, False),
@@ -128,7 +128,7 @@ def test_a_rule_that_makes_no_sense_is_refused(rule: dict[str, float]) -> None:
         Rule("step", **rule)
 
 
-# --- seen in the next decision ---------------------------------------------------------------------------
+# --- effect on the next decision -------------------------------------------------------------------------
 
 
 def made(rules: list[dict[str, Any]], **more: Any) -> tuple[Environment, Agent]:
@@ -179,7 +179,7 @@ def test_the_budget_rises_when_the_plan_cost_does() -> None:
     state[1:5] = [0.0, 0.05, 0.0, 0.0]  # the pole is up: much reward, very low cost
     up = dataclasses.replace(start, state=state)
     spent, costs = [], []
-    for snapshot in (up, up, start, start):  # it fell: the cost is near zero, which is a rise by its whole size
+    for snapshot in (up, up, start, start):  # it fell: the cost rises to near zero, by its whole size
         agent.act(observation, snapshot)
         assert agent.decision is not None
         spent.append(evaluations(agent.decision))
@@ -193,7 +193,7 @@ def test_the_horizon_changes_during_an_episode() -> None:
     env, agent = made([{"quantity": "step", "above": 0.5, "below": 2.5, "horizon": 14}])
     horizons = [len(decision.plan.actions) for decision in decide(env, agent, 5)]
     assert horizons == [8, 8, 14, 14, 8]
-    horizons = [len(decision.plan.actions) for decision in decide(env, agent, 3)]  # and from the base again
+    horizons = [len(decision.plan.actions) for decision in decide(env, agent, 3)]  # starts from the base again
     assert horizons == [8, 8, 14]
 
 
@@ -248,7 +248,7 @@ def test_what_a_rule_names_must_exist() -> None:
         made([{"quantity": "step", "above": 0, "planner": "icem", "planner_params": {"guardrails": []}}])
 
 
-# --- what it can never reach ------------------------------------------------------------------------------
+# --- settings that it can never change --------------------------------------------------------------------
 
 
 def test_settings_and_rules_have_no_field_for_a_guardrail() -> None:
@@ -287,7 +287,7 @@ def test_no_rule_moves_a_guardrail() -> None:
         assert problem.guardrails.digest == digest == agent.gate.guardrails.digest
         assert torch.equal(problem.limits.tolerance, agent.guardrails.tolerance)
         assert torch.equal(problem.limits.scale, agent.guardrails.scale)
-    # What the margins are does not depend on weights, and an infeasible plan is not bought by any of them.
+    # Margins do not depend on weights, and no weight makes an infeasible plan win.
     start = env.snapshot()
     state = start.state.copy()
     state[1], state[3] = 0.85, 1.0
@@ -302,7 +302,7 @@ def test_no_rule_moves_a_guardrail() -> None:
 
 
 def test_margins_do_not_enter_the_cost() -> None:
-    """Weights reach the objective's terms only: as many as there are terms, none of them a guardrail."""
+    """There is one weight per term of the objective, and no term is a guardrail."""
     _, agent = made([])
     assert len(agent.configurator.base.weights) == len(agent.objective.terms)
     with pytest.raises(ValueError, match="zip"):

@@ -1,4 +1,4 @@
-"""Plain coordinates of the simulator's states, and when two problems are the same."""
+"""Plain coordinates of the simulator's states, and the test whether two problems are the same."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_coordinates_and_places_are_inverse(task_id: str, size: int) -> None:
 
 @pytest.mark.parametrize("task_id", [PENDULUM, POINT])
 def test_what_is_placed_goes_on_like_the_real_thing(task_id: str) -> None:
-    """A node that was reached, and one placed at its coordinates, lead to the same."""
+    """A node reached by actions and a node placed at its coordinates have the same successors."""
     made = problem(task_id)
     rng = np.random.default_rng(0)
     first = torch.from_numpy(rng.uniform(-1, 1, (6, 4, made.action_size)))
@@ -167,8 +167,11 @@ def test_what_a_reset_writes_changes_the_identity() -> None:
 
 
 def fewest_steps(config: Config, start: np.ndarray, speed: float = 0.1, period: float = 0.02) -> float:
-    """A lower bound on the control steps to the target: king's moves over 5 mm at full speed on both axes (0.1 m/s,
-    force over damping), round the walls of the maze; from within 2.25 cm of the target there is reward enough."""
+    """A lower bound on the control steps to the target.
+
+    King's moves over 5 mm cells at full speed on both axes (0.1 m/s, force over damping), around the maze's walls. The
+    path ends within 2.25 cm of the target, where the reward suffices.
+    """
     side = np.arange(-0.29, 0.2901, 0.005)
     place = np.stack(np.meshgrid(side, side, indexing="ij"), -1)
     free = np.ones(place.shape[:2], bool)
@@ -192,7 +195,7 @@ def fewest_steps(config: Config, start: np.ndarray, speed: float = 0.1, period: 
 
 @pytest.mark.parametrize("start", [(-0.048, 0.128), (0.0, -0.22)])
 def test_the_maze_is_left_by_its_shortest_way(routed: Routed, start: tuple[float, float]) -> None:
-    """Close to what no path can beat: 15 steps more to start from rest, 20 for whole edges."""
+    """At most 50 steps above the lower bound: about 15 for the start from rest, and 20 because edges are whole."""
     plan, route, made = routed("dijkstra", start)
     assert route.goal
     least = fewest_steps(load("maze"), np.array(start))

@@ -46,7 +46,7 @@ def trajectory(
 
 @dataclass(frozen=True)
 class FakeTask:
-    """Reward and end of every step, as given."""
+    """A task with given rewards and ends of every step."""
 
     rewards: Tensor
     ends: Tensor | None
@@ -83,7 +83,7 @@ def test_nothing_is_earned_after_the_end() -> None:
     # The step that ends the episode still counts.
     expected = [[-1, -2, -3, -4], [-1, 0, 0, 0], [-1, -2, 0, 0], [-1, -2, -3, -4]]
     assert cost.tolist() == expected
-    assert torch.equal(given, rewards)  # the task's own tensor is left alone
+    assert torch.equal(given, rewards)  # the task's own tensor is not modified
 
 
 def test_what_comes_after_the_end_may_be_anything() -> None:
@@ -95,7 +95,7 @@ def test_what_comes_after_the_end_may_be_anything() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_nothing_costs_after_the_end_either(weight: float) -> None:
-    """Of no term, and whether or not the reward counts: planners that branch stop where an episode does."""
+    """This holds for every term and any weight of the reward: branching planners stop where an episode ends."""
     rewards = torch.ones(1, 3, dtype=torch.float64)
     ends = torch.tensor([[False, True, False]])
     terms = ((weight, TaskCost(FakeTask(rewards, ends))), (1.0, Effort()))  # type: ignore[arg-type]
@@ -113,7 +113,7 @@ def test_nothing_is_to_come_after_the_end(ends: Tensor | None) -> None:
 
 
 def test_a_real_task_ends_earning_where_its_environment_ends() -> None:
-    """InvertedPendulum-v5: a hard push ends the episode; imagination must then stop paying."""
+    """InvertedPendulum-v5: a hard push ends the episode, and the imagined reward must stop there."""
     from agent import build
     from agent.config.config import Config
 
@@ -138,7 +138,7 @@ def test_a_real_task_ends_earning_where_its_environment_ends() -> None:
 
 @pytest.mark.parametrize("shape", [(), (2,), (2, 1), (1, 3), (2, 3, 1)])
 def test_a_term_answers_for_every_step(shape: tuple[int, ...]) -> None:
-    """What broadcasts, summed with the others, would be the sum of something else."""
+    """A term of another shape would broadcast in the sum, with a wrong result."""
     task = FakeTask(torch.ones(shape, dtype=torch.float64), None)
     with pytest.raises(TelosError, match=r"cost TaskCost: given shape .*; allowed: \(N,H\) = \(2, 3\)"):
         Objective(((1.0, TaskCost(task)), (0.1, Effort()))).step_cost(trajectory(), PARAMS)  # type: ignore[arg-type]
@@ -276,7 +276,7 @@ def test_a_force_is_read_at_the_last_substep() -> None:
 def test_tolerance() -> None:
     residual = Residual(signal="qpos", component=0, norm="tolerance", lower=0.0, upper=1.0, margin=4.0, weight=3.0)
     cost = residual.step_cost(trajectory(1, qpos=VALUE), PARAMS)
-    np.testing.assert_allclose(cost.numpy(), [[0.0, 0.0, 3.0 * 0.5]])  # 2 above of 4: half the reward, linear
+    np.testing.assert_allclose(cost.numpy(), [[0.0, 0.0, 3.0 * 0.5]])  # 2 above the range, margin 4: half
 
 
 @pytest.mark.parametrize(

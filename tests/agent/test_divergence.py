@@ -1,4 +1,4 @@
-"""A world whose simulation diverges: the episode ends there, says so, and earns nothing in that step."""
+"""A diverging simulation ends the episode, with a notice and without reward in that step."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ reset: {joints: {turn: {qvel: [0.5, 1.0]}}}
 """
 WIDE = {"kind": "joint_position", "name": "wide", "joint": "turn", "lower": -1e9, "upper": 1e9, "unit": "rad"}
 STIFF = 3.0  # the servo's speed error grows 25-fold per step: the world diverges within seven
-EXPLOSIVE = 1e12  # within one
+EXPLOSIVE = 1e12  # the world diverges within one step
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Callable[..., Config]:
-    """Makes the configuration of a servo with a gain, whose explicit integration is unstable."""
+    """Makes the configuration of a servo whose gain makes its explicit integration unstable."""
 
     def made(kv: float = STIFF, **more: Any) -> Config:
         (tmp_path / "model.xml").write_text(SERVO.format(kv=kv))
@@ -109,7 +109,7 @@ def test_the_last_substep_counts(config: Callable[..., Config]) -> None:
     ("memory", "height", "said"), [("8K", 1.0, "out of memory"), ("24K", 0.05, "mjWARN_C"), ("24K", 1.0, "mjWARN_C")]
 )
 def test_an_arena_that_is_too_small_says_so(tmp_path: Path, memory: str, height: float, said: str) -> None:
-    """At once, or when the boxes have fallen to the floor: MuJoCo leaves out contacts for which it has no room."""
+    """At once, or when the boxes hit the floor: MuJoCo drops contacts that do not fit into its arena."""
     boxes = "".join(
         f'<body pos="{i} 0 {height}"><freejoint/><geom type="box" size=".1 .1 .1" mass="1"/></body>' for i in range(6)
     )
@@ -143,7 +143,7 @@ def test_the_episode_ends_with_a_step_that_earns_nothing(
 
 @pytest.mark.parametrize("more", [{}, {"perception": {"kind": "estimated"}}, {"real_time": 0.1}])
 def test_an_episode_of_one_step(config: Callable[..., Config], more: dict[str, Any]) -> None:
-    """Naive: a row is made of steps that went well, and here there is none."""
+    """Naive: make the row from successful steps. Here there are none."""
     done = ended(config(kv=EXPLOSIVE, guardrails=[WIDE], **more))
     assert done.row.decisions == done.row.violation_steps == 1
     assert done.row.return_ == 0.0
@@ -167,7 +167,7 @@ def test_players_that_do_not_think_meet_it_too(config: Callable[..., Config], pl
     ],
 )
 def test_worlds_of_others_end_alike(config: Callable[..., Config], task: str, variant: dict[str, float]) -> None:
-    """Naive: let the error end the run, with all of its other episodes."""
+    """Naive: let the error end the run. All its other episodes would be lost."""
     found = scripted(config(task=task, variant=variant), "benchmarks.players.scripted:random")
     assert found.notice.startswith(f"episode 0 ended at step {found.row.decisions}: a diverged simulation")
     assert found.row.terminated is False

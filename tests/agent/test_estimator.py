@@ -1,4 +1,4 @@
-"""The state estimated from observations: how well, against what, and without a look at the truth."""
+"""The state estimator: its accuracy, its baselines, and that it never reads the true state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from worldmodels.belief import Belief
 CARTPOLE, CHEETAH = "dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0"
 REACHER, WALKER = "dm_control/reacher-easy-v0", "dm_control/walker-walk-v0"
 TASKS = (CARTPOLE, CHEETAH, REACHER, WALKER)
-ROOT_X = {CHEETAH: "rootx", WALKER: "rootx"}  # no observation tells it
+ROOT_X = {CHEETAH: "rootx", WALKER: "rootx"}  # no observation shows it
 STEPS = 100
 SEED = 11
 
@@ -42,7 +42,7 @@ def _one_thread():
 
 @dataclass
 class Track:
-    """Errors over one episode, T+1 moments; positions (T+1,nv) and velocities (T+1,nv)."""
+    """Errors at the T+1 states of one episode; positions (T+1,nv) and velocities (T+1,nv)."""
 
     position: np.ndarray
     velocity: np.ndarray
@@ -52,7 +52,7 @@ class Track:
 
 
 def error(env: Environment, believed: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """(2,nv) in tangent space: whole turns and the unobservable root left out."""
+    """Position and velocity errors (2,nv) in tangent space, without whole turns and the unobservable root."""
     model = env.model
     nq, nv = model.nq, model.nv
     dq = np.empty(nv)
@@ -93,7 +93,7 @@ def follow(
         before, true = true, env.snapshot().state
         rows[0].append(error(env, state(belief), true))
         rows[1].append(error(env, reckoned, true))
-        # Differencing gets every position, each with the noise that an observation has.
+        # Differencing gets every position, with the noise of an observation.
         moved = np.empty(env.model.nv)
         nq = env.model.nq
         mujoco.mj_differentiatePos(env.model, moved, env.interface.control_period, before[1 : 1 + nq], true[1 : 1 + nq])
@@ -127,15 +127,15 @@ def test_noise_is_filtered(task: str) -> None:
     estimator = StateEstimator(env.task, env.interface, observation_noise=noise, threads=1)
     estimate, reckoned, differenced = follow(env, estimator, random_actions(env))
     position, velocity = estimate.rms()
-    assert position < 0.6 * noise  # better than the positions that were shown
-    assert velocity < 1.0 * noise  # and than the velocities that were shown
+    assert position < 0.6 * noise  # better than the observed positions
+    assert velocity < 1.0 * noise  # better than the observed velocities
     assert position < 0.2 * reckoned.rms()[0]
     assert velocity < 0.2 * reckoned.rms()[1]
     assert velocity < 0.05 * differenced.rms()[1]
 
 
 class PositionsOnly:
-    """A backend that hides what dm_control tells of velocities."""
+    """A backend that hides dm_control's velocity observations."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -251,7 +251,7 @@ def test_an_estimating_agent_swings_up_in_noise() -> None:
         watch=lambda _: upright.append(float(env.backend.data.body("pole_1").xmat[8])),
     )
     assert upright[0] < -0.9
-    assert min(upright[-20:]) > 0.9  # it is up, and stays
+    assert min(upright[-20:]) > 0.9  # it stays up
     assert result.total > 50
 
 
@@ -270,7 +270,7 @@ def test_what_gymnasium_reads_late_is_supplied() -> None:
         observation, *_ = env.step(action)
 
 
-# --- without a look at the truth ---------------------------------------------------------------------
+# --- without reading the true state ------------------------------------------------------------------
 
 
 class Poison:
@@ -298,7 +298,7 @@ def test_hidden_snapshots_change_nothing() -> None:
 
 
 class Spy:
-    """Hands percepts on, and keeps them."""
+    """Forwards percepts to the estimator and records them."""
 
     def __init__(self, inner: StateEstimator) -> None:
         self.inner = inner
@@ -322,7 +322,7 @@ def test_the_episode_hands_out_no_state(task: str) -> None:
     assert isinstance(agent.perception, StateEstimator)
     spy = agent.perception = Spy(agent.perception)
     episode.run(agent, env, build.monitor(c, env), 0, 0, frames=3)
-    assert len(spy.percepts) == 4  # three decisions, and where the last one led
+    assert len(spy.percepts) == 4  # three decisions, and the state after the last
     for percept in spy.percepts:
         assert percept.snapshot is None
         assert percept.params is not None
@@ -331,7 +331,7 @@ def test_the_episode_hands_out_no_state(task: str) -> None:
 
 
 def test_same_reset_seed_as_the_world_is_no_accident() -> None:
-    """The twin starts elsewhere than the world does under the small seeds that people use."""
+    """The twin's starts differ from the world's starts under small seeds, which people use."""
     env = registry.make(REACHER)
     estimator = StateEstimator(env.task, env.interface, threads=1)
     starts = np.stack([start[1:3] for start in estimator._starts])

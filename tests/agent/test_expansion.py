@@ -1,4 +1,4 @@
-"""Expansions around a trajectory agree with MuJoCo's own derivatives, and with differences of the whole problem."""
+"""Expansions around a trajectory agree with MuJoCo's derivatives and with finite differences of the whole problem."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def actions_of(made: PhysicalProblem, most: float = 0.8) -> Tensor:
 
 
 def adjoint(linear: Linearisation) -> Tensor:
-    """The gradient (H,A) of the total cost: what an expansion's first order amounts to, swept backwards."""
+    """The gradient (H,A) of the total cost from an expansion's first-order terms, by a backward sweep (adjoint)."""
     later, gradient = linear.terminal_x, []
     for t in reversed(range(len(linear.state))):
         gradient.append(linear.cost_u[t] + later @ linear.action[t])
@@ -47,7 +47,7 @@ def slope_of_the_whole(made: PhysicalProblem, actions: Tensor, of: Any, step: fl
 
 
 def stepped(model: mujoco.MjModel, state: np.ndarray, control: np.ndarray, substeps: int) -> np.ndarray:
-    """Positions, velocities, actuator states (·,) after plain MuJoCo steps."""
+    """Positions, velocities and actuator states (·,) after plain MuJoCo steps."""
     data = mujoco.MjData(model)
     mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
     data.ctrl[:] = control
@@ -188,7 +188,7 @@ def test_the_gradient_is_that_of_the_whole_cost(task_id: str) -> None:
 
 
 def test_what_comes_after_the_end_has_no_slope() -> None:
-    """Hopper-v5 leans too far after 30 steps: an edge beyond is one of an episode that is over."""
+    """Hopper-v5 ends after 30 steps because it leans too far; later edges belong to a finished episode."""
     made = problem("Hopper-v5", horizon=40, effort=0.1)
     actions = torch.full((40, 3), 0.3, dtype=torch.float64)
     known = slope_of_the_whole(made, actions, lambda judged: judged.cost)
@@ -200,13 +200,13 @@ def test_what_comes_after_the_end_has_no_slope() -> None:
 
 
 def test_what_bends_the_cost_is_seen() -> None:
-    """Near upright the reward is linear in the pole's height, whose curvature is all that tells the angle's."""
+    """Near upright the reward is linear in the pole's height, so its curvature in the angle is that of the height."""
     made = problem(CARTPOLE, horizon=2)
     state = np.zeros_like(made.start.state)
     state[2] = 0.01  # rad
     made = replace(made, start=replace(made.start, state=state))
     linear = made.linearise(torch.zeros(2, 1, dtype=torch.float64))
-    assert linear.cost_xx[0, 1, 1].item() == pytest.approx(0.5, rel=0.05)  # -(1 + cos x)/2, everything else being 1
+    assert linear.cost_xx[0, 1, 1].item() == pytest.approx(0.5, rel=0.05)  # -(1 + cos x)/2; the other factors are 1
     assert linear.cost_x[0, 1].item() == pytest.approx(0.005, rel=0.05)
 
 
@@ -218,7 +218,7 @@ def test_a_cost_of_steps_is_flat() -> None:
 
 
 class Tail:
-    """A critic of the last state, by a signal and by the state row."""
+    """A critic that reads a signal and the state row at the last state."""
 
     requests = (Request("body_velocity/cart", "state"),)
 
@@ -228,7 +228,7 @@ class Tail:
 
 
 class Opaque(Tail):
-    """The same out of autograd's sight."""
+    """The same critic, computed outside autograd."""
 
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         return torch.from_numpy(super().terminal_cost(trajectory, params).detach().numpy().copy())

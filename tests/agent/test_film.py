@@ -1,4 +1,4 @@
-"""Videos: which episodes, what a film says when it fails, and the imagined path that is drawn."""
+"""Videos: the episodes that are filmed, the message of a failed film, and the drawn imagined path."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_episodes_that_were_asked_for_are_filmed(which: Any, filmed: list[in
 
 
 def test_layers_add_to_a_video(tmp_path: Path) -> None:
-    """Naive: the word of one layer wins over the mapping of the other, with all that it says."""
+    """Naive: let one layer's word replace the other layer's whole mapping."""
     (tmp_path / "base.yaml").write_text(f"task: {ARM}\nvideo: all\n")
     (tmp_path / "over.yaml").write_text("extends: base.yaml\nvideo: {trace: true}\n")
     config = load(str(tmp_path / "over.yaml"), overrides={"video.size": [320, 240]})
@@ -140,7 +140,7 @@ def test_a_film_of_one_colour_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_in_real_time_nothing_is_drawn_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Naive: draw at once. The world would wait for the picture, and run behind the clock."""
+    """Naive: draw at once. The world would wait for the picture and fall behind the clock."""
     monkeypatch.setattr(render, "Encoder", Frames)
     world = World(_picture())
     made = Film(cast(Any, world), 10, later=True)
@@ -224,7 +224,7 @@ def traced() -> Iterator[Callable[..., Traced]]:
 
 
 def _follows(one: Traced, path: np.ndarray, place: Callable[[Any], np.ndarray]) -> None:
-    """The world goes where the path says, when the plan is carried out."""
+    """Assert that the world follows the path when the plan is executed."""
     for step, expected in enumerate(path):
         mujoco.mj_kinematics(one.env.model, one.env.backend.data)
         np.testing.assert_allclose(place(one.env.backend.data), expected, atol=1e-9)
@@ -249,7 +249,7 @@ def test_without_positions_it_is_the_body_that_travels(traced: Callable[..., Tra
 
 
 def test_without_one_that_travels_it_is_the_body_that_moves_most(traced: Callable[..., Traced]) -> None:
-    """Naive: the origins of bodies. That of a pole is where it is hinged, and does not move."""
+    """Naive: use the origins of bodies. A pole's origin is its hinge, which does not move."""
     one = traced("dm_control/pendulum-swingup-v0")
     (path,) = one.paths()
     _follows(one, path, lambda data: data.body("pole").xipos)

@@ -1,4 +1,4 @@
-"""The gate: what it refuses, why it says so, and what acts instead."""
+"""The gate: which actions it refuses, the reasons it gives, and what acts instead."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def env():
 
 
 def at(env: Environment, x: float, v: float, hinge: float = np.pi, spin: float = 0.0) -> Snapshot:
-    """The cart at x, m, with v, m/s, the pole hanging down."""
+    """The cart at x (m) with speed v (m/s); by default the pole hangs down at rest."""
     start = env.snapshot()
     state = start.state.copy()
     state[1:5] = [x, hinge, v, spin]
@@ -74,7 +74,7 @@ def test_a_fine_prefix_without_a_stop_in_time_is_refused(env: Environment) -> No
 
 
 def test_the_refusal_is_right_and_so_is_the_pass(env: Environment) -> None:
-    """Against the real environment: back up from where the gate passed, and from where it refused."""
+    """Run the back-up controller in the real environment, from states that the gate passed and that it refused."""
     g = gate(env)
     seen = {True: 0, False: 0}
     for x in (0.0, 0.5, 0.7):
@@ -112,12 +112,12 @@ def test_a_stop_that_takes_too_long_is_refused(env: Environment) -> None:
 
 
 def test_the_stop_is_watched_for_twice_the_declared_time(env: Environment) -> None:
-    """Also from rest, and where rest comes early: a pole that falls pulls the cart on."""
+    """This includes starts at rest and early stops, because a falling pole can pull the cart further."""
     for v in (0.0, 0.5):
         verdict = gate(env).check(at(env, 0.0, v), IDLE)
         assert verdict.passed
         assert len(verdict.back_up) == 2 * round(BRAKE.seconds / env.interface.control_period)
-    resting = gate(env).check(at(env, 0.899, 0.0, hinge=2.0, spin=-3.0), IDLE)  # at rest now, not for long
+    resting = gate(env).check(at(env, 0.899, 0.0, hinge=2.0, spin=-3.0), IDLE)  # at rest, but not for long
     assert not resting.passed
     assert "of the safe stop" in resting.reason
 
@@ -153,7 +153,7 @@ def test_the_fallback(env: Environment) -> None:
 
 
 def test_targets_reach_the_gate() -> None:
-    """What a reset writes into the model is part of what is judged."""
+    """The gate judges with the model values that a reset has written."""
     env = registry.make("dm_control/reacher-easy-v0")
     rule = {"kind": "geom_distance", "name": "apart", "geoms": ["finger", "target"], "minimum": 0.001}
     env.reset(seed=0)
@@ -169,7 +169,7 @@ def test_targets_reach_the_gate() -> None:
 
 
 def test_what_a_reset_writes_reaches_every_world() -> None:
-    """The arm lies folded over where the target is in the XML; the reset put it elsewhere."""
+    """The arm lies folded over the target's place in the XML, but the reset has moved the target."""
     env = registry.make("dm_control/reacher-easy-v0")
     rule = {"kind": "geom_distance", "name": "apart", "geoms": ["finger", "target"], "minimum": 0.001}
     env.reset(seed=0)
@@ -204,7 +204,7 @@ def test_every_world_that_is_planned_for_has_to_pass(env: Environment) -> None:
         gates = (of(), of(HEAVY), of(LIGHT, HEAVY), of(HEAVY, LIGHT))
         nominal, heavy, *both = (g.check(start, IDLE) for g in gates)
         assert heavy.passed <= nominal.passed
-        for verdict in both:  # light is never worse here, so that heavy decides, whatever its place
+        for verdict in both:  # light is never worse here, so heavy decides, whatever its position
             assert verdict.passed == heavy.passed
             if verdict.passed:
                 np.testing.assert_array_equal(verdict.back_up, nominal.back_up)
@@ -218,7 +218,7 @@ def test_every_world_that_is_planned_for_has_to_pass(env: Environment) -> None:
 
 
 def test_a_stop_in_another_world_is_the_controllers_own_there(env: Environment) -> None:
-    """In closed loop: the same law, not the nominal world's actions again. Against the real environment's variant."""
+    """Each world runs the law in closed loop, not the nominal world's actions; checked against the real variant."""
     heavy = registry.make(CARTPOLE, variant=HEAVY)
     heavy.reset(seed=3)
     data, passed = heavy.backend.data, set()
@@ -255,7 +255,7 @@ def test_an_agent_that_plans_for_other_physics_has_a_gate_that_knows_them() -> N
 
 
 def tamper(rules: Guardrails) -> None:
-    """As an attacker inside the process would: past the frozen dataclass."""
+    """Replace the rules as an attacker inside the process could, bypassing the frozen dataclass."""
     lax = rules_of([{**RAIL, "lower": -99.0, "upper": 99.0}])
     object.__setattr__(rules, "_members", lax._members)
 
@@ -289,7 +289,7 @@ def made(**more: Any) -> tuple[Environment, Agent]:
         }
     )
     environment = build.environment(config)
-    bare = dataclasses.replace(environment.task, back_up=None)  # so that the one declared here holds
+    bare = dataclasses.replace(environment.task, back_up=None)  # so that the one in the config applies
     return environment, build.agent(config, bare, environment.interface)
 
 
@@ -297,7 +297,7 @@ def test_the_fallback_acts_and_the_reason_is_logged() -> None:
     env, agent = made()
     observation, _ = env.reset(seed=3)
     agent.reset(0)
-    start = at(env, 0.5, 4.0)  # six steps ahead all is well; but it can no longer stop
+    start = at(env, 0.5, 4.0)  # six steps ahead it is safe, but it can no longer stop
     action = agent.act(observation, start)
     assert agent.decision is not None
     assert agent.decision.plan.feasible
@@ -381,7 +381,7 @@ def test_copies_of_a_gate_keep_its_rules(env: Environment) -> None:
 
 
 def test_the_plan_s_numerics_stay_out_of_the_gate() -> None:
-    """Walker's preset doubles the time step, the override adds passes: in plans alone."""
+    """Walker's preset doubles the time step and the override adds no-slip passes; both apply only to plans."""
     task_id = "dm_control/walker-walk-v0"
     rule = {"kind": "joint_velocity", "name": "slow", "joint": "right_knee", "limit": 1e3, "scale": 1.0}
     over = {"world_model.noslip_iterations": 3, "guardrails": [rule], "video": False}

@@ -1,4 +1,4 @@
-"""The bound on what is still to pay, of the point mass: true on every edge, and of use in the maze."""
+"""The point mass's lower bound on the cost-to-go: consistent on every edge, and useful in the maze."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def problem(task_id: str = POINT, **cost: Any) -> PhysicalProblem:
 
 
 def drawn(rng: np.random.Generator, number: int, speed: float) -> np.ndarray:
-    """Places all over the arena and speeds up to `speed`; a quarter stands at a stop."""
+    """Random positions in the arena and speeds up to `speed`; a quarter of the positions are at the joint stops."""
     at = np.column_stack([rng.uniform(-0.289, 0.289, (number, 2)), rng.uniform(-speed, speed, (number, 2))])
     at[: number // 4, :2] = np.sign(at[: number // 4, :2]) * 0.29
     return at
@@ -49,7 +49,7 @@ def pushed(rng: np.random.Generator, number: int, steps: int) -> Tensor:
 def test_no_edge_costs_less_than_the_bound_falls(steps: int, speed: float) -> None:
     made, rng = problem(), np.random.default_rng(steps)
     nodes = made.place(torch.from_numpy(drawn(rng, 1000, speed)))
-    for _ in range(4):  # on from where edges led, deeper into the stops, too
+    for _ in range(4):  # continue from the ends of edges, also deeper into the stops
         before = made.heuristic(nodes)
         stepped = made.step(nodes, pushed(rng, len(nodes), steps))
         above = stepped.cost + steps
@@ -60,7 +60,7 @@ def test_no_edge_costs_less_than_the_bound_falls(steps: int, speed: float) -> No
 
 
 def test_the_bound_is_tight_where_the_way_is_straight() -> None:
-    """At full speed towards the target, until it is near, the bound falls by what is paid."""
+    """At full speed towards the target, until it is near, the bound falls by exactly the cost paid."""
     made = problem()
     nodes = made.place(torch.tensor([[0.28, 0.0, -0.0999, 0.0]], dtype=torch.float64))
     before = float(made.heuristic(nodes)[0])
@@ -97,7 +97,7 @@ def test_it_is_offered_for_the_plain_task_alone() -> None:
 
 @pytest.mark.parametrize("start", [(-0.079, 0.0), (-0.079, -0.05), (-0.079, 0.079)])
 def test_a_star_finds_what_dijkstra_finds_in_fewer_nodes(routed: Routed, start: tuple[float, float]) -> None:
-    """Cells so small that none holds two nodes: the cheapest path over the same edges, exactly."""
+    """With cells so small that none holds two nodes, both find exactly the cheapest path over the same edges."""
     fine = {"cells": [4000, 4000, 400, 400], "hold": 15}
     _, blind, _ = routed("dijkstra", start, **fine)
     _, guided, made = routed("a_star", start, **fine)
@@ -109,7 +109,7 @@ def test_a_star_finds_what_dijkstra_finds_in_fewer_nodes(routed: Routed, start: 
 
 
 def test_a_star_is_guided_through_the_maze_as_it_ships(routed: Routed) -> None:
-    """Its cells hold many nodes, and who comes first stands for them: the cost may differ by what that makes out."""
+    """Its cells hold many nodes, and the first node represents the cell, so the costs may differ by that error."""
     start = (-0.048, 0.128)
     _, blind, made = routed("dijkstra", start)
     _, guided, _ = routed("a_star", start)
@@ -120,7 +120,7 @@ def test_a_star_is_guided_through_the_maze_as_it_ships(routed: Routed) -> None:
     node, ahead = made.root(), [float(made.heuristic(made.root())[0])]
     paid = [0.0]
     edges = np.split(blind.plan[: len(blind.edges) * 20], len(blind.edges))
-    for step in edges:  # each node's bound against what is left
+    for step in edges:  # each node's bound against its true cost-to-go
         stepped = made.step(node, torch.from_numpy(step[None]))
         node = stepped.nodes
         paid.append(paid[-1] + float(stepped.cost[0]) + len(step))

@@ -1,4 +1,4 @@
-"""What every intrinsic cost in the registry must hold. Registering one is what gets it tested here."""
+"""Conformance tests of every registered intrinsic cost; registering a cost is enough to have it tested."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ N, H = 6, 5
 
 
 def imagined(cost: Cost) -> tuple[Trajectory, Snapshot]:
-    """Candidates in a real task, with all that the cost reads, and some doubt."""
+    """Candidates in a real task, with everything that the cost reads and with random doubt."""
     env = build.environment(Config(task=TASK))
     env.reset(seed=0)
     start = env.snapshot()
     model = models.make("simulator", env.task, env.interface, cost.requests, 1, {})
     generator = torch.Generator().manual_seed(0)
     actions = torch.rand(N, H, model.action_size, generator=generator, dtype=torch.float64) * 2 - 1
-    actions[0] = actions[0].sign()  # at the limits, where some costs begin
+    actions[0] = actions[0].sign()  # at the limits, where some costs become positive
     doubt = torch.rand(N, H, generator=generator, dtype=torch.float64)
     env.close()
     return replace(model.imagine(start, actions), doubt=doubt), start
@@ -82,7 +82,7 @@ def test_a_candidate_costs_the_same_whoever_is_beside_it(name: str) -> None:
 
 @every
 def test_whether_it_looks_back_is_as_it_says(name: str) -> None:
-    """A future that is built step by step asks for the cost of its last steps alone."""
+    """A future built step by step asks only for the cost of its last steps."""
     cost = registry.TABLE.load(name)()
     trajectory, start = imagined(cost)
     whole = cost.step_cost(trajectory, start.params)[:, 2:]

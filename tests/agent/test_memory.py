@@ -1,4 +1,4 @@
-"""Short-term memory: windows, recall, capacity, and files that are what they say or refused."""
+"""Short-term memory: windows, recall, capacity, and files that are consistent or refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_an_episode_is_what_was_added() -> None:
     memory.begin(np.array([0.0, 0.5]))
     memory.add(np.array([0.1]), 2.0, np.array([0.3]), np.array([1.0, 1.5]))
     memory.add(np.array([0.2]), 3.0, np.array([0.4]), np.array([2.0, 2.5]))
-    assert memory.episodes == []  # under way
+    assert memory.episodes == []  # the episode is not closed yet
     memory.close()
     (episode,) = memory.episodes
     assert len(episode) == 2
@@ -209,7 +209,7 @@ def test_a_damaged_file_is_read_or_refused_never_worse(tmp_path: Path, saved: by
         memory = Memory.load(path)
     except TelosError:
         return
-    for episode in memory.episodes:  # what is accepted hangs together
+    for episode in memory.episodes:  # accepted files are consistent
         assert len(episode.states) == len(episode) + 1
         assert len(episode.costs) == len(episode.margins) == len(episode)
 

@@ -1,4 +1,4 @@
-"""The independent monitor: it scores what really happened, whatever the agent believed or became."""
+"""The independent monitor scores the real states, whatever the agent believed or whatever happened to it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def push(env: Environment, monitor: Monitor, action: float, steps: int) -> list[
 
 
 class Reckless(Agent):
-    """Drives into the rail, and says that all is well."""
+    """Drives into the rail and reports that all is well."""
 
     def act(self, observation: Any, snapshot: Snapshot | None = None, params: Any = None) -> np.ndarray:
         super().act(observation, snapshot, params)
@@ -130,7 +130,7 @@ def test_the_monitor_owns_its_rules() -> None:
     env = registry.make(CARTPOLE)
     rules = rules_of([RAIL])
     monitor = Monitor(env.task, env.interface, rules)
-    object.__setattr__(rules, "_members", ())  # the agent's set is emptied behind its back
+    object.__setattr__(rules, "_members", ())  # empties the agent's rule set
     env.reset(seed=0)
     judgements = push(env, monitor, 1.0, 30)
     assert any(bool(judgement.violated.any()) for judgement in judgements)
@@ -243,7 +243,7 @@ def test_a_step_that_cannot_be_run_again_counts_as_violated(edit: str) -> None:
     env.reset(seed=0)
     before = env.snapshot()
     if edit == "before":
-        env.backend.data.qpos[0] += 0.01  # someone's hand between two steps
+        env.backend.data.qpos[0] += 0.01  # an edit between two steps
     env.step(np.array([0.1]))
     if edit == "after":
         env.backend.data.qpos[0] += 0.01
@@ -255,7 +255,7 @@ def test_a_step_that_cannot_be_run_again_counts_as_violated(edit: str) -> None:
     assert not judged.safe
     assert bool(judged.violated.all())
     assert torch.isinf(judged.margin).all()
-    honest = push(env, monitor, 0.1, 1)[0]  # the next step stands on its own again
+    honest = push(env, monitor, 0.1, 1)[0]  # the next step is verified again
     assert honest.verified
     assert honest.safe
 
@@ -326,7 +326,7 @@ def test_an_episode_under_a_variant_is_verified_throughout() -> None:
 
 def test_unsafe_resets_are_rejected_and_counted() -> None:
     env = registry.make(CARTPOLE)
-    # Resets put the cart within ±0.1 m or so: this rule allows the right half.
+    # Resets put the cart within about ±0.1 m; this rule allows the right half.
     rule = {**RAIL, "lower": 0.0, "upper": 9.0}
     monitor = Monitor(env.task, env.interface, rules_of([rule]))
     seen = set()
@@ -370,18 +370,18 @@ def test_a_force_does_not_forbid_a_start_but_a_position_at_a_substep_does() -> N
 
 
 def test_a_rule_on_an_acceleration_does_not_forbid_a_start() -> None:
-    """Its sensor is computed while MuJoCo integrates, so a reset has nothing to show yet."""
+    """MuJoCo computes the sensor during a step, so there is no value yet after a reset."""
     env = registry.make("dm_control/quadruped-walk-v0")
     zone = {"shape": "box", "center": [0.0, 0.0, 0.0], "half_sizes": [1e-9, 1e-9, 1e-9]}
     rule = {"kind": "keep_in", "name": "calm", "point": "sensor/imu_accel", "zone": zone, "granularity": "substep"}
     monitor = Monitor(env.task, env.interface, rules_of([rule]))
     env.reset(seed=0)
     assert monitor.judge_reset(env.snapshot())
-    assert not push(env, monitor, 0.0, 1)[0].safe  # but it judges the steps
+    assert not push(env, monitor, 0.0, 1)[0].safe  # steps are judged
 
 
 class Lookalike:
-    """Has everything that a rule set has, and lets everything pass."""
+    """Looks like a rule set but accepts everything."""
 
     def __init__(self, rules: Any) -> None:
         self._rules = rules

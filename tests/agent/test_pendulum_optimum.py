@@ -1,8 +1,8 @@
-"""Graph search and value iteration swing dm_control's pendulum up as fast as is possible.
+"""Graph search and value iteration swing dm_control's pendulum up in the least possible time.
 
-The optimum comes from another search over another model: the pendulum's equation of motion in numpy, and a queue of
-buckets (Dial, "Algorithm 360: Shortest-Path Forest with Topological Ordering", CACM 12, 1969) over cells so fine that
-finer ones change nothing.
+The optimum comes from a different search over a different model: the pendulum's equation of motion in numpy, and a
+bucket queue (Dial, "Algorithm 360: Shortest-Path Forest with Topological Ordering", CACM 12, 1969) over cells so fine
+that finer ones change nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from worldmodels.simulator.simulator import Simulator
 TASK = "dm_control/pendulum-swingup-v0"
 HOLD, HORIZON, UPRIGHT = 5, 400, math.cos(math.radians(8))
 STARTS = {"near the top": (0.3, 0.0), "hanging": (math.pi - 1e-3, 0.0)}
-LIMITS = (math.inf, 8.9)  # rad/s; who falls from near the top must brake to keep the second
+LIMITS = (math.inf, 8.9)  # rad/s; a pendulum falling from near the top must brake to keep the second
 CASES = [  # two by default: the other limits of both starts take twice as long
     pytest.param(STARTS["near the top"], 8.9, id="near the top-8.9"),
     pytest.param(STARTS["hanging"], math.inf, id="hanging-inf"),
@@ -67,7 +67,7 @@ def constants() -> tuple[float, float, float, float]:
 
 
 def moved(state: np.ndarray, torque: np.ndarray) -> np.ndarray:
-    """One time step of (N,2) angles from the top and speeds: semi-implicit Euler, damping implicit as in MuJoCo."""
+    """One time step of angles from the top and speeds (N,2): semi-implicit Euler, implicit damping as in MuJoCo."""
     inertia, gravity, damping, dt = constants()
     angle, speed = state.T
     speed = speed + dt * (torque + gravity * np.sin(angle) - damping * speed) / (inertia + dt * damping)
@@ -76,7 +76,7 @@ def moved(state: np.ndarray, torque: np.ndarray) -> np.ndarray:
 
 @cache
 def optimum(start: tuple[float, float], limit: float, fine: float = 0.02) -> int:
-    """The fewest steps not upright before an edge that is upright throughout."""
+    """The least number of steps that are not upright before an edge that is upright throughout."""
     waiting: dict[int, list[np.ndarray]] = defaultdict(list, {0: [np.array([start])]})
     seen = np.zeros((math.ceil(2 * math.pi / fine), math.ceil(40 / (5 * fine))), bool)
     for spent in range(HORIZON):
@@ -134,8 +134,10 @@ def test_the_shortest_way_up(planner: Any, start: tuple[float, float], limit: fl
 
 @pytest.mark.parametrize(("start", "limit"), CASES)
 def test_value_iteration_swings_up_and_stays(start: tuple[float, float], limit: float) -> None:
-    """All steps of the horizon that are not upright are at most a tenth more than those of the shortest way: the value
-    is interpolated over the reward's edge."""
+    """Steps that are not upright exceed the optimum by at most a tenth.
+
+    They are not optimal because the value function is interpolated across the discontinuity of the reward.
+    """
     made, best = problem(start, limit), optimum(start, limit)
     planner = ValueIteration(ValueIterationParams(cells=201, hold=HOLD, discount=1.0, sweeps=HORIZON // HOLD))
     plan, state = planner.plan(planner.start(0), made, Budget(evaluations=3_000))
@@ -148,7 +150,7 @@ def test_value_iteration_swings_up_and_stays(start: tuple[float, float], limit: 
 @pytest.mark.parametrize("hold", [1, HOLD])
 @pytest.mark.parametrize("cells", [51, 101])
 def test_what_is_left_of_the_grid_is_what_brakes_can_save(cells: int, hold: int) -> None:
-    """Who brakes all the time passes the bottom as slowly as is possible; from rest, within the limit of 9 rad/s."""
+    """Constant braking gives the lowest possible speed at the bottom; from rest it keeps the limit of 9 rad/s."""
     made = problem(STARTS["hanging"], 9.0)
     planner = ValueIteration(ValueIterationParams(cells=cells, hold=hold, sweeps=1))
     _, state = planner.plan(planner.start(0), made, Budget(evaluations=1_000))

@@ -1,6 +1,6 @@
-"""Planning in the background: the plan that is there acts, at the index of its age.
+"""Planning in the background: the latest finished plan acts, at the index of its age.
 
-Nothing here waits for a real clock but the command line, and nothing asserts how long something took.
+Only the tests of the command line wait for a real clock, and no test asserts a duration.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FRAMES, HORIZON = 9, 4
 
 
 class FakeClock:
-    """Stands still, but for who waits and for `work`."""
+    """A clock that advances only in `wait` and `work`."""
 
     def __init__(self) -> None:
         self.time = 100.0
@@ -53,7 +53,7 @@ class FakeClock:
 
 
 class Later:
-    """A thinker whose plans are ready `delay` questions after he began; he begins when he is free."""
+    """A thinker whose plans are ready `delay` questions after it began; it begins a plan when it is free."""
 
     def __init__(self, mind: Mind, delay: int) -> None:
         self.mind, self.delay = mind, delay
@@ -96,7 +96,7 @@ def config(**more: Any) -> Config:
 def real_time(
     monkeypatch: pytest.MonkeyPatch, thinker: Callable[[Mind], Thinker], factor: float = 1.0, **more: Any
 ) -> tuple[RealTimeAgent, Environment, FakeClock]:
-    """An agent by a clock that stands still."""
+    """An agent with a fake clock."""
     clock = FakeClock()
     made = partial(RealTimeAgent, factor=factor, clock=clock, thinker=thinker)
     monkeypatch.setattr(build, "_agent_of", lambda given: made)
@@ -113,7 +113,7 @@ def played(agent: Agent, env: Environment, frames: int = FRAMES) -> EpisodeResul
 
 
 def plans_made(monkeypatch: pytest.MonkeyPatch) -> list[Plan[Any]]:
-    """Every plan, as its planner published it."""
+    """A list that collects every plan as its planner published it."""
     made: list[Plan[Any]] = []
     plan = Actor.plan
 
@@ -140,7 +140,7 @@ def test_a_plan_acts_at_the_index_of_its_age(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(agent, "act", noted)
     result = played(agent, env)
-    # Asked at 0; free then, so planning begins at 1, is done at 4, begins again at 4, is done at 7.
+    # After the first plan at 0 the thinker is free: it plans from 1 to 4, and again from 4 to 7.
     starts = [0, 0, 0, 0, 1, 1, 1, 4, 4]
     plan_of = {0: made[0], 1: made[1], 4: made[2]}
     ages = [step - start for step, start in enumerate(starts)]
@@ -255,7 +255,7 @@ def test_a_late_world_does_not_hurry_afterwards() -> None:
     clock = FakeClock()
     ticks = Ticks(clock, 1.0)
     ticks.wait()
-    clock.time += 2.5  # 1.5 too late for the next
+    clock.time += 2.5  # the next tick is 1.5 late
     for _ in range(3):
         ticks.wait()
     assert clock.waits == [101.0, 103.5, 104.5, 105.5]
@@ -284,7 +284,7 @@ def running() -> list[threading.Thread]:
 
 
 class Held:
-    """A mind that answers when it is let."""
+    """A mind that answers only when the test allows it."""
 
     plans, seconds = 0, 0.0
 
@@ -333,7 +333,7 @@ def test_closing_waits_for_the_plan_under_way_and_begins_no_other() -> None:
     closer = threading.Thread(target=thread.close)
     closer.start()
     assert running()
-    while not thread._closed:  # so that the thread cannot go on to the second before it is told
+    while not thread._closed:  # the thread must not start the second plan before it is told to close
         pass
     mind.let.release()
     closer.join()
@@ -457,7 +457,7 @@ def test_rows_say_how_a_run_was_paced(telos: Callable[..., Any], tmp_path: Path)
 
 
 def test_an_episode_begins_with_the_planner_it_was_given() -> None:
-    """Whichever a rule asked for last."""
+    """This holds whichever planner a rule requested last."""
     actor = BackgroundActor(Actor("icem", {}), PlannerThread)
     actor.switch("random_shooting", {})
     actor.reset(0)

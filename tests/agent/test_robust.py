@@ -1,4 +1,4 @@
-"""One plan for several worlds: risk of the whole cost, the worst of every margin."""
+"""One plan for several worlds: the risk of the whole cost, and the worst of every margin."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_risk_is_that_of_the_formula(values: np.ndarray, alpha: float) -> No
 @example(values=np.array([-5e-324, -5e-324]), alpha=0.0)
 def test_between_the_mean_and_the_worst(values: np.ndarray, alpha: float) -> None:
     mean, some, worst = ((risk.weights(values[:, None])[:, 0] * values).sum() for risk in (MEAN, Risk(alpha), WORST))
-    slack = 1e-9 * np.abs(values).max() + np.finfo(float).tiny  # below that, halving rounds to nothing or to all
+    slack = 1e-9 * np.abs(values).max() + np.finfo(float).tiny  # smaller values round to 0 or to the whole when halved
     assert mean <= some + slack <= worst + 2 * slack
     assert_allclose(mean, values.mean(), rtol=1e-9, atol=1e-6)
     assert worst == values.max()
@@ -90,7 +90,7 @@ def test_a_share_is_a_share(alpha: float) -> None:
 
 
 class Toy:
-    """A member whose position is the sum of actions times `gain`; it keeps what it was asked."""
+    """A member whose position is the sum of actions times `gain`; it records the questions."""
 
     stride, dt, action_size = 1, 0.1, 1
 
@@ -110,7 +110,7 @@ class Toy:
 
 
 class Distance:
-    """Cost: how far from 1."""
+    """Cost: the distance of the position from 1."""
 
     requests = ()
 
@@ -151,7 +151,7 @@ def test_the_cost_is_the_risk_of_whole_trajectories(risk: Risk, critic: Any) -> 
     wanted = [cvar(column, max(risk.alpha, 0.25)) for column in totals.T]
     found = made.evaluate(actions)
     assert_allclose(found.cost, wanted, rtol=1e-12)
-    if risk is WORST:  # every step as it is in the member that is worst over the whole, not step by step
+    if risk is WORST:  # steps come from the member with the worst total, not from the worst member of each step
         worst = totals.argmax(0)
         assert len(set(worst)) > 1, "the test needs members that take turns"
         assert all(torch.equal(found.step_cost[n], each[m].step_cost[n]) for n, m in enumerate(worst))
@@ -186,7 +186,7 @@ def test_one_invalid_member_invalidates() -> None:
 
 
 def test_a_member_whose_cost_is_no_number_is_never_left_out() -> None:
-    """Also where the risk gives it no weight, as a cost of minus infinity would have."""
+    """This holds even if the risk gives the member no weight, as with a cost of minus infinity."""
     for bad in (np.nan, np.inf, -np.inf):
         found = over([Toy(0.01), Toy(0.01, offset=bad)], WORST, rules=()).evaluate(candidates())
         assert (found.cost == torch.inf).all()
@@ -237,7 +237,7 @@ def test_one_model_is_no_ensemble() -> None:
 
 
 def simulated(variants: list[Variant], horizon: int = 20, task: str = CARTPOLE, rail: float = 0.9) -> ImaginedProblem:
-    """A plain problem where there is no variant, else one over the nominal model and them."""
+    """A problem over the nominal model and the variants; a plain problem if there are none."""
     env = tasks.make(task)
     env.reset(seed=0)
     rules = guardrails(({**RAIL, "upper": rail},)) if task == CARTPOLE else Guardrails()
@@ -266,7 +266,7 @@ def test_one_member_is_the_plain_problem_bit_for_bit() -> None:
 
 
 def test_the_same_question_has_the_same_answer() -> None:
-    """Candidates that are equal cost the same, asked together or apart, now or later: random numbers are common."""
+    """Equal candidates cost the same, in one call or several, because random numbers are shared."""
     made = simulated([HEAVY, LIGHT])
     actions = candidates(2, 20)
     once = made.evaluate(actions.repeat(2, 1, 1))
@@ -275,7 +275,7 @@ def test_the_same_question_has_the_same_answer() -> None:
 
 
 def test_every_variant_is_simulated() -> None:
-    """Against reality: a world that differs as the variant says, stepped by hand."""
+    """Compare with the real environment under each variant, stepped by hand."""
     made, actions = simulated([HEAVY, LIGHT]), candidates(1, 20)
     assert isinstance(made.model, Ensemble)
     ends = [future.states[0, -1].numpy() for future in made.model.futures(made.start, actions, states=True)]
@@ -312,7 +312,7 @@ def rolling(made: ImaginedProblem) -> ImaginedProblem:
 
 
 def test_a_plan_that_breaks_a_guardrail_in_a_heavier_world_is_refused() -> None:
-    """A gentle brake stops before the rail's end by the nominal mass, and beyond it by more; a hard one does not."""
+    """A gentle brake stops in time with the nominal mass, but not with more mass; a hard brake always does."""
     gentle = torch.full((1, 40, 1), -0.4, dtype=torch.float64)
     stops = 1.0 - float(rolling(simulated([], 40, rail=1.0)).evaluate(gentle).margin)
     rail = stops + 0.01
@@ -320,7 +320,7 @@ def test_a_plan_that_breaks_a_guardrail_in_a_heavier_world_is_refused() -> None:
     assert plain.evaluate(gentle).feasible.all()
     assert not robust.evaluate(gentle).feasible.any()
     assert robust.evaluate(2 * gentle).feasible.all()
-    # Whichever of the two is cheaper: it is the guardrail that decides.
+    # The guardrail decides, whichever of the two is cheaper.
     proposals = MappingProxyType({**plain.proposals, "gentle": gentle[0], "hard": 2 * gentle[0]})
     for name in PLAIN:
         plan, _ = _planned(name, replace(robust, proposals=proposals))

@@ -1,4 +1,4 @@
-"""Several worlds branch and are expanded side by side; what comes of it is the risk of whole trajectories."""
+"""Branching and expansion in several worlds side by side give the risk of whole trajectories."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_members_that_take_turns_are_in_the_test() -> None:
 
 
 def test_the_episode_is_over_where_it_is_in_every_world() -> None:
-    """Hopper-v5 ends where it leans too far; a world in which it has ended earns nothing more, the others go on."""
+    """Hopper-v5 ends when it leans too far. A world that has ended earns nothing more; the others continue."""
     made = problem(HOPPER, WORST, (Variant(mass=1.5, gain=0.2),), horizon=40)
     nodes, actions = made.root().repeat(3, 1), torch.ones(3, 40, 3, dtype=torch.float64)
     actions[1], actions[2] = -1.0, 0.3
@@ -170,7 +170,7 @@ def test_margins_are_expanded_where_they_are_worst() -> None:
 
 
 def test_feedback_is_that_of_all_worlds() -> None:
-    """The gain of a member alone is what the action answers to; without gains there is no answer."""
+    """The action reacts to one member's state through that member's gain only; without gains it does not react."""
     made = problem(variants=VARIANTS[:1])
     nominal, offsets = actions_of(made, 0.5), 0.1 * candidates(made)
     size = made.linearise(nominal).state.shape[1]
@@ -216,7 +216,7 @@ def test_distance_is_the_root_mean_square_of_the_members() -> None:
 
 
 class Diverging(Simulator):
-    """Leads to no valid future."""
+    """A model whose futures are all invalid."""
 
     def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
         future = super().branch(start, states, actions)
@@ -227,7 +227,7 @@ class Diverging(Simulator):
 
 
 def with_member(made: RobustPhysicalProblem, kind: type[Simulator]) -> RobustPhysicalProblem:
-    """One more member, of that kind."""
+    """The problem with one more member, of this class."""
     first = made._members[0]
     assert isinstance(first, Simulator)
     more = kind(first.task, first.interface, made.guardrails.requests, threads=1)

@@ -103,9 +103,9 @@ def test_6_an_override_that_disables_or_softens_the_safe_stop(tmp_path: Path) ->
     file = tmp_path / "mine.yaml"
     file.write_text(f"extends: quickstart\nback_up: {declared}\n")
     for change in ({"seconds": 100.0}, {"seconds": 0.5}, {"gain": 0.0}, {"rest_speed": 1e9}, {"joints": ["root_x"]}):
-        with pytest.raises(GuardrailWeakened):  # over the task's own
+        with pytest.raises(GuardrailWeakened):  # weaker than the task's own
             build.agent(quickstart(back_up={**declared, **change}))
-        with pytest.raises(GuardrailWeakened):  # over a file's
+        with pytest.raises(GuardrailWeakened):  # weaker than a file's
             load(str(file), overrides={"back_up": change})
     with pytest.raises(GuardrailWeakened):
         load(str(file), overrides={"back_up": None})
@@ -129,7 +129,7 @@ def test_8_the_configurator_cannot_reach_a_guardrail(reference: Config) -> None:
 
 
 def test_9_a_task_weight_however_large_does_not_buy_a_violation() -> None:
-    """The forbidden zone lies on the target, so that only going in would pay."""
+    """The forbidden zone covers the target, so only entering it would earn reward."""
     zone = {"shape": "cylinder", "center": [0.0, 0.0, 0.01], "radius": 0.05, "height": 0.2}
     centre = {**POST, "name": "centre", "zone": zone}
     config = quickstart(guardrails=[centre], **{"cost.task": 1e9, "frames": 120, "planner.horizon": 40})
@@ -173,7 +173,7 @@ def test_12_a_pickle_or_a_copy_with_other_content_is_refused(reference: Config) 
 
 
 def test_13_an_actor_that_ignores_the_danger_is_stopped_at_the_gate() -> None:
-    """Full speed towards a post, whatever a planner would say: the gate refuses in time."""
+    """The actor drives at full speed towards a post without a planner; the gate refuses in time."""
     config = quickstart()
     env, agent, judge = made(config)
     _, _, _ = episode.start(env, judge, episode.seeds_of(0, 0))
@@ -201,7 +201,7 @@ def test_what_may_be_done_rules_add_up() -> None:
 
 
 def arm(path: Path, **changes: Any) -> str:
-    """A task file like the arm's, with other keys; None leaves one out. Returns its path."""
+    """Write a task file like the arm's with changed keys (None removes one); returns its path."""
     content = {**yaml.safe_load(ARM.read_text()), "model": str(ARM.with_suffix(".xml")), **changes}
     path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
     return str(path)
@@ -222,7 +222,7 @@ def test_15_another_task_does_not_shed_the_rules_of_a_task_file(tmp_path: Path) 
     assert agents[0].gate.back_up == agents[1].gate.back_up
     with pytest.raises(TelosError, match=r"shoulder|tip"):  # the other model has no such signal
         build.agent(load(str(mine), task="dm_control/pendulum-swingup-v0"))
-    with pytest.raises(GuardrailWeakened):  # nor by a layer that relaxes as it changes the task
+    with pytest.raises(GuardrailWeakened):  # nor may a layer relax a rule while it changes the task
         load(str(mine), task=bare, overrides={"guardrails": [RELAXED]})
 
 
@@ -244,7 +244,7 @@ def test_rules_over_something_that_is_none(tmp_path: Path, key: str, nothing: st
     mine = tmp_path / "mine.yaml"
     mine.write_text(f"task: dm_control/point_mass-easy-v0\n{key}: {nothing}\n")
     over = {key: BACK_UP if key == "back_up" else [POST]}
-    if (key, nothing) == ("back_up", "null"):  # as every resolved config without one says it
+    if (key, nothing) == ("back_up", "null"):  # every resolved config without a back-up has null here
         assert load(str(mine), overrides=over).back_up is not None
         return
     with pytest.raises(TelosError, match=key):
@@ -287,7 +287,7 @@ WALKER, QUADRUPED = "dm_control/walker-walk-v0", "dm_control/quadruped-walk-v0"
     ],
 )
 def test_18_a_planning_model_in_which_nothing_touches_anything(task: str, rule: dict[str, Any], joint: str) -> None:
-    """A model's own sensor counts as one of touch, as nobody says what it measures."""
+    """A model's own sensor counts as a touch sensor, because telos does not know what it measures."""
     soft = {**rule, "name": "soft"}
     over = {**SMALL, "guardrails": [soft], "world_model.disable_contacts": True}
     config = load("default", task=task, overrides=over)

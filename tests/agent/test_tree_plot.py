@@ -1,4 +1,4 @@
-"""The picture of a search tree shows what the tree says."""
+"""The picture of a search tree shows the data of the tree."""
 
 from __future__ import annotations
 

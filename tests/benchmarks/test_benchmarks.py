@@ -26,7 +26,7 @@ from benchmarks.systems import faults, parallel, scaling, throughput
 from envs.errors import TelosError
 
 ROOT = Path(__file__).parent.parent.parent
-VIOLATED = 2  # an episode whose straight way to the centre leads through a post
+VIOLATED = 2  # an episode whose straight path to the centre passes through a post
 
 
 def played(config: Config, episode: int, player: str) -> Outcome:
@@ -218,7 +218,7 @@ def test_speed_ups_are_ratios_of_the_same_blocks() -> None:
         for block in range(2)
         for name, value in seconds.items()
     ]
-    found.append({**found[0], "block": 2})  # a block that not all have played does not count
+    found.append({**found[0], "block": 2})  # an incomplete block does not count
     (line,) = [line for line in parallel.table(found).splitlines() if line.startswith("| walker")]
     assert "| 20 × 60 | 9 | 60.0 | 36.0 | 63.0 | 30.0 |" in line
     assert "| 2.00 [2.00, 2.00] | 1.20 [1.20, 1.20] | +5.0% [+5.0%, +5.0%] | yes |" in line

@@ -1,4 +1,4 @@
-"""The judge of models that others wrote: it tells models that run as MuJoCo runs them from the others."""
+"""The judge of models from other packages distinguishes models that run exactly as in MuJoCo from all others."""
 
 from __future__ import annotations
 

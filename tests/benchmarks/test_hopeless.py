@@ -1,4 +1,4 @@
-"""What ending hopeless candidates could spare, against simulation by hand."""
+"""The steps saved by stopping hopeless candidates, checked step by step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envs.errors import TelosError
 
 @pytest.mark.parametrize("seed", range(5))
 def test_who_would_be_kept_is_never_given_up(seed: int) -> None:
-    """One candidate after the other, step by step; of all that are kept, none is hopeless."""
+    """Checked candidate by candidate and step by step: no candidate that is kept is ever hopeless."""
     rng = np.random.default_rng(seed)
     batches = [rng.random((10, 8)) * (seed % 2) - rng.random((10, 8)) * (rng.random((10, 1)) < 0.7) for _ in range(3)]
     kept, least, known, expected = 4, -1.0, [], 0

@@ -1,4 +1,4 @@
-"""Side by side with other planners: the same reward, honest ratios, and one clear message where a peer is not there."""
+"""The comparison with other planners: the same reward, correct ratios, and one clear message for a missing peer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def side(settings):
 
 
 def by_path(name: str) -> ModuleType:
-    """A peer's module as the peer's Python has it: a file, no package."""
+    """A peer's module imported from its file, without a package, as the peer's Python does it."""
     spec = importlib.util.spec_from_file_location(name, CHILD.with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -67,7 +67,7 @@ def test_judo_is_given_the_reward_of_the_task(task: str) -> None:
 
 @pytest.mark.parametrize(("task", "substeps"), [("cartpole-swingup", 1), ("walker-walk", 10)])
 def test_judo_reads_the_state_after_each_control_step(task: str, substeps: int, tmp_path: Path) -> None:
-    """`mujoco.rollout` on the exported XML, read as judo's side does, costs what telos says it costs."""
+    """The costs that judo's side reads from `mujoco.rollout` on the exported XML equal telos's costs."""
     import mujoco
     from mujoco.rollout import rollout
 
@@ -86,7 +86,7 @@ def test_judo_reads_the_state_after_each_control_step(task: str, substeps: int, 
 
 
 def test_the_peers_modules_need_nothing_of_telos() -> None:
-    """Imported alone: judo itself is imported when its side is made."""
+    """The modules import only the standard library and numpy; judo is imported when its side is made."""
     for name in ("judo_side", "child"):
         code = f"import sys; sys.path.insert(0, {str(CHILD.parent)!r}); import {name}; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)

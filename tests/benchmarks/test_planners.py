@@ -1,4 +1,4 @@
-"""The planner benchmark: what is asked of whom, and what is made of the rows."""
+"""The planner benchmark: its cases, and the tables made from its rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_suite_is_that_of_the_anchors() -> None:
 
 @pytest.mark.parametrize("task", [*planners.SUITE, *planners.GIANTS])
 def test_one_planner_and_one_configuration_per_domain(task: str) -> None:
-    """A task's own preset may shape its cost, add guardrails and spend less; how it is searched is the domain's."""
+    """A task's own preset may change cost, guardrails and budget; the search settings are those of its domain."""
     mine = load(task=f"dm_control/{task}-v0")
     domain = load(preset_of(f"dm_control/{task.partition('-')[0]}-some-v0"))
     for field in ("kind", "horizon", "params"):
@@ -187,7 +187,7 @@ def test_settings_are_never_mixed() -> None:
 
 
 def test_an_interval_from_zero_is_drawn() -> None:
-    """A bar whose lower end is 0 begins there."""
+    """A bar with lower end 0 is drawn from 0."""
     drawn = figure.Figure()
     cell = planner_scores.cells([row(seed=seed, **{"return": value}) for seed, value in enumerate((0.0, 0.0))])[0]
     planner_page._returns(drawn, [cell], [cell.task])
@@ -255,7 +255,7 @@ def test_seeds_are_counted_for_each_planner_and_task() -> None:
 
 @pytest.mark.parametrize("name", list(ablations.ABLATIONS))
 def test_ablations_change_one_thing_within_the_budget(name: str) -> None:
-    """Each is another plan at no more physics steps, and one of them is the preset's own."""
+    """All variations differ, none exceeds the budget, and one of them is the preset's own setting."""
     cases = ablations.cases(name, ["walker-walk"], 1, 1, 10_000)
     plans = [(case.config.planner.params, case.config.planner.horizon, case.config.world_model) for case in cases]
     assert len({(repr(plan), case.player) for plan, case in zip(plans, cases, strict=True)}) == len(cases) >= 2

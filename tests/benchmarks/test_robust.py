@@ -1,4 +1,4 @@
-"""The robustness benchmark: who plans for which worlds, and what is made of the rows."""
+"""The robustness benchmark: the worlds that each plan considers, and the tables made from its rows."""
 
 from __future__ import annotations
 

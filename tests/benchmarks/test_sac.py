@@ -1,6 +1,6 @@
-"""The model-free row: what is trained is checked first, survives a kill, and is evaluated where planners begin.
+"""The model-free baseline: settings are checked first, training survives a kill, evaluation uses the planners' starts.
 
-Nothing here needs Stable-Baselines3: a learner that only counts takes its place.
+No test needs Stable-Baselines3: a learner that only counts replaces it.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ CARTPOLE, CHEETAH = sac.TASKS
 
 
 class Counting:
-    """A learner that takes no step in its environment, and acts as its seeds add up to."""
+    """A learner that takes no step in its environment; its action depends on the sum of its seeds."""
 
-    made: ClassVar[list[Path | None]]  # checkpoints that learners of this test began with
-    stop_at: int | None = None  # frames at which somebody presses Ctrl-C
+    made: ClassVar[list[Path | None]]  # checkpoints from which learners of this test began
+    stop_at: int | None = None  # frames after which Ctrl-C is simulated
 
     def __init__(self, training: Training, env: Env, checkpoint: Path | None) -> None:
         self.training = training
@@ -83,7 +83,7 @@ class Counting:
 
 @pytest.fixture
 def counting() -> type[Counting]:
-    """Afresh for each test."""
+    """A new subclass for each test."""
     return type("Mine", (Counting,), {"made": []})
 
 
@@ -273,7 +273,7 @@ def test_the_extra_is_what_the_error_says() -> None:
 
 
 class Library:
-    """As much of `stable_baselines3.SAC` as `StableBaselines` calls; what was called, in order."""
+    """The part of `stable_baselines3.SAC` that `StableBaselines` calls; it records the calls in order."""
 
     def __init__(self, policy: str, env: Any, **params: Any) -> None:
         self.calls: list[Any] = [(policy, params)]

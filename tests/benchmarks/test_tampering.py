@@ -1,4 +1,4 @@
-"""One of each kind of the changes that `telos bench tampering` makes by the thousand."""
+"""One change of each kind of `telos bench tampering`, which makes thousands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_what_was_changed_is_refused_and_run_again(measured: list[dict[str, Any]
 
 
 def test_a_change_that_is_not_noticed_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The measurement itself: by readers that check nothing, longer planning times are accepted."""
+    """The benchmark itself reports failures: readers that check nothing accept changed planning times."""
 
     def slower(rng: Any, run: Path, others: Any) -> str:
         for file in run.glob("steps/*.npz"):

@@ -1,4 +1,4 @@
-"""One short run, shared by all tests of the command line; they call `main` in this process where they can."""
+"""One short run shared by all tests of the command line, which call `main` in this process if possible."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(telos: Callable[..., Any], config_file: Path) -> Path:
-    """A finished run; to be read, not written."""
+    """A finished run; tests must not write to it."""
     path = config_file.parent / "finished"
     done = telos("run", config_file, "--out", path)
     assert done.status == 0, done.err
@@ -46,7 +46,7 @@ def finished(telos: Callable[..., Any], config_file: Path) -> Path:
 
 
 def forged(run: Path, change: Callable[[Row, Steps], tuple[Row, Steps]]) -> RunDir:
-    """A run whose rows and steps are others, with every digest computed anew, as only a forger or a test does it."""
+    """Change a run's rows and steps and recompute every digest, as a forger would."""
     rundir = RunDir.open(run)
     kept = [change(row, rundir.steps(row.episode)) for row in rundir.rows()]
     rundir.rows_file.write_bytes(b"")
@@ -56,11 +56,11 @@ def forged(run: Path, change: Callable[[Row, Steps], tuple[Row, Steps]]) -> RunD
 
 
 def following(row: Row, steps: Steps) -> tuple[Row, Steps]:
-    """The steps, and the row with what follows from them."""
+    """The steps, and the row with its derived fields recomputed from them."""
     return replace(row, **follows(steps, tuple(row.min_margin))), steps
 
 
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run, to be damaged."""
+    """A copy of the finished run, for tests that change it."""
     return shutil.copytree(finished, tmp_path / "copy")

@@ -1,4 +1,4 @@
-"""Whatever is wrong with the input: one line on stderr, status 2, nothing on disk."""
+"""Bad input of any kind gives one line on stderr and status 2, and leaves nothing on disk."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from agent.runs import rundir
 from agent.runs.rundir import RunDir
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
-TWICE = re.compile(r"\b([^\W\d]+):? \1\b", re.IGNORECASE)  # a word that stands twice in a row
+TWICE = re.compile(r"\b([^\W\d]+):? \1\b", re.IGNORECASE)  # the same word twice in a row
 RULE = "{kind: joint_position, name: rail, joint: slider, lower: -1, upper: 1, unit: m, scale: 0.1}"
 
 
 def refused(done: Any, *texts: str) -> str:
-    """One clear line."""
+    """Assert status 2 and one line on stderr that contains the texts; returns the line."""
     assert done.status == 2, done
     lines = done.err.strip().splitlines()
     assert len(lines) == 1, done.err
@@ -218,7 +218,7 @@ def test_file(telos: Callable[..., Any], tmp_path: Path, name: str) -> None:
 
 
 def test_an_empty_directory_is_left_as_it_was(telos: Callable[..., Any], tmp_path: Path) -> None:
-    """What only the first plan refuses takes its run directory with it, and not what was there before."""
+    """If the first plan refuses the config, the run's files are removed, but not a directory that existed before."""
     text = f"task: {CARTPOLE}\nplanner: {{kind: mcts}}\ncost: {{action_rate: 0.1}}"
     (tmp_path / "config.yaml").write_text(text)
     out = tmp_path / "mine"
@@ -345,7 +345,7 @@ WORN: dict[str, tuple[str, bytes | None, str]] = {
 
 
 def damage(run: Path, name: str) -> str:
-    """Do it; what the message must hold."""
+    """Damage a run; returns the text that the message must contain."""
     file, data, text = (DAMAGE | WORN)[name]
     if name == "manifest of wrong types":
         (run / file).write_text(json.dumps({**json.loads((run / file).read_text()), "guardrails_sha256": 5}))
@@ -394,7 +394,7 @@ def test_resume_runs_again_what_cannot_be_read(
 
 
 def untimed(run: Path) -> list[dict[str, Any]]:
-    """What the rows say, times aside."""
+    """The rows' values without times."""
     rows = [vars(row) for row in RunDir.open(run).rows()]
     return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
 
@@ -491,7 +491,7 @@ def test_out_that_cannot_be_used(telos: Callable[..., Any], config_file: Path, t
 
 @pytest.fixture
 def not_root() -> Iterator[None]:
-    """Root may write anywhere; somebody else may not."""
+    """Run the test as another user than root, because root may write anywhere."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(65534)
@@ -516,7 +516,7 @@ def test_read_only_directory(telos: Callable[..., Any], finished: Path, not_root
 def test_full_disk(
     telos: Callable[..., Any], config_file: Path, finished: Path, tmp_path: Path, fast, monkeypatch, moment: int
 ) -> None:
-    """The n-th sync finds no space: one message, nothing half-written, and resume goes on from there."""
+    """The n-th sync fails for lack of space: one message, no partial files, and `resume` continues the run."""
     real, calls = os.fsync, 0
 
     def fsync(descriptor: int) -> None:
@@ -543,7 +543,7 @@ def test_full_disk(
 
 
 def test_a_limit_on_file_sizes(config_file: Path, tmp_path: Path) -> None:
-    """A real refusal by the system: files of at most 1,500 bytes."""
+    """The system itself refuses to write files of more than 1,500 bytes."""
     done = subprocess.run(
         [sys.executable, "-m", "agent.command.cli", "run", str(config_file), "--video=false", f"--out={tmp_path}/run"],
         cwd=provenance.ROOT, capture_output=True, text=True, check=False,

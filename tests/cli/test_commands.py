@@ -79,10 +79,10 @@ def test_compare_refuses_other_tasks_and_other_seeds(telos, finished: Path, tmp_
 
 
 def test_compare_leaves_out_episodes_with_other_starts(telos, finished: Path, copy: Path) -> None:
-    """A start that one run's rules reject is another start: what follows is no pair."""
+    """If one run's rules reject a start, its episode begins elsewhere, so the two episodes are not a pair."""
 
     def rejecting(episodes: set[int]) -> None:
-        """The first start of these was rejected."""
+        """Let the first start of these episodes count as rejected."""
         forged(
             copy,
             lambda row, steps: (
@@ -163,7 +163,7 @@ def test_doctor_without_gl_names_the_command(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_package_that_is_not_ours_is_refused(tmp_path: Path) -> None:
-    """A stranger's `envs` in front of ours, in a process of its own."""
+    """A foreign package comes before ours on the path, in a separate process."""
     (tmp_path / "planners").mkdir()
     (tmp_path / "planners" / "__init__.py").write_text("")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.path.insert(1, {str(provenance.ROOT)!r})\n"
@@ -175,7 +175,7 @@ def test_a_package_that_is_not_ours_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_overwritten_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another distribution has put its own file over ours: the wheel's record tells."""
+    """The wheel's record shows that another distribution has overwritten one of our files."""
     from importlib import metadata
 
     shutil.copytree(provenance.ROOT / "agent", tmp_path / "agent", ignore=shutil.ignore_patterns("__pycache__"))
@@ -213,7 +213,7 @@ def test_names_are_text_and_no_markup(
     monkeypatch.chdir(tmp_path)
     rule = "[{kind: joint_position, name: 'east[/left]', joint: slider, lower: -1.5, upper: 1.5, unit: m, scale: 0.1}]"
     args = ("run", config_file, "--episodes=1", "--frames=2", "--video=false", f"--guardrails={rule}")
-    for _ in range(2):  # the second goes on with the first
+    for _ in range(2):  # the second call resumes the first run
         done = telos(*args, "--out", "a[/b]")
         assert done.status == 0, done.err
     assert "a[/b] holds this run" in done.err
@@ -256,7 +256,7 @@ def test_a_planner_under_a_name_that_is_taken_is_refused(telos, monkeypatch: pyt
 
 
 def test_names_of_zones_are_the_user_s_own() -> None:
-    """Fields may be written with - for _, as options are everywhere."""
+    """Fields may be written with - for _, like other options."""
     words = ["run", "--zones.my-zone", "{shape: sphere}", "--world-model.disable-contacts", "true", "--real-time=1"]
     assert split(words)[1] == {
         "zones.my-zone": {"shape": "sphere"},
@@ -309,7 +309,7 @@ for word in sys.argv[1:]:
 
 
 def test_no_name_and_no_terminal_is_too_odd_to_print(config_file: Path, tmp_path: Path) -> None:
-    """A path that is not UTF-8, and a stream of ASCII alone."""
+    """A path that is not UTF-8, and a stream that takes only ASCII."""
     out = os.fsencode(tmp_path) + b"/run-\xff"
     run = ("run", config_file, "--episodes=1", "--frames=2", "--video=false", "--out", out)
     commands = (run, ("report", out), ("explain", out), ("compare", out, out), ("run", "--task", "ä"))
@@ -326,7 +326,7 @@ def test_no_name_and_no_terminal_is_too_odd_to_print(config_file: Path, tmp_path
 
 
 def test_nothing_is_said_but_what_is_meant(config_file: Path, tmp_path: Path) -> None:
-    """No warnings of imported libraries on a real command's stderr; stdout has the report's path alone."""
+    """A real command prints no warnings of imported libraries on stderr, and only the report's path on stdout."""
     args = ["run", config_file, "--episodes", 1, "--frames", 2, "--out", tmp_path / "run"]
     done = subprocess.run(
         [sys.executable, "-m", "agent.command.cli", *map(str, args)],

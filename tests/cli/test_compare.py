@@ -1,4 +1,4 @@
-"""`telos compare` names every field in which two runs differ, and says where the numbers do not mean the same."""
+"""`telos compare` names every field in which two runs differ, and warns if their numbers are not comparable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def plain() -> Config:
 
 
 def differing(a: Config, **overrides: Any) -> dict[str, Differing]:
-    """In what a run differs from one with these settings, by field."""
+    """The differences between a run and one with these settings, by field."""
     b = load(task=CARTPOLE, overrides=overrides)
     left, right = (RunDir(Path("run"), config, manifest_of(config)) for config in (a, b))
     return {one.field: one for one in between(left, right)}

@@ -1,4 +1,4 @@
-"""The headline says what happened: whether the rules held, and whether it was the agent that acted."""
+"""The headline says whether the rules held, and whether the agent or its fallback acted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Change = Callable[[Steps], None]
 
 
 def verdict(run: Path, change: Change, *, diverged: bool = False, unfinished: bool = False) -> Verdict:
-    """Of a finished run whose guardrails hold, changed."""
+    """The headline of a finished run whose guardrails hold, after a change to its steps."""
     rundir = RunDir.open(run)
     episodes, rows = {}, []
     for row in rundir.rows():
@@ -41,7 +41,7 @@ def verdict(run: Path, change: Change, *, diverged: bool = False, unfinished: bo
 
 
 def acting(moments: Sequence[int], reason: str = "rail at step 1: margin -0.1 m") -> Change:
-    """The fallback acts at these control steps."""
+    """A change that lets the fallback act at these control steps."""
 
     def change(steps: Steps) -> None:
         steps.fallback[list(moments)] = steps.intervened[list(moments)] = True
@@ -95,7 +95,7 @@ def test_a_violation_is_the_headline_whoever_acted(finished: Path) -> None:
 
 
 def test_the_worst_margin_is_one_that_was_violated(finished: Path) -> None:
-    """A larger margin within a wide tolerance is not."""
+    """A lower margin that is within its rule's tolerance is not shown as the worst."""
 
     def change(steps: Steps) -> None:
         steps.margin[3, 1] = -0.049  # within the tolerance of `slow`

@@ -1,4 +1,4 @@
-"""A run directory has one truth: whatever is changed in one of its files afterwards, every reader notices."""
+"""Every reader of a run directory notices later changes to any of its files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OLD = Path(__file__).parent / "data" / "schema4"
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No plots: they show what is checked before."""
+    """Draw no plots, because they show data that is checked before."""
     monkeypatch.setattr(report, "_picture", lambda draw: report.Picture("", "not drawn"))
     monkeypatch.setattr(explain, "_drawn", lambda path, draw, console: False)
 
@@ -47,7 +47,7 @@ def twin(telos: Callable[..., Any], finished: Path, config_file: Path) -> Path:
 
 
 def refused_by_readers(telos: Callable[..., Any], run: Path, *texts: str) -> None:
-    """By `report`, `compare` (on either side) and `explain`, in one line that holds the texts."""
+    """Assert that `report`, `compare` and `explain` refuse the run in one line that contains the texts."""
     for words in (("report", run), ("compare", run, run), ("explain", run, "--episode", 1)):
         done = telos(*words)
         assert done.status == 2, words
@@ -62,7 +62,7 @@ def untimed(run: Path) -> list[dict[str, Any]]:
 
 
 def made_again(telos: Callable[..., Any], run: Path, finished: Path) -> None:
-    """`resume` sets aside what does not fit, says so, and comes to the rows and steps of the undisturbed run."""
+    """Assert that `resume` sets aside one damaged row, says so, and restores the original run's rows and steps."""
     done = telos("resume", run)
     assert done.status == 0, done.err
     assert "set aside 1 damaged row(s)" in done.err
@@ -73,7 +73,7 @@ def made_again(telos: Callable[..., Any], run: Path, finished: Path) -> None:
 
 
 def restored(file: Path, change: Callable[[dict[str, np.ndarray]], None]) -> None:
-    """The arrays of a steps file, changed and stored again."""
+    """Change the arrays of a steps file in place."""
     with np.load(file) as stored:
         arrays = dict(stored)
     change(arrays)
@@ -145,7 +145,7 @@ def test_a_row_of_another_run_of_the_same_configuration(telos, finished: Path, t
 
 @pytest.mark.parametrize("names", [("manifest.json",), ("config.yaml", "manifest.json"), ("episodes.jsonl",)])
 def test_files_of_another_run_are_refused_by_resume_too(telos, twin: Path, copy: Path, names: tuple[str, ...]) -> None:
-    """Nobody can tell which of the files is the wrong one."""
+    """The files do not show which of them is the wrong one."""
     for name in names:
         shutil.copy(twin / name, copy / name)
     refused_by_readers(telos, copy, "another run")
@@ -175,7 +175,7 @@ def test_a_configuration_that_was_edited(telos, copy: Path, name: str) -> None:
 
 
 def test_a_configuration_whose_remarks_were_edited(telos, copy: Path) -> None:
-    """They change nothing, and the report shows what counts alone."""
+    """Comments change nothing, and the report shows only the settings."""
     file = copy / "config.yaml"
     file.write_text("# judged at level L3\n" + file.read_text())
     assert telos("report", copy).status == 0
@@ -195,7 +195,7 @@ MANIFEST: dict[str, Any] = {
 @pytest.mark.parametrize("anew", [False, True])
 @pytest.mark.parametrize("name", MANIFEST)
 def test_a_manifest_that_was_edited(telos, copy: Path, name: str, anew: bool) -> None:
-    """Also where its own digest was computed anew: the rows name the one that they were written under."""
+    """This holds even if its own digest was recomputed, because rows name the manifest that they were written under."""
     file = copy / "manifest.json"
     values = {**json.loads(file.read_text()), name: MANIFEST[name]}
     stated = values.pop("sha256")
@@ -227,7 +227,7 @@ def test_a_row_must_follow_from_its_steps_and_the_configuration(telos, copy: Pat
 
 
 def test_what_a_forger_can_do_shows_in_the_fingerprint(telos, finished: Path, copy: Path) -> None:
-    """The digests have no key. The report shows a digest of the run, which can be kept elsewhere."""
+    """A forger can recompute all digests, which have no key; but the report's fingerprint can be kept elsewhere."""
     before = fingerprint(RunDir.open(finished), RunDir.open(finished).rows())
     assert before in (finished / "report.html").read_text()
     rundir = forged(copy, lambda row, steps: (replace(row, terminated=True), steps))
@@ -240,7 +240,7 @@ def test_what_a_forger_can_do_shows_in_the_fingerprint(telos, finished: Path, co
 
 @pytest.fixture(scope="module")
 def arm(telos: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a task file and of a run of it, `run`; to be read, not written."""
+    """A folder with a task file and a run of it, `run`; tests must not write to it."""
     folder = tmp_path_factory.mktemp("arm")
     for name in ("arm.yaml", "arm.xml"):
         shutil.copy(provenance.ROOT / "docs" / "arm" / name, folder / name)
@@ -318,7 +318,7 @@ def test_a_damaged_older_row_is_refused(telos, old: Path) -> None:
 
 
 def test_a_run_does_not_become_an_older_one(telos, copy: Path) -> None:
-    """To say so spares no check: its rows have no CRC."""
+    """A manifest that claims an older schema avoids no check, because the rows have no CRC of that schema."""
     file = copy / "manifest.json"
     values = json.loads(file.read_text())
     del values["id"], values["sha256"]
@@ -331,7 +331,7 @@ def test_a_run_does_not_become_an_older_one(telos, copy: Path) -> None:
 
 @pytest.fixture
 def patient() -> Iterator[None]:
-    """What waits for ever fails."""
+    """Fail a test that waits forever."""
 
     def ring(number: int, frame: Any) -> NoReturn:
         raise AssertionError("it waits")

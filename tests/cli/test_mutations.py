@@ -1,4 +1,4 @@
-"""Valid configs, mutated at random: built and taken one step far, or refused with a TelosError; nothing else."""
+"""Randomly mutated configs are either built and run for one step, or refused with a TelosError."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def mutated(draw: st.DrawFn) -> Any:
 
 
 def _tiny(config: Config) -> Config:
-    """The same, with as little search as there can be: a valid config may ask for hours."""
+    """The config with a minimal search, because a valid config may ask for hours."""
     planner, perception = config.planner, config.perception
     budget = BudgetConfig(evaluations=8) if planner.budget.seconds is None else BudgetConfig(seconds=1e-3)
     planner = planner.model_copy(update={"horizon": min(planner.horizon, 6), "budget": budget})
@@ -133,7 +133,7 @@ def _tiny(config: Config) -> Config:
 
 
 def _one_step(text: str, file: Path) -> None:
-    """As a run begins: judged reset, one decision through the gate, one judged step."""
+    """The beginning of a run: a judged reset, one decision through the gate, one judged step."""
     file.write_bytes(text.encode(errors="surrogatepass"))
     with contextlib.suppress(TelosError):
         loaded = _tiny(load(str(file)))
@@ -152,7 +152,7 @@ def test_the_base_is_valid(tmp_path: Path) -> None:
 
 
 def hunted(examples: int) -> Any:
-    """Settings: a few of them, the same ones each time; or many, which are others each time."""
+    """Hypothesis settings: few examples are the same in every run, many are drawn anew."""
     return settings(max_examples=examples, suppress_health_check=list(HealthCheck), derandomize=examples <= FEW)
 
 
@@ -169,7 +169,7 @@ def test_many_mutated_configs_take_a_step_or_are_refused(config: Any, tmp_path_f
     _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "mutated.yaml")
 
 
-# Values that could well be meant: most of these configs are built, so they say what a decision does with them.
+# Plausible values: most of these configs can be built, so they test decisions.
 SIGNALS = [
     *["time", "qpos", "qvel", "act", "ctrl", "joint_position/slider", "joint_velocity/hinge_1", "body_position/cart"],
     *["body_quaternion/cart", "actuator_force/slide", "actuator_power/slide", "contact_force/cart", "raw/xpos"],
@@ -273,7 +273,7 @@ def test_many_plausible_configs_take_a_step_or_are_refused(config: Any, tmp_path
     _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "plausible.yaml")
 
 
-# Text that has a meaning in YAML, or none.
+# Text with a special meaning in YAML, or with none.
 TOKENS = [
     *["010", "1:30", "0x1f", "1_0", "1e999", ".nan", "-.inf", "1" * 5000, "2026-01-01", "yes", "~", "=", "null"],
     *[

@@ -1,4 +1,4 @@
-"""What a run does otherwise than a person may expect is said: another planner's parameters, fewer frames."""
+"""Notices about behaviour that a user may not expect: another planner's parameters, fewer frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRESET = {"knots": 30, "iterations": 5, "std": 0.8, "beta": 1.0}  # of cartpole,
 
 
 def loaded(overrides: Mapping[str, Any], source: str = "cartpole") -> tuple[Any, list[str]]:
-    """The planner's parameters, and what was told."""
+    """The planner's parameters, and the notices."""
     told: list[str] = []
     return load(source, overrides=overrides, tell=told.append).planner.params, told
 
@@ -53,7 +53,7 @@ def test_another_planner_keeps_what_means_the_same_to_it(
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_what_is_given_beside_the_kind_is_never_dropped(order: int) -> None:
-    """In whatever order; a parameter that the planner lacks is refused when the agent is built."""
+    """The order does not matter; a parameter that the planner lacks is refused when the agent is built."""
     given = {"planner.params.elites": 7, "planner.kind": "mppi", "planner.horizon": 9}
     overrides = dict(list(given.items())[::order])
     assert loaded(overrides)[0] == {**PRESET, "elites": 7}

@@ -1,4 +1,4 @@
-"""The report is one file that stands alone, and says what a safety reviewer needs."""
+"""The report is one self-contained file with everything that a safety reviewer needs."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_intervals() -> None:
 
 @pytest.mark.parametrize("sizes", [(3,), (5,), (3, 3, 3), (2, 6)])
 def test_intervals_hold_what_they_promise(sizes: tuple[int, ...]) -> None:
-    """Of 2,000 experiments with normal values of unequal spread, 95 % have the mean within their interval."""
+    """In 95 % of 2,000 experiments with normal values of unequal spread, the interval contains the mean."""
     rng = np.random.default_rng(0)
     spread = 1.0 + np.arange(len(sizes))
     found = [
@@ -180,7 +180,7 @@ ODD = ("$x$", "rail $x^2", "$\\frac{", "a_b^c", "100 %", "<b>bold</b>", "数")
 
 
 def test_names_are_literal_text_in_plots(telos, config_file: Path, tmp_path: Path, monkeypatch) -> None:
-    """What a formula's parser would read, or refuse, is a name."""
+    """Names that matplotlib's formula parser would interpret or refuse are drawn literally."""
     kinds = {"kind": "joint_position", "joint": "slider", "lower": -1.5, "upper": 1.5, "unit": "m", "scale": 0.1}
     rules = json.dumps([{**kinds, "name": name} for name in ODD])
     texts: set[str] = set()
@@ -220,7 +220,7 @@ def test_a_plot_that_cannot_be_drawn_does_not_stop_the_report(
 
 
 def test_times_far_apart_have_plain_labels() -> None:
-    """A logarithmic axis would label itself with formulas, which are text now."""
+    """A logarithmic axis would label itself with formulas, which would appear as raw text."""
     shown: list[str] = []
     steps = [SimpleNamespace(plan_ms=np.array([0.1, 1.0, 900.0]), control_period=np.array(0.01))]
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""A run directory holds what the issue asks for, and a run can be stopped at any moment."""
+"""A run directory has all required content, and a run can be stopped at any moment."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_manifest(finished: Path) -> None:
 
 
 def test_the_back_up_belongs_to_the_evidence(config_file: Path) -> None:
-    """Other rules, another digest; the same rules, the same one, however they were declared."""
+    """Different rules have different digests; equal rules have equal ones, however they were declared."""
     config = load(str(config_file))
     strict = load(str(config_file), overrides={"back_up": {**BRAKE, "rest_speed": 0.1}})
     said_again = load(str(config_file), overrides={"back_up": BRAKE})
@@ -153,7 +153,7 @@ def test_a_report_says_that_a_line_is_torn(telos, copy: Path) -> None:
 def test_torn_last_line_is_dropped_and_its_episode_runs_again(telos, finished: Path, copy: Path, fast) -> None:
     file = copy / "episodes.jsonl"
     file.write_bytes(file.read_bytes()[:-30])
-    assert len(RunDir.open(copy).rows()) == 2  # readers see the whole ones
+    assert len(RunDir.open(copy).rows()) == 2  # readers see only complete rows
     done = telos("resume", copy)
     assert done.status == 0
     assert "dropped a torn last line" in done.err
@@ -193,7 +193,7 @@ def test_interrupt_at_any_sync(
     monkeypatch.setattr(os, "fsync", real)
     if calls < moment:
         assert first.status == 0
-    elif not out.exists():  # before there was anything to resume
+    elif not out.exists():  # stopped before there was a run to resume
         assert first.status == 130
         assert not list(tmp_path.iterdir())
         return
@@ -210,7 +210,7 @@ def test_interrupt_at_any_sync(
 def test_ctrl_c_while_the_rollouts_are_closed_still_says_how_to_go_on(
     telos, config_file: Path, tmp_path: Path, monkeypatch, moment: str
 ) -> None:
-    """Ray takes a second to shut down: the second press may well come then."""
+    """Ray takes a second to shut down, so the second Ctrl-C may come during that time."""
 
     class Stopped:
         def run(self, jobs: Any, watch: Any, stop: Any) -> Iterator[Any]:
@@ -246,7 +246,7 @@ LONGER = ("--frames", "20", "--episodes", "5", "--video", "false")
 
 @pytest.fixture(scope="module")
 def straight(telos, config_file: Path) -> Path:
-    """A longer run that nobody interrupted."""
+    """A longer run without interruption."""
     path = config_file.parent / "straight"
     with unreported():
         assert telos("run", config_file, *LONGER, "--out", path).status == 0
@@ -254,7 +254,7 @@ def straight(telos, config_file: Path) -> Path:
 
 
 def begun(config_file: Path, out: Path, enough: Callable[[], bool]) -> subprocess.Popen[str]:
-    """`telos run` in a process of its own that has come so far, or has ended."""
+    """`telos run` in its own process; returns when `enough()` holds or the process has ended."""
     command = [sys.executable, "-m", "agent.command.cli", "run", str(config_file), *LONGER, "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -269,7 +269,7 @@ def begun(config_file: Path, out: Path, enough: Callable[[], bool]) -> subproces
 def test_a_real_signal_at_a_random_moment(
     telos, config_file: Path, straight: Path, tmp_path: Path, fast, number: int
 ) -> None:
-    """A process of its own, stopped somewhere in its episodes, however long they take here."""
+    """A separate process is stopped at a random time during its episodes."""
     out = tmp_path / "run"
     process = begun(config_file, out, out.exists)
     time.sleep(random.uniform(0, 1.5))
@@ -318,7 +318,7 @@ def test_two_processes_do_not_write_one_directory(telos, copy: Path) -> None:
 
 @pytest.mark.xdist_group("ray")
 def test_with_ray_the_rows_are_the_same(finished: Path, config_file: Path, tmp_path: Path) -> None:
-    """As a user would: a cluster of its own, whatever else Ray finds on the machine."""
+    """Like a user's run, it starts its own cluster, even if RAY_ADDRESS names another one."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "agent.command.cli", "run", str(config_file), "--workers", "2", "--out", str(out)]
     elsewhere = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}
@@ -343,7 +343,7 @@ def test_ctrl_c_once_finishes_the_episode_twice_stops_now(
         time.sleep(0.02)
     _, err = process.communicate(timeout=60)
     assert "Traceback" not in err, err
-    if process.returncode == 130:  # it may have been through already
+    if process.returncode == 130:  # it may have finished already
         assert f"telos resume {out}" in err
         assert "Ctrl-C again" in err
         if presses == 1:

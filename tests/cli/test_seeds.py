@@ -1,4 +1,4 @@
-"""Several seeds in one run directory: the episodes of so many runs, and a line for each seed."""
+"""Several seeds in one run directory: the episodes of one run per seed, and a line for each seed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASK = "dm_control/cartpole-swingup-v0"
 
 @pytest.fixture(scope="module")
 def several(telos: Callable[..., Any], config_file: Path) -> tuple[Path, Any]:
-    """A run of seeds 3 and 0 with two episodes each, and what the command said."""
+    """A run of seeds 3 and 0 with two episodes each, and the result of the command."""
     path = config_file.parent / "several"
     return path, telos("run", config_file, "--episodes=2", "--seeds=3,0", "--video=false", "--out", path)
 
@@ -110,13 +110,13 @@ def test_what_is_given_last_counts(tmp_path: Path) -> None:
 
 
 def test_a_configuration_of_one_seed_is_written_as_before(small: Callable[..., Config]) -> None:
-    """Its digests, under which rows are kept, stay the same."""
+    """So its digest, which identifies rows, stays the same."""
     assert "seeds" not in small(seed=1).model_dump()
     assert "seed" not in small(seeds="0..1").model_dump()
 
 
 class Watched:
-    """Runs a few jobs of any number, and counts how many were made."""
+    """Runs only the first few jobs, and counts how many jobs were made."""
 
     def __init__(self, few: int) -> None:
         self.few, self.made = few, 0

@@ -1,4 +1,4 @@
-"""What `telos run` says of rules that nothing can break."""
+"""The messages of `telos run` about rules that no state can break."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A factor that cannot be put on the forces of a model: one line that names it, status 2, nothing on disk."""
+"""A factor that a model's forces cannot be scaled by gives one line that names it, status 2, and nothing on disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAID = "allowed: 1 for actuator 'drive' (a plugin), whose force cannot be scaled
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    """A pendulum that a plugin drives."""
+    """A pendulum driven by a plugin."""
     (tmp_path / "model.xml").write_text(MODEL)
     (tmp_path / "task.yaml").write_text(TASK)
     return tmp_path / "task.yaml"

@@ -1,4 +1,4 @@
-"""Neutral and back-up controls mean what they say for every type of actuator."""
+"""Neutral and back-up controls have their documented effect on every type of actuator."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class World:
         return data
 
     def angle_after(self, law: Neutral | BackUpController, seconds: float, speed: float = 0.5) -> tuple[float, float]:
-        """Angle, rad, and speed, rad/s, when `law` has acted for so long."""
+        """Angle (rad) and speed (rad/s) after `law` has acted for `seconds`."""
         data = self.moving(speed)
         state = np.empty(mujoco.mj_stateSize(self.model, INTEGRATION))
         mujoco.mj_getState(self.model, data, state, INTEGRATION)
@@ -147,7 +147,7 @@ def test_a_brake_of_motors_with_a_gain_is_that_gain() -> None:
 
 
 def test_a_large_gain_does_not_turn_the_motion_round() -> None:
-    """Held for a whole step, a gain of 1e6 without a bound would swing it from one end of the range to the other."""
+    """An unbounded gain of 1e6, held for a whole step, would swing the arm from one end of the range to the other."""
     here = world("motor")
     _, speed = here.angle_after(controller(here, "gravity_brake", gain=1e6), 1.0)
     assert abs(speed) < 1e-3
@@ -206,7 +206,7 @@ def test_a_posture_of_no_hinge_or_slide_is_refused(name: str) -> None:
 
 
 def test_every_actuator_of_this_version_was_tried() -> None:
-    """A gain, bias, dynamics or transmission type that no model here has would go untested."""
+    """Every gain, bias, dynamics and transmission type of MuJoCo occurs in some model here, so that it is tested."""
     seen = [model_of(kind) for kind in ACTUATORS]
     gains = {int(gain) for model in seen for gain in model.actuator_gaintype}
     assert {int(mujoco.mjtGain(value)) for value in range(len(mujoco.mjtGain.__members__))} - gains == {
@@ -217,7 +217,7 @@ def test_every_actuator_of_this_version_was_tried() -> None:
 
 
 def test_a_force_that_integrates_its_control_is_let_go() -> None:
-    """The control is a rate here: at 0 the force would stay what it was."""
+    """The control is the force's rate here, so a control of 0 would leave the force unchanged."""
     here = world("integrator")
     data = here.moving(speed=0.0)
     data.act[0] = 3.0

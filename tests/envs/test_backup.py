@@ -1,4 +1,4 @@
-"""Every back-up that a task declares does what it declares: it brings the system to rest in its time."""
+"""Every back-up controller that a task declares brings the system to rest within its declared time."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def test_it_can_only_be_strengthened() -> None:
     stricter = BackUp(seconds=1.0, rest_speed=0.05, gain=2.0)
     assert strengthened(base, stricter) == stricter
     some = BackUp(seconds=1.0, rest_speed=0.1, gain=2.0, joints=("a",))
-    for more in (("a", "b"), ()):  # all of them, where none is named
+    for more in (("a", "b"), ()):  # () means all joints
         grown = BackUp(seconds=1.0, rest_speed=0.1, gain=2.0, joints=more)
         assert strengthened(some, grown) == grown
     for weaker in (
-        BackUp(seconds=1.0, rest_speed=0.1, gain=9.0),  # another controller, which nobody has checked
+        BackUp(seconds=1.0, rest_speed=0.1, gain=9.0),  # another, unchecked controller
         BackUp(seconds=1.0, rest_speed=0.1, gain=0.0),
         BackUp(seconds=0.5, rest_speed=0.1, gain=2.0),  # the margins would be watched for less long
         BackUp(seconds=2.0, rest_speed=0.1, gain=2.0),

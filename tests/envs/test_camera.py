@@ -1,4 +1,4 @@
-"""Pictures show what moves, through the camera that was asked for or one that sees it."""
+"""Pictures show the moving parts, through the requested camera or one that sees them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Maker = Callable[..., Environment]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Maker]:
-    """Makes a world out of parts of the model, and of further keys of its task file."""
+    """Makes an environment from parts of the model and from further keys of its task file."""
     made: list[Environment] = []
 
     def _make(view: View | None = None, keys: str = "", **parts: str) -> Environment:
@@ -82,7 +82,7 @@ def _name(env: Environment, chosen: mujoco.MjvCamera) -> str:
     return {"mjCAMERA_FREE": "our own", "mjCAMERA_TRACKING": "our own, following"}[kind.name]
 
 
-# Indices of the cameras: 0 sky, 1 behind_a_wall, 2 front, 3 eye, 4 side where there is one.
+# Indices of the cameras: 0 sky, 1 behind_a_wall, 2 front, 3 eye, 4 side (if it exists).
 @pytest.mark.parametrize(
     ("parts", "shares", "expected"),
     [
@@ -130,7 +130,7 @@ def test_the_camera_of_a_task_file_gives_way_to_one_that_is_asked_for(make: Make
 
 
 def _frame(env: Environment) -> np.ndarray | None:
-    """What the environment shows, or None on a machine that renders nothing, where it says so."""
+    """The environment's picture; None on a machine that cannot render, where it must raise TelosError."""
     if render.backend() is not None:
         return env.render()
     with pytest.raises(TelosError, match="render: given"):
@@ -143,7 +143,7 @@ def _colours(frame: np.ndarray) -> int:
 
 
 def test_a_camera_behind_a_wall_is_not_taken(make: Maker) -> None:
-    """Naive: the first camera. It looks away, and the second one at a wall."""
+    """Naive: take the first camera. It looks away, and the second one looks at a wall."""
     env = make()
     frame = _frame(env)
     if frame is not None:

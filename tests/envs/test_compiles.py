@@ -1,4 +1,4 @@
-"""What MuJoCo compiles, runs; what it does not, or what no batch can simulate, is refused in one line."""
+"""Models that MuJoCo compiles run; others, and those that no batch can simulate, are refused in one line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def model(inside: str = "", *, bodies: str = BODY, actuator: str = MOTOR) -> str
 
 
 def runs_like_mujoco(task: Path, xml: Path | None = None, steps: int = 12) -> None:
-    """The environment and the batch go through the states of plain `mj_step`, bit for bit."""
+    """Assert that environment and batch pass through the states of plain `mj_step`, bit for bit."""
     env = registry.make(str(task))
     plain = mujoco.MjSpec.from_file(str(xml or task.parent / "model.xml")).compile()
     data, state = mujoco.MjData(plain), np.empty(mujoco.mj_stateSize(plain, INTEGRATION))
@@ -185,7 +185,7 @@ def test_a_link_to_a_task_finds_the_model_beside_the_task(write: Write, tmp_path
     assert mjcf.files(tmp_path / "links/task.yaml") == (tmp_path / "task.yaml", tmp_path / "model.xml")
 
 
-# --- what may never end is refused, never waited for -----------------------------------------------------------------
+# --- files that block a reader are refused without waiting -----------------------------------------------------------
 
 
 def _pipe(path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_folder_where_a_file_is_wanted_is_refused(write: Write, tmp_path: Path
     assert "a directory" in refused(task)
 
 
-# --- one line for whatever MuJoCo's compiler raises ------------------------------------------------------------------
+# --- one line for every error of MuJoCo's compiler -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("timestep", ["0", "-0.001", "nan", "inf", "-inf"])
@@ -357,7 +357,7 @@ def test_an_actuator_with_two_inputs_runs(write: Write) -> None:
     ],
 )  # fmt: skip
 def test_an_input_without_a_range_is_named(write: Write, actuator: str, said: str) -> None:
-    """Naive: take the row of a range for the number of an actuator."""
+    """Naive: use the row of the control range as the actuator's number."""
     assert said in refused(write(model(bodies=TWO_JOINTS, actuator=actuator)))
 
 
@@ -385,7 +385,7 @@ def test_an_actuator_with_three_forces_has_one_power(write: Write) -> None:
         np.testing.assert_allclose(power[0, step, 0, 0], force @ velocity)
 
 
-# --- sensors that something else names -------------------------------------------------------------------------------
+# --- sensors that other elements refer to ----------------------------------------------------------------------------
 
 SENSOR = '<sensor><jointpos name="angle" joint="turn"/><jointvel name="speed" joint="turn"/></sensor>'
 TUPLE = '<custom><tuple name="measured"><element objtype="sensor" objname="angle"/></tuple></custom>'
@@ -411,7 +411,7 @@ PLUGIN = '<extension><plugin plugin="mujoco.sensor.touch_grid"><instance name="g
     ids=["tuple", "plugin instance", "user", "delay"],
 )
 def test_sensors_that_cannot_go_stay(write: Write, inside: str, after: str) -> None:
-    """Naive: delete all that no signal reads. The rest names them, or no longer is the same model."""
+    """Naive: delete all sensors that no signal reads. Other elements refer to them, or the model changes."""
     runs_like_mujoco(write(model(inside, actuator=MOTOR + after)))
 
 
@@ -420,7 +420,7 @@ def test_sensors_that_nobody_names_still_go(write: Write) -> None:
     assert BatchPhysics(task.spec, (), 0.004, threads=1).model.nsensor == 0
 
 
-# --- what a state holds, and what not ------
+# --- contents of a state ---
 
 
 @pytest.mark.parametrize(
@@ -502,7 +502,7 @@ def test_a_warning_of_the_compiler_is_told_once(
     assert capfd.readouterr() == ("", "")
 
 
-# --- what has no name ------------------------------------------------------------------------------------------------
+# --- elements without a name -----------------------------------------------------------------------------------------
 
 KEYS = '<keyframe><key qpos="0.5"/><key name="7" qpos="0.7"/><key name="up" qpos="1"/></keyframe>'
 
@@ -548,7 +548,7 @@ def test_what_has_no_name_cannot_be_named(write: Write, more: str) -> None:
 
 
 def test_advice_that_a_termination_can_follow(write: Write) -> None:
-    """Naive: the advice for guardrails. A termination has no granularity."""
+    """Naive: give the advice for guardrails. A termination has no granularity."""
     sensor = '<sensor><accelerometer name="acc" site="tip"/></sensor>'
     task = write(model(actuator=MOTOR + sensor), f"{TASK}termination: [{{signal: sensor/acc, upper: 100}}]\n")
     assert "rewards, costs and terminations can read body_velocity, site_velocity" in refused(task)

@@ -1,4 +1,4 @@
-"""What `mj_rnePostConstraint` computes after a step, recovered for a whole batch."""
+"""The result of `mj_rnePostConstraint` after a step, computed for a whole batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A copied or pickled environment is a twin: the same state, the same future, and a physics of its own."""
+"""A copied or pickled environment has the same state, the same future, and its own physics."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _walked(env: Environment, steps: int = 4) -> None:
 
 
 def _future(env: Environment, steps: int = 6) -> list[np.ndarray]:
-    """All that the next steps show, and those of the episode after: it starts from the generator's next seed."""
+    """All observations of the next steps, and of the next episode, which starts from the generator's next seed."""
     seen: list[np.ndarray] = []
     for _ in range(2):
         for _ in range(steps):
@@ -147,7 +147,7 @@ def test_a_wrapped_environment_is_copied_too(closing: Callable[..., Any]) -> Non
 
 
 def test_a_pickle_is_read_in_another_process_and_folder(tmp_path: Path) -> None:
-    """Naive: a relative path of a task file leads elsewhere there."""
+    """Naive: keep a relative path to the task file. It is wrong in another folder."""
     shutil.copytree(ROOT / "docs" / "arm", tmp_path / "arm")
     here = Path.cwd()
     os.chdir(tmp_path)
@@ -167,7 +167,7 @@ def test_a_pickle_is_read_in_another_process_and_folder(tmp_path: Path) -> None:
 
 
 def test_a_task_that_its_id_does_not_make_is_copied_but_not_pickled() -> None:
-    """Naive: make the task of the same id again, whose reward is another."""
+    """Naive: make the task with the same id again. Its reward is different."""
     task = dataclasses.replace(registry.load("dm_control/cartpole-balance-v0"), params=())
     env = Environment(task)
     _walked(env)
@@ -213,7 +213,7 @@ def test_a_closed_environment_is_not_copied(task: str) -> None:
 
 
 def test_a_backend_that_cannot_hand_over_its_state_is_not_copied() -> None:
-    """One of another package, made before copies were part of the protocol."""
+    """Such a backend is from another package, written before the protocol had copies."""
 
     class Older:
         def __init__(self, backend: Any) -> None:

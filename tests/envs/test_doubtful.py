@@ -1,4 +1,4 @@
-"""Rules that the model itself keeps are legal, and told."""
+"""Rules that the model itself enforces are legal, but reported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def told(kind: str, **values: Any) -> list[str]:
         ({"upper": 3.0}, True),
         ({"lower": -3.0, "upper": 3.0}, True),
         ({"upper": 1.0, "tolerance": 0.5}, True),
-        ({"upper": 1.1}, False),  # soft limits give way
+        ({"upper": 1.1}, False),  # soft limits can be exceeded
         ({"lower": -3.0, "upper": 0.5}, False),
         ({"lower": -0.5, "upper": 3.0}, False),
     ],

@@ -1,4 +1,4 @@
-"""The world's own door: what is no action does not come in."""
+"""The environment refuses invalid actions, reports divergence, and checks where episodes begin."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def test_a_world_that_diverges_says_so() -> None:
 
 @pytest.mark.parametrize("task", ["Hopper-v5", "HalfCheetah-v5"])
 def test_a_gymnasium_world_that_diverges_says_so(task: str) -> None:
-    """Naive: take what Gymnasium returns. It is put back to its default pose, and goes on earning for it."""
+    """Naive: use what Gymnasium returns. The model is reset to its default pose and earns reward there."""
     env = registry.make(task, Variant(gain=1e12))
     said = r"environment: given a diverged simulation \(mjWARN_BADQACC\); allowed: .*see variant"
     for _ in range(2):
         env.reset(seed=0)
         with pytest.raises(TelosError, match=said):
             env.step(np.ones(env.interface.action_size))
-        env.step(np.zeros(env.interface.action_size))  # what was, is not held against it
+        env.step(np.zeros(env.interface.action_size))  # earlier divergence has no effect
     env.close()
 
 
@@ -89,12 +89,12 @@ def test_a_gymnasium_world_that_diverges_in_its_last_substep_says_so() -> None:
 (FORCE,) = build([{"kind": "actuator_force", "name": "force", "actuator": "slide", "limit": 1e3, "unit": "N"}])
 FAR = {"shape": "sphere", "center": [100.0, 100.0, 100.0], "radius": 1.0}
 (PLACE,) = build([{"kind": "keep_out", "name": "away", "point": "body_position/pole", "zone": FAR}])
-AWAY = replace(PLACE, signals=at_states("qvel"))  # as a kind of another package may read it
+AWAY = replace(PLACE, signals=at_states("qvel"))  # as a guardrail of another package may do
 
 
 @pytest.mark.parametrize("rules", [[CALM], [FORCE], [AWAY], [AWAY, FORCE], [PLACE]])
 def test_no_episode_begins_where_mujoco_cannot_go_on(rules: list[Guardrail]) -> None:
-    """Naive: judge what a forward pass shows. It puts the default pose back, which keeps every rule."""
+    """Naive: judge the result of a forward pass. It restores the default pose, which keeps every rule."""
     env = registry.make("InvertedDoublePendulum-v5")
     monitor = Monitor(env.task, env.interface, Guardrails(rules))
     free = Monitor(env.task, env.interface, build([]))
@@ -129,7 +129,7 @@ def test_an_action_of_another_shape_is_refused(action: np.ndarray) -> None:
     ("task", "joint"), [("dm_control/finger-spin-v0", "hinge"), ("dm_control/cheetah-run-v0", "bthigh")]
 )
 def test_a_planner_is_told_nominal_values_also_where_a_reset_writes_them(task: str, joint: str) -> None:
-    """finger-spin's reset writes the damping of the hinge: of reality's variant, the planner must learn nothing."""
+    """finger-spin's reset writes the hinge's damping; this must not reveal the real variant to the planner."""
     plain, varied = registry.make(task), registry.make(task, Variant(damping=3.0))
     for seed in (0, 1):
         plain.reset(seed=seed)

@@ -1,4 +1,4 @@
-"""The table of `telos list tasks` says what the environments say."""
+"""The table of `telos list tasks` agrees with the environments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own MJCF model as a task by one YAML file: the same conformance, and errors that help."""
+"""A user's own MJCF model as a task through one YAML file: the same conformance, and helpful errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def env():
 
 @pytest.fixture
 def write(tmp_path: Path):
-    """Writes a variation of the arm's YAML file; None removes a key. Returns its path."""
+    """Writes a variation of the arm's YAML file (None removes a key) and returns its path."""
 
     def _write(**changes: Any) -> Path:
         content = yaml.safe_load(ARM.read_text())

@@ -1,4 +1,4 @@
-"""What a task file's reset draws anew: joints of every type, mocap bodies, and the places of sites and bodies."""
+"""The random values of a task file's reset: joints of every type, mocap bodies, and poses of sites and bodies."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def files(tmp_path: Path) -> Files:
 
 
 def _imagined(physics: BatchPhysics, env: Environment, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rewards (H,) and states (H,S) that actions (H,A) would lead to from where the environment stands."""
+    """Imagined rewards (H,) and states (H,S) of actions (H,A) from the environment's state."""
     start = env.snapshot()
     physics.set_params(start.params)
     recording = physics.rollout(start.state, env.interface.native(actions[None]), states=True)
@@ -132,7 +132,7 @@ def test_imagined_rewards_are_the_environments_wherever_goal_and_obstacle_are(fi
     touched, first = 0, set()
     for seed in range(8):
         env.reset(seed=seed)
-        actions = np.tile(rng.uniform([0.5, -0.3], [1.0, 0.3]), (25, 1))  # into the post, where it stands in the way
+        actions = np.tile(rng.uniform([0.5, -0.3], [1.0, 0.3]), (25, 1))  # into the post, if it is in the way
         rewards, states = _imagined(physics, env, actions)
         for step, action in enumerate(actions):
             _, reward, *_ = env.step(action)
@@ -241,7 +241,7 @@ def test_a_uniform_orientation_points_everywhere(files: Files) -> None:
 
 
 def test_a_reset_starts_from_the_model_not_from_the_last_episode(files: Files) -> None:
-    """Naive: turn what stands there. Turns of several episodes add up."""
+    """Naive: turn the current pose. Turns of several episodes would add up."""
     env = files.make(reset={"bodies": {"post": {"yaw": [0.5, 0.5]}}, "sites": {"target": {"yaw": [0.5, 0.5]}}})
     for _ in range(3):
         env.reset(seed=0)

@@ -50,19 +50,19 @@ def _state(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
 
 
 def _same(one, other, index) -> None:
-    """Candidate `index` of `one` is bitwise the only candidate of `other`."""
+    """Assert that candidate `index` of `one` equals the only candidate of `other`, bit for bit."""
     assert_array_equal(one.states[index], other.states[0])
     for at in ("state", "interval"):
         for name, values in getattr(one.signals, at).items():
             assert_array_equal(values[index], getattr(other.signals, at)[name][0], err_msg=name)
 
 
-# --- the state, and what a reset decides beside it -------------------------------------------------
+# --- the state, and the parameters that a reset writes ---------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def quadruped():
-    """A quadruped in motion, on its feet or not: activations and contacts are at work."""
+    """A moving quadruped, so that activations and contacts matter."""
     env = registry.make(QUADRUPED)
     env.reset(seed=0)
     rng = np.random.default_rng(0)
@@ -176,7 +176,7 @@ def _lone(physics: BatchPhysics, start: np.ndarray, controls: np.ndarray):
 
 
 def test_a_simulation_that_stops_at_a_warning_is_invalid():
-    """Naive: look whether the result is finite. MuJoCo stopped, and repeats the last harmless record."""
+    """Naive: check that the result is finite. MuJoCo stopped, and repeats the last harmless record."""
     physics = _slider()
     start, controls = _start(physics.model), np.full((3, 8, 1), 0.1)
     controls[1, 3] = 1e12
@@ -190,7 +190,7 @@ def test_a_simulation_that_stops_at_a_warning_is_invalid():
 
 
 def test_a_warning_in_the_last_substep_is_seen():
-    """Naive: compare the clock alone. In the last substep the time is up as it should be."""
+    """Naive: compare only the clock. After a warning in the last substep, the clock is right."""
     physics = _slider(())
     controls = np.zeros((2, 4, 1))
     controls[1, 3] = 1e12
@@ -202,8 +202,10 @@ def test_a_warning_in_the_last_substep_is_seen():
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e11])
 @pytest.mark.parametrize("field", ["qpos", "qvel"])
 def test_autoreset_is_invalid_however_often_it_happens(field, value):
-    """Naive: finite states, and warning counters above those before. The default pose is put back with
-    counters at one, so that from the second time on they do not rise."""
+    """Naive: check for finite states and for warning counters that rise.
+
+    An autoreset restores the default pose and sets the counters to one, so from the second time on they do not rise.
+    """
     physics = _slider()
     start = np.stack([_start(physics.model), _start(physics.model, **{field: value})])
     for _ in range(3):
@@ -214,7 +216,7 @@ def test_autoreset_is_invalid_however_often_it_happens(field, value):
 
 
 def test_counters_that_do_not_rise_hide_an_autoreset_from_the_naive():
-    """The scenario of the test above is real: the same count and the right clock after a reset."""
+    """The scenario of the test above occurs: after a reset, the counter is the same and the clock is right."""
     model = mujoco.MjModel.from_xml_string(SLIDER)
     batch = mujoco.batch.Batch(model, 1, 1)
     bad = _start(model, qpos=np.nan)
@@ -229,7 +231,7 @@ def test_counters_that_do_not_rise_hide_an_autoreset_from_the_naive():
 
 
 def test_an_autoreset_shows_in_the_clock():
-    """Naive: finite states. The clock of a simulation that was put back is wrong."""
+    """Naive: check for finite states. Only the clock of a reset simulation is wrong."""
     physics = _slider()
     start = np.stack([_start(physics.model, time=1.0), _start(physics.model, qvel=np.nan, time=1.0)])
     found = physics.rollout(start, np.zeros((2, 5, 1)), states=True)
@@ -240,7 +242,7 @@ def test_an_autoreset_shows_in_the_clock():
 
 @pytest.mark.parametrize("requests", [(), at_states("body_position/cart")])
 def test_a_terminal_state_that_mujoco_would_refuse_is_invalid(requests):
-    """Naive: judge before the terminal state is evaluated. That evaluation puts the default pose back."""
+    """Naive: judge before the terminal state is evaluated. That evaluation restores the default pose."""
     physics = _slider(requests)
     start = _start(physics.model, qvel=0.9999e10)  # below MuJoCo's bound, 1e10
     controls = np.zeros((2, 1, 1))
@@ -263,7 +265,7 @@ def _boxes(memory: str = "8K") -> mujoco.MjSpec:
 
 @pytest.mark.parametrize("requests", [(), (*at_states("body_position/b0"), *in_steps("contact_force/b0"))])
 def test_a_simulation_that_raises_spoils_only_itself(requests):
-    """Naive: let the error end the call (all candidates are lost), or take the state it kept for a result."""
+    """Naive: let the error end the call (all candidates are lost), or use the state it left as the result."""
     physics = BatchPhysics(_boxes, requests, 0.004, threads=1)
     good = _state(physics.model, mujoco.MjData(physics.model))
     starts = np.stack([good, good, good])
@@ -285,7 +287,7 @@ def test_a_simulation_that_raises_spoils_only_itself(requests):
 
 
 def test_an_error_in_the_terminal_evaluation_is_seen():
-    """Naive: only the steps can raise. Here they end well, in a state that MuJoCo cannot evaluate."""
+    """Naive: expect errors only in steps. Here the steps succeed, but MuJoCo cannot evaluate their last state."""
     physics = BatchPhysics(_boxes, at_states("body_position/b0"), 0.002, threads=1)
     good = _state(physics.model, mujoco.MjData(physics.model))
     falling = good.copy()
@@ -299,7 +301,7 @@ def test_an_error_in_the_terminal_evaluation_is_seen():
 @pytest.mark.parametrize("names", [("body_position/cart", "joint_velocity/x"), ("qpos", "qvel"), ()])
 @pytest.mark.parametrize("part", ["qpos", "qvel", "warmstart", "ctrl"])
 def test_a_look_at_a_state_that_mujoco_would_refuse_shows_nothing(names: tuple[str, ...], part: str):
-    """Naive: read what the forward pass left. It may have put the default pose back, which looks safe."""
+    """Naive: read the result of the forward pass. It may have restored the default pose, which looks safe."""
     physics = _slider(at_states(*names))
     start = _start(physics.model, qpos=0.5, qvel=-0.5)
     expected = {name: -0.5 if name in ("joint_velocity/x", "qvel") else 0.5 for name in names}
@@ -307,14 +309,14 @@ def test_a_look_at_a_state_that_mujoco_would_refuse_shows_nothing(names: tuple[s
         bad = start.copy()
         bad[columns(physics.model, getattr(mujoco.mjtState, f"mjSTATE_{part.upper()}"))] = value
         assert physics.look(bad) is None
-        seen = physics.look(start)  # nothing stays behind
+        seen = physics.look(start)  # the bad state left no trace
         assert seen is not None
         assert {name: float(values[0, 1, 0]) for name, values in seen.state.items()} == expected
 
 
 @pytest.mark.parametrize("memory", ["8K", "24K"])
 def test_a_look_at_a_state_that_mujoco_cannot_evaluate_shows_nothing(memory: str):
-    """Naive: let the error end the call (8K), or take no notice of a warning (24K: contacts were left out)."""
+    """Naive: let the error end the call (8K), or ignore a warning (24K: contacts were left out)."""
     physics = BatchPhysics(lambda: _boxes(memory), at_states("body_position/b0"), 0.004, threads=1)
     good = _state(physics.model, mujoco.MjData(physics.model))
     bad = good.copy()
@@ -437,7 +439,7 @@ def _run(variant: Variant, actions: np.ndarray, task_id: str = CARTPOLE):
 
 
 def _acceleration(variant: Variant, force: float) -> float:
-    """Of the cart, where the pole hangs at rest and the motor pushes."""
+    """The cart's acceleration when the pole hangs at rest and the motor pushes."""
     env = registry.make(CARTPOLE, variant)
     env.reset(seed=0)
     model, data = env.model, env.backend.data
@@ -464,7 +466,7 @@ def test_mass_reaches_what_the_task_measures_at_reset():
 
 
 def test_gain_of_a_servo_is_stiffness_and_damping():
-    """Naive: scale the gain alone; the servo then holds another position."""
+    """Naive: scale only the gain. The servo then holds another position."""
     forces = []
     for gain in (1.0, 2.0):
         env = registry.make(QUADRUPED, Variant(gain=gain))
@@ -495,7 +497,7 @@ def test_damping():
 
 
 def test_friction():
-    """A quadruped that lies on the ground and slides is braked; on ice it is not."""
+    """Friction slows a quadruped that lies and slides on the ground; on ice it does not."""
     speeds = []
     for friction in (1.0, 1e-3):
         env = registry.make(QUADRUPED, Variant(friction=friction))
@@ -521,7 +523,7 @@ def test_latency_delays_every_action(latency):
     expected, _, expected_rewards = _run(Variant(), late)
     assert_array_equal(states, expected)
     assert_array_equal(rewards, expected_rewards)
-    assert np.abs(states - _run(Variant(), actions)[0]).max() > 1e-3  # naive: the same as without
+    assert np.abs(states - _run(Variant(), actions)[0]).max() > 1e-3  # naive: the variant has no effect
 
 
 def test_latency_does_not_leak_into_the_next_episode():

@@ -1,4 +1,4 @@
-"""Pictures through the library: whatever MUJOCO_GL says, a picture or one line that says what to set."""
+"""Pictures through the library: any value of MUJOCO_GL gives a picture, or one line that says what to set."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ except Exception as error:
 
 
 def _rendered(task: str, **variables: str) -> tuple[str, str]:
-    """What a program that only uses the library prints, and what it complains of."""
+    """Standard output and errors of a program that uses only the library."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MUJOCO_", "PYOPENGL", "DISPL"))}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM, task],
@@ -48,7 +48,7 @@ def _rendered(task: str, **variables: str) -> tuple[str, str]:
 
 
 def _frame(env: Environment) -> np.ndarray:
-    """What the environment shows; blank where this machine renders nothing and the environment says so."""
+    """The environment's picture; blank if this machine cannot render and the environment raises TelosError."""
     if _works(*render.BACKENDS):
         return env.render()
     with pytest.raises(TelosError, match="render: given"):
@@ -62,7 +62,7 @@ def _works(*backends: str) -> bool:
 
 @pytest.mark.parametrize("variables", [{}, {"DISPLAY": ":77"}, {"MUJOCO_GL": "osmesa"}])
 def test_a_library_user_gets_a_picture_where_a_backend_works(variables: dict[str, str]) -> None:
-    """Naive: take the backend that MuJoCo chose at its import. It needs a display, and raises FatalError without."""
+    """Naive: use the backend that MuJoCo chose at its import. It needs a display, and raises FatalError without one."""
     asked = variables.get("MUJOCO_GL")
     out, complaints = _rendered(ARM, **variables)
     if _works(*([asked] if asked else render.BACKENDS)):

@@ -1,4 +1,4 @@
-"""`tolerance` is dm_control's, batched."""
+"""`tolerance` equals dm_control's function, for batches."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ READERS = {
     "body_angular_velocity/pole": lambda m, d: _velocity(m, d, mujoco.mjtObj.mjOBJ_XBODY, ("body", "pole"))[:3],
     "site_velocity/tip": lambda m, d: _velocity(m, d, mujoco.mjtObj.mjOBJ_SITE, ("site", "tip"))[3:],
 }
-# `mj_step` integrates these last: read after it, they are right.
+# `mj_step` updates these last, so they are right when read after it.
 FRESH_ANYWAY = {"joint_position/hinge", "joint_velocity/hinge"}
 
 
@@ -157,7 +157,7 @@ def test_under_rk4_a_recorded_field_is_neither_the_old_state_nor_the_new():
 
 @pytest.mark.parametrize("integrator", INTEGRATORS)
 def test_the_terminal_state_is_judged(integrator):
-    """Naive: H records for H steps, so that the state which the plan ends in is never seen."""
+    """Naive: keep H records for H steps. The plan's last state would never be judged."""
     name = "geom_distance/cart/floor"
     physics = _physics(at_states(name, "qpos"), integrator)
     start = _start(physics.model)
@@ -179,7 +179,7 @@ FORCES = ("sensor/touch", "sensor/accel", "contact_force/cart", "actuator_force/
 
 @pytest.mark.parametrize("integrator", INTEGRATORS)
 def test_forces_belong_to_the_substep_they_act_in(integrator):
-    """Naive: recompute the force at the state after the step (`mj_forward`): a force that never acted."""
+    """Naive: recompute the force at the state after the step (`mj_forward`). That force never acted."""
     physics = _physics(in_steps(*FORCES), integrator)
     start, controls = _start(physics.model), _controls()
     recording = physics.rollout(start, controls)
@@ -194,7 +194,7 @@ def test_forces_belong_to_the_substep_they_act_in(integrator):
             assert_allclose(ours[n].reshape(correct.shape), correct, atol=1e-9, err_msg=name)
             assert_array_equal(recording.signals.last(name)[n], ours[n][:, -1])
             naive_error = max(naive_error, np.abs(after[1:] - correct[SUBSTEPS - 1 :: SUBSTEPS]).max())
-        # A motor without dynamics gives at the end what it gave all the time.
+        # A motor without dynamics has the same force throughout the step.
         assert (naive_error > 1e-3) == (name != "actuator_force/push"), name
 
 
@@ -203,7 +203,7 @@ def test_forces_belong_to_the_substep_they_act_in(integrator):
     "name", ["body_position/pole", "center_of_mass_velocity/cart", "geom_distance/cart/ball", "qvel"]
 )
 def test_the_last_substep_of_an_interval_is_the_state_after_the_step(name, integrator):
-    """Naive: the record of that substep, which holds the value before it."""
+    """Naive: take the record of that substep. It has the value before the substep."""
     physics = _physics((*at_states(name), *in_steps(name)), integrator)
     start, controls = _start(physics.model), _controls()
     found = physics.rollout(start, controls).signals
@@ -214,7 +214,7 @@ def test_the_last_substep_of_an_interval_is_the_state_after_the_step(name, integ
 
 
 def test_power_is_force_times_the_velocity_of_the_actuator():
-    """Naive: force times joint velocity, which forgets the gear."""
+    """Naive: multiply force and joint velocity. This ignores the gear."""
     names = ("actuator_power/push", "actuator_power/turn")
     physics = _physics(in_steps(*names))
     start, controls = _start(physics.model), _controls(1)
@@ -235,7 +235,7 @@ def test_power_is_force_times_the_velocity_of_the_actuator():
 
 
 def test_contact_force_is_the_sum_over_contacts_in_the_world_frame_on_that_body():
-    """Naive: `mj_contactForce` summed as it comes (contact frame), or with the wrong body's sign."""
+    """Naive: sum `mj_contactForce` in the contact frame, or with the other body's sign."""
     physics = _physics(in_steps("contact_force/cart", "contact_force/ball", "contact_force/world"))
     model, data = physics.model, mujoco.MjData(physics.model)
     start, controls = _start(model), _controls(1)
@@ -267,7 +267,7 @@ def test_contact_force_is_the_sum_over_contacts_in_the_world_frame_on_that_body(
 
 
 def test_geom_distance_is_the_distance_of_surfaces():
-    """Naive: the distance of the centres."""
+    """Naive: take the distance of the centres."""
     names = ("geom_distance/cart/ball", "geom_distance/ball/floor")
     physics = _physics(at_states(*names, "geom_position/cart", "geom_position/ball"))
     model, start, controls = physics.model, _start(physics.model), _controls(1)
@@ -311,7 +311,7 @@ def test_a_minimum_that_no_distance_exceeds_is_refused():
 
 @pytest.mark.parametrize("integrator", INTEGRATORS)
 def test_center_of_mass_velocity_and_angular_momentum(integrator):
-    """Naive: `MjData.subtree_linvel` as `mj_step` leaves it: zeros, as nothing asked for it."""
+    """Naive: read `MjData.subtree_linvel` after `mj_step`. It is zero, because no sensor needed it."""
     names = ("center_of_mass_velocity/cart", "angular_momentum/cart")
     physics = _physics(at_states(*names), integrator)
     start, controls = _start(physics.model), _controls(1)
@@ -331,7 +331,7 @@ def test_center_of_mass_velocity_and_angular_momentum(integrator):
 
 
 def test_cfrc_ext_of_a_batch_is_not_what_gymnasium_reads():
-    """Naive: record it. It is zero, unless a sensor has it computed: then RK4 leaves another stage's."""
+    """Naive: record it. It is zero unless a sensor needs it, and then RK4 leaves the value of another stage."""
     for integrator, sensor, zero in (("Euler", "velocimeter", True), ("RK4", "accelerometer", False)):
         xml = MODEL.format(integrator=integrator).replace("accelerometer", sensor)
         physics = BatchPhysics(
@@ -442,7 +442,7 @@ def test_every_listed_signal_can_be_read(task_id):
 
 
 def test_what_squeezes_a_body_shows_in_its_strongest_contact_alone():
-    """Naive: the net force, in which two jaws cancel out."""
+    """Naive: take the net force, in which two jaws cancel out."""
     jaw = (
         '<body name="{0}" pos="{1} 0 0"><joint name="{0}" type="slide" axis="1 0 0"/><geom size=".1" mass="1"/></body>'
     )

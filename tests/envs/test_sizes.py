@@ -1,4 +1,4 @@
-"""What a config says about signals fits the model, or is refused before anything is simulated."""
+"""Signals in a config must fit the model; otherwise they are refused before the simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registries: names lead to what they say, packages may add to them, and errors name what is allowed."""
+"""Registries: names load the right objects, packages can add entries, and errors list the allowed names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Conformance of every registered task: imagination must agree with the real environment, bit by bit.
 
-A task is tested because it stands in `envs.registry.TASKS`; nothing here names one, except where a
-published table says which tasks must exist.
+Every task in `envs.registry.TASKS` is tested. No test names a task, except where a published table says which tasks
+must exist.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def env(request: pytest.FixtureRequest):
 
 @dataclass
 class Episode:
-    """What really happened."""
+    """A record of a real episode."""
 
     snapshots: list[Snapshot] = field(default_factory=list)  # T+1
     actions: list[np.ndarray] = field(default_factory=list)  # T of (A,), in [-1,1]
@@ -54,7 +54,7 @@ class Episode:
 
 @dataclass
 class Imagination:
-    """The task's simulator and reward, used as a planner would use them."""
+    """The task's simulator and reward, used as a planner uses them."""
 
     env: Environment
 
@@ -160,9 +160,9 @@ def _imagined(
 
 
 def _scattered(imagination: Imagination, seed: int, number: int) -> Episode:
-    """Single real steps from `number` random poses at rest, which thresholds of a reward cut through.
+    """Single real steps from `number` random poses at rest, on both sides of a reward's thresholds.
 
-    Only those that the simulator survives; dm_control raises where it does not.
+    Poses at which the simulation diverges are left out, because dm_control raises there.
     """
     env = imagination.env
     rng = np.random.default_rng([seed, 8])
@@ -188,7 +188,7 @@ def _scattered(imagination: Imagination, seed: int, number: int) -> Episode:
 
 @dataclass
 class Agreement:
-    """How reality and imagination compared."""
+    """The result of comparing reality and imagination."""
 
     states: int = 0
     worst: float = 0.0  # largest |imagined reward - real reward|
@@ -285,7 +285,7 @@ def _different(one: mujoco.MjModel, other: mujoco.MjModel) -> set[str]:
 
 
 def test_the_spec_is_the_model_of_the_environment(env: Environment):
-    """What is simulated lacks its textures, and nothing else."""
+    """The simulated model lacks only the environment's textures."""
     shrunk = env.task.spec()
     shrink_textures(shrunk)
     backend = env.task.backend()
@@ -334,7 +334,7 @@ def _flat(observation: Any) -> np.ndarray:
 
 
 def _history(env: Environment, seed: int) -> np.ndarray:
-    """Everything that an episode under fixed actions shows."""
+    """All observations of an episode under fixed actions."""
     rng = np.random.default_rng(0)
     seen = [_flat(env.reset(seed=seed)[0])]
     for _ in range(25):

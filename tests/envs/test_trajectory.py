@@ -1,4 +1,4 @@
-"""What trajectories are filled with where a model or a problem has nothing to say."""
+"""The default values in trajectories where a model or a problem provides none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envs.trajectory import no_doubt, nothing
 
 
 def test_every_trajectory_has_a_doubt_of_its_own() -> None:
-    """Who writes into it changes no other's."""
+    """Writing into one trajectory's doubt does not change another's."""
     actions = torch.ones(4, 5, 2)
     no_doubt(actions)[0, 0] = 1.0
     assert torch.equal(no_doubt(actions), torch.zeros(4, 5, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""A rule that no state of the model can break is refused; one that some state breaks never is."""
+"""A rule that no state of the model can break is refused; a rule that some state breaks is never refused."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ BALL = {"shape": "sphere", "center": [0.0, 0.0, 0.5], "radius": 0.1}
 
 @dataclass
 class World:
-    """A backend of which only the model and the resets are used."""
+    """A backend with only a model and resets."""
 
     model: mujoco.MjModel
     names: tuple[str, ...]  # fields that a reset draws
@@ -240,7 +240,7 @@ def test_a_body_and_its_parent(flags: str, more: str, touches: bool) -> None:
 
 
 def test_what_stands_on_the_floor_of_a_world_without_anything_else() -> None:
-    """MuJoCo looks for no contact between bodies that are welded together."""
+    """MuJoCo does not check contacts between bodies that are welded together."""
     xml = ALONE.replace("{more}", "").replace("{flags}", "")
     post = '<geom type="plane" size="1 1 1"/><body name="post"><geom size=".1"/></body></worldbody>'
     hollow = xml.replace("<geom name", '<geom contype="0" conaffinity="0" name').replace("</worldbody>", post)
@@ -373,7 +373,7 @@ def test_no_two_solids_are_deeper_in_each_other_than_their_radii(first: str, sec
 
 
 class Late(JointVelocity, frozen=True):
-    """A kind of another package whose margin is flat wherever anybody looks."""
+    """A kind of another package whose margin is constant wherever it is sampled."""
 
     kind: Literal["late"] = "late"
 

@@ -1,4 +1,4 @@
-"""Every factor of a variant does what its name says to every type of actuator, joint and contact, and nothing else."""
+"""Every factor of a variant scales exactly its own quantity, for every type of actuator, joint and contact."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MODELS = [
 
 
 def belongs_to(quantity: str) -> str | None:
-    """The factor that a measured quantity is proportional to; None where it is to none."""
+    """The factor to which a measured quantity is proportional; None if there is none."""
     if quantity.startswith("damping"):
         return "damping"
     if quantity in ("friction of geoms", "friction of an explicit pair", "friction of a deformable body"):
@@ -173,7 +173,7 @@ def test_no_undeclared_field_changes_in_a_model_of_everything(factor: str) -> No
 
 @pytest.mark.parametrize("factor", [0.25, 8.0])
 def test_a_factor_on_mass_makes_the_model_that_heavier_bodies_compile_to(factor: float) -> None:
-    """But for a muscle's strength, and the solver's scales."""
+    """Exceptions are a muscle's strength and the solver's scales."""
     text = WORLD % ACTUATORS["muscle"]
     heavier = re.sub(r' mass="([\d.]+)"', lambda found: f' mass="{float(found[1]) * factor}"', text)
     varied = mujoco.MjModel.from_xml_string(text)
@@ -243,7 +243,7 @@ def test_a_drive_that_saturates_pushes_no_harder(limit: str) -> None:
 
 @pytest.mark.parametrize("peak", ["-1", "20"])
 def test_a_muscle_keeps_its_range_of_lengths(peak: str) -> None:
-    """Naive: the first parameter, as for a motor, which is the shortest length: the muscle goes slack."""
+    """Naive: scale the first parameter, as for a motor. It is the shortest length, so the muscle goes slack."""
     model = actuated(f'<muscle joint="hinge" force="{peak}" lengthrange="-1 1"/>')
     before = copy.copy(model)
     Variant(gain=2.0).apply(model)

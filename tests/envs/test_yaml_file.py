@@ -14,7 +14,7 @@ from envs.errors import TelosError
 
 
 def refused(text: str) -> str:
-    """What is said about text that is not read."""
+    """The error message for text that cannot be read."""
     with pytest.raises(TelosError) as caught:
         yaml_file.content(text, "here", "a value")
     return str(caught.value)

@@ -1,4 +1,4 @@
-"""Zones of a model: the distance to them is a signal, aligned with the state, and the physics never feels them."""
+"""Zones of a model: the distance to them is a signal, aligned with the state, and they do not affect the physics."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_zone_changes_nothing_but_what_can_be_asked() -> None:
 
 
 def test_a_cost_on_a_declared_zone_drives_out_of_it() -> None:
-    """By weight alone, which is what tells a cost from a guardrail. (Finger: its resets write into the sites.)"""
+    """The zone acts only through its cost's weight, unlike a guardrail (the finger's resets write into the sites)."""
     task, distance = "dm_control/finger-turn_easy-v0", {}
     env = registry.make(task)
     env.reset(seed=3)

@@ -1,4 +1,4 @@
-"""A run that nobody disturbed, against which every fault is held."""
+"""An undisturbed run, with which every disturbed run is compared."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ EPISODES = 8
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a run should come to."""
+    """The undisturbed run."""
 
     file: Path  # its configuration
     rundir: RunDir
 
     def equals(self, path: Path) -> bool:
-        """Whether a run directory holds the same episodes, each once, times aside."""
+        """Whether a run directory has the same episodes, each once, apart from times."""
         there = RunDir.open(path)
         lines = (path / "episodes.jsonl").read_bytes().splitlines()
         assert len(lines) == EPISODES, "none lost, none twice"

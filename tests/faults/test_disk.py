@@ -1,4 +1,4 @@
-"""A disk that refuses while workers play, and files that were damaged when nobody looked."""
+"""A disk that refuses writes during a run, and files that were damaged after a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REAL_FSYNC = os.fsync
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """From the tenth sync on, the disk refuses."""
+    """Let every sync from the tenth on fail."""
     calls = 0
 
     def fsync(descriptor: int) -> None:
@@ -38,7 +38,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
 def check_refusal(
     telos: Callable[..., Any], undisturbed: Any, out: Path, monkeypatch: pytest.MonkeyPatch, code: int, *how: object
 ) -> None:
-    """A run that the disk ends says so in a line, keeps what was finished, and is resumed."""
+    """Assert that a run ended by the disk prints one line, keeps its finished episodes, and can be resumed."""
     refusing(monkeypatch, code)
     done = telos("run", undisturbed.file, "--out", out, *how)
     monkeypatch.setattr(rundir.os, "fsync", REAL_FSYNC)
@@ -73,7 +73,7 @@ def test_a_disk_that_refuses_while_workers_play(
 
 
 def damage(file: Path, rng: random.Random) -> str:
-    """Do something to a file; what it was."""
+    """Damage a file at random; returns the kind of damage."""
     data = bytearray(file.read_bytes())
     kind = rng.choice(["deleted", "cut short", "a bit has changed", "overwritten", "a hole", "twice as long"])
     if kind == "deleted":
@@ -98,7 +98,7 @@ def damage(file: Path, rng: random.Random) -> str:
 def test_resume_makes_whole_what_was_damaged(
     telos: Callable[..., Any], undisturbed: Any, tmp_path: Path, fast: None, seed: int
 ) -> None:
-    """Rows, steps, memory and summary are made again. (The report is too: tests/cli; here nobody writes it.)"""
+    """`resume` makes rows, steps, memory and summary again (tests/cli checks the report, which is not written here)."""
     rng = random.Random(seed)
     out = shutil.copytree(undisturbed.rundir.path, tmp_path / "run")
     names = ["episodes.jsonl", "memory.safetensors", "summary.json"]

@@ -1,6 +1,6 @@
-"""A driver, or Ray itself, that is killed or interrupted, with a local Ray of its own: as on a user's terminal.
+"""Kills and interrupts of a driver, or of its own local Ray, as in a user's terminal.
 
-Such a Ray serves this machine and this user alone, and leaves no files behind.
+Such a Ray is reachable only from this machine and by this user, and leaves no files behind.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "0000000000000000000
 
 
 class Terminal:
-    """`telos run` in a process group of its own, as a terminal has it, until it has finished one episode."""
+    """`telos run` in its own process group, like in a terminal; the constructor waits for its first episode."""
 
     def __init__(self, undisturbed: Any, folder: Path, temporary: Path) -> None:
         self.out, self.temporary = folder / "run", temporary
@@ -45,25 +45,25 @@ class Terminal:
         self.wait(lambda: self.rows() > 0 or self.process.poll() is not None)
 
     def rows(self) -> int:
-        """Episodes on disk."""
+        """The number of episodes on disk."""
         file = self.out / "episodes.jsonl"
         return file.read_bytes().count(b"\n") if file.exists() else 0
 
     def living(self) -> dict[int, str]:
-        """Its processes."""
+        """Its live processes: pid -> kind."""
         return faults.living(self.token)
 
     def files(self) -> list[str]:
-        """Folders of Ray."""
+        """The names of Ray's folders."""
         return [path.name for path in self.temporary.glob("*ray*")]
 
     def ended(self) -> tuple[int, str]:
-        """Exit status and all that it said."""
+        """Wait for its end; returns exit status and output."""
         said, _ = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, said
 
     def wait(self, done: Callable[[], bool]) -> None:
-        """Until then."""
+        """Wait until `done()` holds, at most PATIENCE seconds."""
         deadline = time.monotonic() + PATIENCE
         while not done():
             assert time.monotonic() < deadline, self.living()
@@ -72,7 +72,7 @@ class Terminal:
 
 @pytest.fixture(scope="module")
 def terminals() -> Iterator[list[Terminal]]:
-    """All that were opened; at the end nothing of them lives on. (Ray's own agents take a minute to notice.)"""
+    """All opened terminals; at the end none of their processes may live (Ray's own agents take a minute to exit)."""
     made: list[Terminal] = []
     yield made
     for terminal in made:
@@ -114,7 +114,7 @@ def test_sigkill(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any
 
 
 def listening(processes: Iterable[int]) -> list[str]:
-    """Addresses, in hexadecimal, on which these processes accept connections."""
+    """The addresses, in hexadecimal, on which these processes accept connections."""
     sockets: set[str] = set()
     for process in processes:
         with suppress(OSError):
@@ -126,7 +126,7 @@ def listening(processes: Iterable[int]) -> list[str]:
 
 
 def check_the_token(node: int) -> None:
-    """Who has the token joins the cluster of this node; who has not is kept waiting, for minutes if need be."""
+    """Assert that a client with the token can join this node's cluster, and that one without it is kept waiting."""
     words = Path(f"/proc/{node}/cmdline").read_bytes().decode().split("\0")
     address = next(word.partition("=")[2] for word in words if word.startswith("--gcs-address="))
     its = dict(pair.split("=", 1) for pair in Path(f"/proc/{node}/environ").read_bytes().decode().split("\0") if pair)
@@ -169,10 +169,10 @@ def test_one_process_may_start_one_cluster_after_the_other() -> None:
 
 
 def test_ctrl_c(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any) -> None:
-    """It reaches all processes of the group, Ray's too. Until then, nobody else gets in; afterwards no file is left."""
+    """Ctrl-C reaches all processes of the group, also Ray's; no other user can connect before, and no files remain."""
     living = terminal.living()
     pids = {kind: pid for pid, kind in living.items()}
-    os.kill(pids["worker"], signal.SIGSTOP)  # so that the run does not end meanwhile
+    os.kill(pids["worker"], signal.SIGSTOP)  # so that the run does not end during the checks
     addresses = listening(living)
     assert len(addresses) >= 3, "its head, its node, its worker"
     assert set(addresses) <= LOOPBACK
@@ -194,7 +194,7 @@ def test_ctrl_c_twice(terminal: Terminal, telos: Callable[..., Any], undisturbed
 
 
 def check_the_end(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any) -> None:
-    """It says how to go on, has cleared up, and can be resumed."""
+    """Assert that the run says how to resume it, has cleaned up, and can be resumed."""
     status, said = terminal.ended()
     assert status == 130, said
     assert "Ctrl-C again" in said

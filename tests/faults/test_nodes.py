@@ -1,4 +1,4 @@
-"""A cluster that loses a node: its episodes begin again on those that are left."""
+"""A cluster that loses a node: the node's episodes start again on the remaining nodes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_node_that_is_lost(cluster: Any, small: Callable[..., Config]) -> None
 
 @pytest.mark.slow
 def test_a_node_that_runs_out_of_memory(cluster: Any, small: Callable[..., Config]) -> None:
-    """Ray's own watch over memory kills its workers again and again; the other nodes play on."""
+    """Ray's memory monitor kills this node's workers again and again; the other nodes keep playing."""
     crowded = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
     node = cluster.add_node(num_cpus=1, env_vars=crowded)
     cluster.wait_for_nodes()

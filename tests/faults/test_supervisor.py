@@ -1,4 +1,4 @@
-"""What a driving process leaves behind when it is killed, with no Ray in sight."""
+"""The processes left behind by a killed driver, without Ray."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ supervised(work, frozenset({0}), 2)
 
 
 def test_a_process_whose_first_thread_alone_is_gone_is_ended_with_its_children(tmp_path: Path) -> None:
-    """As one with threads looks for a moment after it was killed."""
+    """A killed process with several threads is briefly in this state."""
     token, said = str(tmp_path), tmp_path / "said"
-    with said.open("wb") as file:  # a pipe would be waited for as long as anybody holds it
+    with said.open("wb") as file:  # `run` would wait for a pipe while any process holds it open
         done = subprocess.run([sys.executable, "-c", HALF_DEAD], env={faults.TOKEN: token}, stderr=file, check=False)
     assert (done.returncode, "SIGKILL" in said.read_text()) == (2, True), said.read_text()
     assert not faults.living(token)

@@ -1,4 +1,4 @@
-"""What may happen to a worker, a node or the clock; each time the rows come out as if nothing had."""
+"""Faults of a worker, a node or the clock; the rows are the same as without the fault."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_memory_that_is_not_there(ray: RayRollouts, small: Callable[..., Config]
 
 
 def test_a_clock_that_jumps(small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An episode does not read the wall clock."""
+    """Episodes do not read the wall clock, so a jump does not matter."""
     job = Job(sealed(small(episodes=1)), 0)
     expected = [outcome.played.row for outcome in Serial().run([job], [].append, NEVER)]
     jumps = np.random.default_rng(0)

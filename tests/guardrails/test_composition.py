@@ -1,4 +1,4 @@
-"""Composition can only strengthen."""
+"""Composing rule sets can only strengthen them."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_adding_keeps_what_is_there(base: Guardrails) -> None:
     both = base.strengthened(more)
     assert set(both.names) == {*base.names, "new"}
     assert all(both[name] == base[name] for name in base.names)
-    base.verify(build(BASE).digest)  # the old set is what it was
+    base.verify(build(BASE).digest)  # the old set is unchanged
 
 
 def test_nothing_added_changes_nothing(base: Guardrails) -> None:

@@ -1,4 +1,4 @@
-"""What every kind of guardrail must do; registering a kind is what gets it tested."""
+"""Conformance tests of every kind of guardrail; registering a kind is enough to have it tested."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_shapes_and_worst_over_time(kind: str, granularity: str) -> None:
 
 @pytest.mark.parametrize(("kind", "granularity"), EACH)
 def test_one_bad_moment_decides(kind: str, granularity: str) -> None:
-    """The worst substep of the worst step, whatever the others are: never an average."""
+    """The margin is that of the worst substep of the worst step, never an average."""
     rule = example(kind, granularity=granularity)
     pool = random_values(rule, 300.0).reshape(-1, random_values(rule).shape[-1])
     single = rule.margin(signals_for(rule, pool[:, None, None]))[:, 0]
@@ -151,7 +151,7 @@ def test_no_margin_is_below_the_lowest(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_some_signal_comes_close_to_the_lowest_margin(kind: str) -> None:
-    """By a random search that starts wide and narrows; a kind without a lowest margin goes below any number."""
+    """A narrowing random search finds such a signal; a kind without a lowest margin goes below any number."""
     rule = example(kind)
     lowest = resolve(kind).lowest_margin(rule.params)
     generator = torch.Generator().manual_seed(0)

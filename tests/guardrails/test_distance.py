@@ -1,4 +1,4 @@
-"""Signed distances against brute force, and "at least as strict" against what it claims."""
+"""Signed distances against brute force, and "at least as strict" against sampled margins."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def cylinder_surface(radius: float, height: float) -> np.ndarray:
 def check(params: dict, point: tuple, surface: np.ndarray, inside: bool, spacing: float) -> None:
     found = float(signed_distance(params, torch.tensor([point], dtype=torch.float64)))
     sampled = np.linalg.norm(surface - np.asarray(point), axis=1).min()
-    # Sampled points lie on the surface, so they are never nearer than it, and never farther by a spacing.
+    # Sampled points lie on the surface: the nearest is no nearer than the surface, and at most a spacing farther.
     assert abs(found) <= sampled + 1e-9
     assert sampled <= abs(found) + spacing
     if abs(found) > 1e-9:
@@ -104,7 +104,7 @@ def zones(draw: st.DrawFn) -> dict:
     st.integers(0, 99),
 )
 def test_at_least_as_strict_never_lies(kind: str, a: dict, b: dict, clearance: float, seed: int) -> None:
-    """Whenever it says so, the margin is at most what it was, everywhere."""
+    """Whenever a rule counts as at least as strict, its margin is nowhere larger than the other's."""
     if kind == "keep_in":
         a, b = ({**zone, "shape": "box", "half_sizes": zone.get("half_sizes", (1, 1, 1))} for zone in (a, b))
         for zone in (a, b):

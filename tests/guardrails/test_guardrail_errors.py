@@ -203,7 +203,7 @@ class Careless(JointVelocity, frozen=True):
 @pytest.mark.parametrize(
     "careless",
     [
-        lambda margin: margin.amax(1),  # the best of all times
+        lambda margin: margin.amax(1),  # the best step, not the worst
         lambda margin: margin.amax(1, keepdim=True),
         lambda margin: margin.amax(),
         lambda margin: margin[:1],

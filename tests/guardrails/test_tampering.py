@@ -27,7 +27,7 @@ def rules() -> Guardrails:
 
 
 def assert_caught(rules: Guardrails, digest: str) -> None:
-    """By verify, by whoever reads the digest, and by every way out of the process."""
+    """Assert that `verify`, `strengthened`, the digest, and every kind of copy or pickle detect the change."""
     with pytest.raises(GuardrailTampered):
         rules.verify(digest)
     for leave in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -67,7 +67,7 @@ def test_assignment_is_refused(rules: Guardrails) -> None:
 
 
 class Lax(float):
-    """A number that prints as it should, and compares as it likes."""
+    """A number that prints correctly but has a wrong negation."""
 
     def __neg__(self) -> float:
         return -1e9
@@ -174,7 +174,7 @@ def test_the_table_of_kinds_is_read_only() -> None:
 
 
 def test_no_callable_inside(rules: Guardrails) -> None:
-    """What a guardrail does comes from its kind and its numbers, not from a function it holds."""
+    """A guardrail's behaviour follows from its kind and its numbers; it holds no function."""
     for rule in rules:
         for field in dataclasses.fields(rule):
             assert not callable(getattr(rule, field.name))

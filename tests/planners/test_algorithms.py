@@ -1,4 +1,4 @@
-"""What single algorithms promise beyond the conformance suite, and the registry's own behaviour."""
+"""Properties of single algorithms beyond the conformance suite, and the registry's own behaviour."""
 
 from importlib.metadata import EntryPoint
 
@@ -112,7 +112,7 @@ def test_entry_points_feed_the_table(monkeypatch, tmp_path):
 
 
 def test_a_margin_that_is_no_number_makes_no_elite():
-    """Its violation is infinite, its cost may be the least of all."""
+    """A candidate with a NaN margin has infinite violation, even if its cost is the lowest."""
     knots = np.arange(3.0).reshape(3, 1, 1)
     scores = Scores(np.array([np.inf, 0.0, np.inf]), np.array([-9.0, 1.0, np.inf]))
     chosen, kept = elites(knots, scores, 3)

@@ -1,4 +1,4 @@
-"""What every planner in the registry must hold. Registering a planner is what gets it tested here."""
+"""Conformance tests of every registered planner; registering a planner is enough to have it tested."""
 
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -27,8 +27,8 @@ from planners.search.select import first, scores
 NAMES = sorted(registry.table())
 NEEDS = {name: registry.load(name).needs for name in NAMES}
 SAMPLING = [name for name in NAMES if issubclass(registry.load(name), SamplingPlanner)]
-# Graph search plans on cells or landmarks of its own, and goes nowhere where nothing is feasible: how good it is,
-# test_graph_search.py and test_sst.py ask.
+# Graph search plans on its own cells or landmarks, and finds nothing where nothing is feasible; test_graph_search.py
+# and test_sst.py test its quality.
 GRAPH = [name for name in NAMES if NEEDS[name] in (Discretisable, Measurable)]
 SEARCHING = [name for name in NAMES if name != "random_shooting" and name not in GRAPH]
 RANDOM = [name for name in NAMES if NEEDS[name] is not Discretisable]
@@ -37,9 +37,9 @@ every = pytest.mark.parametrize("name", NAMES)
 
 @dataclass
 class Toy:
-    """A problem made of two functions of actions (N,H,A): cost (N,) and margin (N,G). Keeps questions.
+    """A problem made of two functions of actions (N,H,A): cost (N,) and margin (N,G). It records questions.
 
-    It has every capability. The state is the history of actions, and nothing costs before the last step.
+    It has every capability. The state is the history of actions, and the whole cost falls on the last step.
     """
 
     cost: object
@@ -50,7 +50,7 @@ class Toy:
     valid: object = lambda u: torch.ones(len(u), dtype=torch.bool)
     more: dict = field(default_factory=dict)
     asked: list = field(default_factory=list)
-    steps: int = 0  # taken otherwise than by candidates
+    steps: int = 0  # simulated by other calls than `evaluate`
 
     @property
     def proposals(self):
@@ -179,7 +179,7 @@ class Toy:
         history = torch.where(past, coordinates[:, 1:2], 0.0)[..., None].expand(-1, -1, self.action_size)
         return torch.cat([times[:, None], history.reshape(len(coordinates), -1)], 1)
 
-    # Measurable: two nodes are alike where their histories are
+    # Measurable: nodes are as far apart as their histories
 
     def embedding(self, nodes, seconds):
         return nodes
@@ -204,7 +204,7 @@ ACTION_COST, START, HORIZON = 0.05, (0.16, 0.08), 20
 
 
 def integrator(u):
-    """A double integrator to be brought to rest, (N,H,1) -> (N,)."""
+    """The cost of bringing a double integrator to rest, (N,H,1) -> (N,)."""
     x = torch.tensor(START, dtype=torch.float64).expand(len(u), 2)
     total = torch.zeros(len(u), dtype=torch.float64)
     for t in range(u.shape[1]):
@@ -218,7 +218,7 @@ def lqr() -> Toy:
 
 
 def riccati():
-    """The optimal cost and the optimal actions (H,1) of `integrator`, bounds left out."""
+    """The optimal cost and actions (H,1) of `integrator` without bounds."""
     a, b = STEP.numpy(), PUSH.numpy()[:, None]
     q, p = np.diag(STATE_COST.numpy()), np.diag(FINAL_COST.numpy())
     gains = []
@@ -235,7 +235,7 @@ def riccati():
 
 
 def settle(name, problem, seed=0, plans=6, evaluations=200, steps=0):
-    """The last of several plans made one after the other."""
+    """The last of several consecutive plans."""
     planner = registry.make(name)
     state = planner.start(seed)
     for _ in range(plans):
@@ -256,7 +256,7 @@ def test_actions_stay_in_bounds(name):
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_an_average_of_actions_at_their_bound_stays_there(name):
-    """Weights that sum to 1 + 2e-16 lead beyond it, where the gate refuses them; here it is more, to be seen."""
+    """Weights that sum to 1 + 2e-16 would exceed the bound, and the gate would refuse; the test exaggerates the sum."""
     planner = registry.make(name, knots=None)
     learn = planner.update
 
@@ -280,7 +280,7 @@ def test_same_state_same_plan(name):
     _, state = planner.plan(planner.start(3), Toy(rough), Budget(evaluations=90))
     state = planner.advance(state, 1)
     one, after = planner.plan(state, Toy(rough), Budget(evaluations=90))
-    one.actions.fill_(np.nan)  # whoever got a plan cannot reach into the state
+    one.actions.fill_(np.nan)  # a plan shares no memory with the state
     again, after_again = planner.plan(state, Toy(rough), Budget(evaluations=90))
     assert torch.equal(one.population.actions, again.population.actions)
     third, _ = planner.plan(after, Toy(rough), Budget(evaluations=90))
@@ -354,9 +354,9 @@ def test_seconds_are_anytime(name):
     assert plan.statistics.evaluations == problem.count
     assert plan.statistics.seconds < 0.4
     assert plan.population.iteration.max() <= plan.statistics.iterations - 1
-    if name in SAMPLING:  # others may converge before
+    if name in SAMPLING:  # other planners may converge earlier
         assert 2 <= plan.statistics.iterations <= 11
-        assert plan.statistics.seconds >= 0.09  # it ends where another iteration would miss the end by more
+        assert plan.statistics.seconds >= 0.09  # another iteration would miss the limit by more
 
 
 @every
@@ -367,7 +367,7 @@ def test_iterations_are_counted_to_the_last(name, evaluations):
 
 
 class Clock:
-    """Goes on where it is told to, and nowhere else."""
+    """A clock that advances only when the test moves it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -378,8 +378,11 @@ class Clock:
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_a_budget_in_seconds_is_what_plans_take(name, monkeypatch):
-    """After the first plan, which cannot know how long a candidate takes, they search as those do that are given as
-    many evaluations: with as many iterations, and not one round of `samples` however long it takes."""
+    """A budget in seconds gives the same search as the corresponding number of evaluations, with as many iterations.
+
+    It does not become one round of `samples` of any duration. The first plan is an exception, because it cannot know
+    how long a candidate takes.
+    """
     clock = Clock()
     monkeypatch.setattr("planners.search.search.perf_counter", clock)
 
@@ -402,7 +405,7 @@ def test_a_budget_in_seconds_is_what_plans_take(name, monkeypatch):
 
 @every
 def test_what_is_found_in_seconds_goes_out(name, monkeypatch):
-    """However a search divides its time, enough is left to judge what it found, better than the fallback or not."""
+    """However a search divides its time, it leaves enough to evaluate its result, better than the fallback or not."""
     clock = Clock()
     monkeypatch.setattr("planners.search.search.perf_counter", clock)
 
@@ -416,7 +419,7 @@ def test_what_is_found_in_seconds_goes_out(name, monkeypatch):
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_a_pause_is_made_up_for(name, monkeypatch):
-    """The machine was busy elsewhere for one plan: the next ones do not fall apart into many small iterations."""
+    """If the machine was busy during one plan, the next plans do not split into many small iterations."""
     clock = Clock()
     monkeypatch.setattr("planners.search.search.perf_counter", clock)
     pause = [0.0]
@@ -440,7 +443,7 @@ def test_a_pause_is_made_up_for(name, monkeypatch):
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), budget=st.integers(3, 80), spike=st.booleans())
 def test_never_worse_than_previous_and_fallback(name, seed, budget, spike):
-    """The problem changes between plans, so that both references may be hard to beat."""
+    """The problem changes between plans, so both references may be hard to beat."""
     rng = np.random.default_rng(seed)
     target = torch.from_numpy(rng.uniform(-1, 1, (12, 2)))
     planner = registry.make(name)
@@ -451,7 +454,7 @@ def test_never_worse_than_previous_and_fallback(name, seed, budget, spike):
     def cost(u):
         if not spike:
             return rough(u)
-        near = (u - previous).abs().amax((1, 2))  # only the previous plan itself is any good
+        near = (u - previous).abs().amax((1, 2))  # only the previous plan itself is cheap
         return torch.where(near == 0, 0.0, 10.0 + bowl()(u))
 
     limit = rng.uniform(-5, 5)
@@ -465,12 +468,12 @@ def test_never_worse_than_previous_and_fallback(name, seed, budget, spike):
 
 @every
 def test_feasible_goes_before_cheap(name):
-    """The cheapest candidates are infeasible; what goes out is feasible, and its figures are its own."""
+    """The cheapest candidates are infeasible; the published plan is feasible, with the figures of its own actions."""
     problem = Toy(bowl(1.0), margin=lambda u: (0.2 - u.mean((1, 2)))[:, None])
     plan = settle(name, problem)
     if plan.tree is not None:
         assert not plan.tree.feasible.all(), "the test needs a temptation"
-    elif NEEDS[name] is not Discretisable:  # graph search takes such edges away before they tempt
+    elif NEEDS[name] is not Discretisable:  # graph search removes such edges first
         cheapest = plan.population.cost.argmin()
         assert not plan.population.feasible[cheapest], "the test needs a temptation"
         assert plan.cost > plan.population.cost[cheapest]
@@ -482,7 +485,7 @@ def test_feasible_goes_before_cheap(name):
 
 @every
 def test_nothing_feasible_means_least_violation(name):
-    """Cost pulls to +1, the guardrail cannot be held and is least violated at -1."""
+    """The cost is lowest at +1; the guardrail cannot be kept and is least violated at -1."""
     problem = Toy(bowl(1.0), margin=lambda u: (-2.0 - u.mean((1, 2)))[:, None])
     plan, _ = _one(name, problem, Budget(evaluations=200))
     assert not plan.feasible
@@ -494,7 +497,7 @@ def test_nothing_feasible_means_least_violation(name):
 @every
 @pytest.mark.parametrize("seed", range(5))
 def test_mean_of_two_safe_sides_is_not_published(name, seed):
-    """Left and right of an obstacle are safe and equally cheap; the middle is the cheapest and hits it."""
+    """Both sides of an obstacle are safe and equally cheap; the middle is cheaper but hits it."""
 
     def margin(u):
         return (u.mean((1, 2)).abs() - 0.1)[:, None]
@@ -547,7 +550,7 @@ def test_beats_random_shooting_at_equal_evaluations(name, problem):
 @every
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_broken_predictions_are_never_published(name, bad):
-    """Broken where the cost would be best; `valid` does not always say so."""
+    """Predictions are broken where the cost is lowest, and `valid` does not always show it."""
 
     def broken(u):
         return u.mean((1, 2)) > 0.02
@@ -645,7 +648,7 @@ def test_knots(name, interpolation):
 
 @every
 def test_a_problem_without_the_capability_is_refused(name):
-    """What a planner needs is said by type, and asked before anything else."""
+    """A planner declares its needs by type, and they are checked before anything else."""
     assert NEEDS[name] in (object, Differentiable, Linearisable, Steppable, Discretisable, Measurable)
 
     class Plain:
@@ -661,7 +664,7 @@ def test_a_problem_without_the_capability_is_refused(name):
 
 
 def test_the_toy_keeps_its_word():
-    """Expansion against differences, steps against the whole."""
+    """Toy's expansion agrees with differences, and its steps with whole evaluations."""
     toy, rng = Toy(rough, margin=lambda u: (u.sum((1, 2)) - 0.3)[:, None]), np.random.default_rng(0)
     u = torch.from_numpy(rng.uniform(-0.5, 0.5, (12, 2)))
     around, way = toy.linearise(u), torch.from_numpy(rng.standard_normal((12, 2)))

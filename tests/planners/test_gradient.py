@@ -1,4 +1,4 @@
-"""Planners that follow gradients: they reach known optima, keep bounds and guardrails, and survive bad gradients."""
+"""Gradient-based planners reach known optima, keep bounds and guardrails, and tolerate bad gradients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def honest(cost: Tensor, actions: Tensor) -> Tensor:
 
 @dataclass
 class Glider:
-    """A double integrator under one or two pushes, to be brought to rest, over a guardrail x_0 <= ceiling."""
+    """A double integrator with one or two inputs, to be brought to rest, with a guardrail x_0 <= ceiling."""
 
     start: tuple[float, float] = (0.16, 0.08)
     pushes: int = 1
@@ -47,7 +47,7 @@ class Glider:
 
     @property
     def push(self) -> Tensor:
-        """(2,A): the second is weaker, and also moves the position by itself."""
+        """Input matrix (2,A): the second input is weaker on the speed, and moves the position directly."""
         return torch.tensor([[0.005, 0.02], [0.1, 0.03]], dtype=torch.float64)[:, : self.pushes]
 
     @property
@@ -61,7 +61,7 @@ class Glider:
         return {"fallback": torch.zeros(self.horizon, self.pushes, dtype=torch.float64)}
 
     def path(self, u: Tensor) -> Tensor:
-        """(N,H,A) -> (N,H+1,2)"""
+        """States (N,H+1,2) under actions (N,H,A)."""
         x = [torch.tensor(self.start, dtype=torch.float64).expand(len(u), 2)]
         for t in range(self.horizon):
             x.append(x[-1] @ STEP.T + u[:, t] @ self.push.T)
@@ -130,7 +130,7 @@ class Glider:
 
 @dataclass
 class TimedGlider(Glider):
-    """Says what time it would be if a candidate took 1 ms, and nothing else any."""
+    """Keeps the time `now` as if each candidate took 1 ms and everything else took no time."""
 
     now: float = 0.0  # s
 
@@ -171,7 +171,7 @@ def test_the_optimum_inside_the_bounds_is_reached(name: str, pushes: int) -> Non
 
 
 def test_a_linear_problem_takes_ilqr_one_step() -> None:
-    problem = Glider(start=(0.03, 0.02), pushes=2)  # so little that no step's offset by itself meets a bound
+    problem = Glider(start=(0.03, 0.02), pushes=2)  # so near that no single step's offset reaches a bound
     matrix, target = problem.least_squares()
     best = np.linalg.lstsq(matrix, target, rcond=None)[0]
     plan = planned("ilqr", problem, 30, samples=0, damping=1e-9, least_damping=1e-9)
@@ -240,7 +240,7 @@ def test_a_guardrail_in_the_way_is_held(name: str) -> None:
 
 @both
 def test_a_guardrail_that_cannot_be_held_is_violated_least(name: str) -> None:
-    """The glider is above the ceiling and rises: pushing down is all that helps."""
+    """The glider is above the ceiling and rises; only pushing down helps."""
     problem = Glider(start=(0.5, 0.3), ceiling=0.2)
     hardest = problem.evaluate(-torch.ones(1, 20, 1, dtype=torch.float64)).margin.item()
     plan = planned(name, problem, plans=3)
@@ -253,7 +253,7 @@ def test_a_guardrail_that_cannot_be_held_is_violated_least(name: str) -> None:
 
 @pytest.mark.parametrize("factor", [0.0, float("nan"), float("inf")])
 def test_a_useless_gradient_does_no_harm(factor: float) -> None:
-    """Values stay what they are, and what autograd says of them is useless."""
+    """Values are right, but their gradients are useless."""
 
     class Useless(torch.autograd.Function):
         @staticmethod
@@ -329,9 +329,9 @@ def test_ilqr_ends_as_near_to_its_seconds_as_whole_steps_can(seconds: float, mon
 
 
 def test_ilqr_knows_what_an_expansion_costs() -> None:
-    """Where there is no room for one and a line search, samples alone are tried."""
+    """If the budget is too small for an expansion and a line search, iLQR tries only samples."""
     planner = Ilqr(IlqrParams(samples=0, steps=4, damping=1e-9, least_damping=1e-9))
-    problem = Glider(start=(0.03, 0.02))  # so little that one step leads to the optimum
+    problem = Glider(start=(0.03, 0.02))  # so near that one step reaches the optimum
     sampled, _ = planner.plan(planner.start(0), problem, Budget(evaluations=1 + 7 + 9 - 1))
     descended, _ = planner.plan(planner.start(0), problem, Budget(evaluations=1 + 7 + 9))
     optimum = planned("ilqr", problem).cost

@@ -1,4 +1,4 @@
-"""Graph search and dynamic programming against optima found by other means."""
+"""Graph search and dynamic programming against optima from other methods."""
 
 from __future__ import annotations
 
@@ -93,8 +93,11 @@ class World:
 
 @dataclass
 class Maze(World):
-    """Cells of n x n, one king's move per step. To enter a cell costs its `toll`, the goal nothing; walls are a
-    guardrail, and one may walk through them, cheaply."""
+    """A grid of n x n cells with one king's move per step.
+
+    Entering a cell costs its `toll`, entering the goal nothing. Walls are a guardrail: moves through them are possible
+    and cheap, but violate it.
+    """
 
     toll: np.ndarray = field(default_factory=lambda: np.ones((4, 4)))
     wall: np.ndarray = field(default_factory=lambda: np.zeros((4, 4), bool))
@@ -112,9 +115,9 @@ class Maze(World):
         return after, cost, np.where(self.wall[x, y], -1.0, 1.0), np.zeros(len(after), bool)
 
     def optimum(self) -> float:
-        """By scipy, over the graph that this docstring describes."""
+        """The optimal cost, by scipy over the graph of the class docstring."""
         n, m = self.toll.shape
-        edges: dict[tuple[int, int], float] = {}  # at a border several moves lead to the same place
+        edges: dict[tuple[int, int], float] = {}  # at a border several moves lead to the same cell
         for x, y in np.argwhere(~self.wall):
             for dx, dy in action_set(3, 2).astype(int):
                 a, b = np.clip((x + dx, y + dy), 0, (n - 1, m - 1))
@@ -128,7 +131,7 @@ class Maze(World):
 
 @dataclass
 class GuidedMaze(Maze):
-    """Knows that every step but the last costs at least the least toll."""
+    """A maze with a heuristic: every step but the last costs at least the smallest toll."""
 
     factor: float = 1.0
 
@@ -154,7 +157,7 @@ def graph_params(shape: tuple[int, ...], **more: Any) -> GraphParams:
 def mazes(draw: st.DrawFn) -> GuidedMaze:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     shape = (draw(st.integers(2, 9)), draw(st.integers(2, 9)))
-    # Multiples of 2^-10: their sums are exact, whichever way they are added up.
+    # Multiples of 2^-10, so that their sums are exact in any order.
     toll = rng.integers(2**9, 2**10, shape) / 2**10
     wall = rng.random(shape) < draw(st.sampled_from([0.0, 0.2, 0.4]))
     cells = np.argwhere(np.ones(shape, bool))
@@ -180,7 +183,7 @@ def test_mazes_are_solved_exactly(maze: GuidedMaze, batch: int) -> None:
         assert guided.goal
         assert route.cost == guided.cost == optimum
         assert plan.feasible
-        # The path is executed as it was found, and at the goal waiting is free.
+        # The plan executes the found path; waiting at the goal is free.
         assert plan.cost == guided_plan.cost == optimum
         assert guided.expanded <= route.expanded
     else:
@@ -219,7 +222,7 @@ def test_a_heuristic_that_claims_too_much_is_refused() -> None:
         planned(AStar(graph_params((6, 6))), maze)
     _, route = planned(AStar(graph_params((6, 6))), replace(maze, factor=0.9))
     assert route.cost == 4.0
-    planned(Dijkstra(graph_params((6, 6))), maze)  # which asks nobody
+    planned(Dijkstra(graph_params((6, 6))), maze)  # Dijkstra uses no heuristic
 
 
 @pytest.mark.parametrize(("value", "message"), [(0.5, "0.5 given at a goal"), (np.nan, "NaN given")])
@@ -246,10 +249,10 @@ def test_rewards_beyond_the_bound_are_refused() -> None:
 
 
 def test_a_route_that_is_over_is_followed_no_more() -> None:
-    """Its tail is no path to a goal, even where waiting costs what was foreseen."""
+    """The rest of a finished route is no path to a goal, even if waiting costs as much as predicted."""
 
     class Touch(Maze):
-        """Earns on entering the goal alone."""
+        """A maze that rewards only the step into the goal."""
 
         def move(self, nodes: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, ...]:  # type: ignore[override]
             after, _, margin, done = super().move(nodes, actions)
@@ -270,7 +273,7 @@ def test_a_route_that_is_over_is_followed_no_more() -> None:
 
 @dataclass
 class Lanes(World):
-    """The first action chooses a lane, and every step leads one on. The cheapest lane ends at a wall."""
+    """The first action chooses a lane, and every step moves one cell along it. The cheapest lane ends at a wall."""
 
     action_size: int = 1
 
@@ -295,7 +298,7 @@ def test_a_search_that_ends_midway_goes_to_no_dead_end(planner: Any) -> None:
 
 
 def wall_with_a_gap(gap: int) -> GuidedMaze:
-    """A wall across the middle of 9 x 9 with a gap in column `gap`; straight through would be nearly free."""
+    """A wall across the middle of a 9 x 9 maze with a gap in column `gap`; a path through the wall is nearly free."""
     wall = np.zeros((9, 9), bool)
     wall[4] = True
     wall[4, gap] = False
@@ -318,9 +321,9 @@ def test_a_guardrail_is_gone_round_whatever_that_costs(planner: Any) -> None:
 
 @pytest.mark.parametrize("planner", [Dijkstra, AStar])
 def test_a_path_ends_at_the_horizon(planner: Any) -> None:
-    """What is beyond the horizon is not paid: the plan begins with the cheap detour, however long that is."""
+    """Costs beyond the horizon do not count, so the plan begins with the cheap detour, however long it is."""
     toll = np.full((5, 9), 1 / 16)
-    toll[0, 1:8] = 1.0  # straight on is dear, the detour cheap
+    toll[0, 1:8] = 1.0  # the straight path is expensive, the detour cheap
     wall = np.zeros((5, 9), bool)
     wall[1:4, 1:8] = True
     maze = GuidedMaze(horizon=40, toll=toll, wall=wall, goal=(0, 8))
@@ -355,7 +358,7 @@ def test_time_budgets_are_anytime() -> None:
 
 
 def test_a_table_that_is_not_whole_yet_has_its_plan_too() -> None:
-    """Under a budget in seconds as under one in evaluations: the first plan is one of what is known."""
+    """With a budget in seconds or in evaluations, the first plan uses what is known so far."""
 
     class Slow(GuidedMaze):
         def step(self, nodes: Tensor, actions: Tensor) -> Stepped:
@@ -374,7 +377,7 @@ def test_a_table_that_is_not_whole_yet_has_its_plan_too() -> None:
 
 @pytest.mark.parametrize("planner", [Dijkstra, AStar])
 def test_what_a_critic_foresees_ends_no_search(planner: Any) -> None:
-    """It moves every candidate alike, and says nothing about how cheap steps can be."""
+    """The critic shifts all candidates equally, and gives no bound on the cost of steps."""
 
     class Foreseen(GuidedMaze):
         def evaluate(self, actions: Tensor) -> Evaluation:
@@ -406,12 +409,12 @@ def test_an_edge_whose_cost_is_no_number_leads_nowhere(planner: Any, cost: float
 
 @dataclass
 class Integrator(World):
-    """A double integrator, to be brought to rest at the origin in the least time; x in m, v in m/s, |a| <= 1 m/s^2."""
+    """A double integrator to bring to rest at the origin in the least time; x in m, v in m/s, |a| <= 1 m/s^2."""
 
     horizon: int = 60
     action_size: int = 1
     start: tuple[float, ...] = (1.0, 0.0)
-    near: float = 0.08  # what counts as the origin, in both
+    near: float = 0.08  # tolerance of the goal, for x and for v
 
     def space(self) -> Space:
         return Space(("x", "v"), np.array([-2.0, -np.inf]), np.array([2.0, np.inf]), np.zeros(2, bool))
@@ -424,15 +427,17 @@ class Integrator(World):
         return after, np.where(there, 0.0, 1.0), np.ones(len(after)), np.zeros(len(after), bool)
 
     def heuristic(self, nodes: Tensor) -> Tensor:
-        """Steps but the last: the speed changes by 0.1 m/s in each, the place by at most 0.16 m (|v| < 1.55 m/s)."""
+        """Steps but the last: each changes the speed by at most 0.1 m/s and the position by at most 0.16 m."""
         x, v = nodes.T.abs()
         return (torch.maximum((v - self.near) / 0.1, (x - self.near) / 0.16) - 1).clamp(min=0)
 
 
 @pytest.mark.parametrize("planner", [Dijkstra, AStar])
 def test_the_double_integrator_in_least_time(planner: Any) -> None:
-    """Bang-bang from x = 1 m at rest takes 2 s (Pontryagin); the tolerance of the goal saves at most what it
-    takes to cover it, and the cells cost at most as many steps as they are wide."""
+    """Bang-bang control from x = 1 m at rest takes 2 s (Pontryagin).
+
+    The goal's tolerance saves at most the time to cross it; the cells add at most as many steps as they are wide.
+    """
     problem = Integrator()
     params = GraphParams(cells=(101, 61), bound=1.5, most_reward=0.0)
     plan, route = planned(planner(params), problem, 4000)
@@ -451,7 +456,7 @@ def test_the_double_integrator_in_least_time(planner: Any) -> None:
 
 @dataclass
 class Ring(World):
-    """Random costs and jumps between n places on a ring; some edges break a rule."""
+    """Random costs and jumps between n points on a ring; some edges break a rule."""
 
     action_size: int = 1
     start: tuple[float, ...] = (0.0,)
@@ -478,7 +483,7 @@ def ring(seed: int, unsafe: float = 0.45) -> Ring:
 
 
 def process(problem: Ring) -> tuple[np.ndarray, np.ndarray]:
-    """Chances (n,E,n) and costs (n,E), inf where an edge is gone, by the definition of both."""
+    """Transition probabilities (n,E,n) and costs (n,E), inf for removed edges, by their definitions."""
     n = len(problem.target)
     chances = np.zeros((n, 3, n))
     for place, edge in np.ndindex(n, 3):
@@ -508,7 +513,7 @@ def columns(values: Values, problem: Ring) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_values_are_those_of_the_linear_programme(seed: int) -> None:
-    """The greatest V below all c + g P V (Puterman, "Markov Decision Processes", section 6.9)."""
+    """The linear programme: the greatest V with V <= c + g P V (Puterman, "Markov Decision Processes", section 6.9)."""
     problem = ring(seed)
     values = learnt(problem, discount=0.9, tolerance=1e-12, sweeps=5000)
     chances, cost = process(problem)
@@ -532,7 +537,7 @@ def test_the_seeds_reach_both_cases() -> None:
 
 @dataclass
 class Drift(World):
-    """Whatever is done leads on by part of a cell, in the end beyond a wall."""
+    """Every action moves on by a part of a cell, and finally beyond a wall."""
 
     action_size: int = 1
     start: tuple[float, ...] = (0.0,)
@@ -560,7 +565,7 @@ def test_slow_doom_is_doom(by: float) -> None:
 
 
 def test_of_all_doomed_ways_the_least_is_taken() -> None:
-    """Outside of what is left, less weight outside goes first, whatever it costs."""
+    """Among doomed edges, the one with less interpolation weight on doomed cells wins, whatever it costs."""
     problem = ring(3, unsafe=0.1)
     known = learnt(problem)
     planner = ValueIteration(ValueIterationParams(cells=8))
@@ -663,7 +668,7 @@ def test_a_problem_without_coordinates_is_refused(planner: Any) -> None:
 
 
 def test_an_end_stops_the_bill() -> None:
-    """Where the episode ends, nothing more is paid: a planner heads there, and looks no further."""
+    """Nothing costs after the end of an episode, so a planner goes there and searches no further."""
 
     class Pit(Maze):
         def move(self, nodes: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, ...]:  # type: ignore[override]

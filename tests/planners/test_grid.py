@@ -1,4 +1,4 @@
-"""Cells of a space: points, neighbours, circles, ends, and more of them than machine numbers."""
+"""Cells of a space: points, neighbours, periodic axes, ends, and more cells than machine integers."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_shift_holds_the_last_action():
 
 @kinds
 def test_many_small_shifts_do_move_the_plan(kind):
-    """Zero-order plans read off at their knots would never move; linear least squares drift off."""
+    """Zero-order plans sampled at their knots would never move; linear least squares would drift."""
     curve = spline(kind, 5, 20)
     knots = np.zeros((5, 1))
     knots[-1] = 0.8

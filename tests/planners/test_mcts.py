@@ -1,4 +1,4 @@
-"""Tree search: finds what exhaustive search finds, keeps its own rules, and the tree that comes back is true."""
+"""Tree search finds the optimum of exhaustive search, keeps its own rules, and returns a correct tree."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPEED = 0.1  # m per control step at full action
 
 @dataclass
 class Walk:
-    """A point on a line, moved by each action. A node is (time, x, ended); keeps the shapes of questions."""
+    """A point on a line, moved by each action. A node is (time, x, ended). It records the shapes of questions."""
 
     cost: Callable[[Tensor, Tensor, Tensor], Tensor]  # of time, x after the step and action, (N,) each
     margin: Callable[[Tensor], Tensor] | None = None  # of x
@@ -103,7 +103,7 @@ def test_the_best_of_all_leaves_is_found(seed: int, batch: int) -> None:
 
 
 def test_it_knows_where_to_look() -> None:
-    """Better than as many paths drawn blindly, on a problem with local minima everywhere."""
+    """It beats random shooting with as many paths, on a problem with many local minima."""
 
     def blind(seed: int) -> float:
         planner = registry.make("random_shooting", knots=6, interpolation="zero")
@@ -117,7 +117,7 @@ def test_visits_add_up() -> None:
     _, tree = planned(Walk(rugged, horizon=18))
     inside = [node for node in range(len(tree.parent)) if tree.time[node] < 15]
     assert len(inside) > 50
-    for node in inside:  # beyond, a visit may find every child at the horizon
+    for node in inside:  # deeper, a visit may find all children at the horizon
         assert tree.visits[node] == tree.visits[tree.parent == node].sum()
     assert (tree.visits[tree.time == 18] == 1).all()
     assert tree.visits[0] >= (tree.time == 18).sum()
@@ -152,7 +152,7 @@ def test_where_nothing_is_feasible_the_least_violation_is_followed() -> None:
     assert not tree.feasible[1:].any()
     assert plan.margin.item() >= -1.21, "the first step is the worst; 0 where it is left at once"
     only_right = Walk(lambda time, x, action: x, margin=lambda x: x - 2.0, horizon=12)
-    plan, _ = planned(only_right)  # violated least, in its worst step, by whoever leaves fastest
+    plan, _ = planned(only_right)  # the fastest way out has the least violation in its worst step
     assert plan.margin.item() > -1.95
     assert plan.actions[0].item() > 0.5
 
@@ -166,7 +166,7 @@ def test_infeasible_references_do_not_keep_from_a_feasible_path() -> None:
 
 
 def test_once_something_is_feasible_what_is_not_is_left() -> None:
-    """The only reference breaks a guardrail on its way, and keeps it again later."""
+    """The only reference breaks a guardrail midway and keeps it again later."""
     problem = Walk(lambda time, x, action: -x, margin=lambda x: (x - 0.3).abs() - 0.08, fallback=1.0)
     plan, tree = planned(problem, batch=1, exploration=5.0)
     assert plan.feasible
@@ -212,7 +212,7 @@ def test_the_tree_is_true() -> None:
 
 
 def deceptive(time: Tensor, x: Tensor, action: Tensor) -> Tensor:
-    """A little is earned to the left at once, and it costs to go right, where the treasure is."""
+    """Going left earns a little at once; going right costs at first but leads to a large reward."""
     return torch.where(x >= 0.75, -4.0, torch.where(x > 0, 0.5, 0.2 * x))
 
 
@@ -248,7 +248,7 @@ def test_all_that_is_simulated_counts(horizon: int, budget: int) -> None:
 @pytest.mark.parametrize("horizon", [1, 2, 5])
 @pytest.mark.parametrize("exponent", [0.0, 0.5])
 def test_a_short_horizon_uses_its_budget_too(horizon: int, exponent: float) -> None:
-    """Every child of the root may be a whole future: there is always another action to try."""
+    """Every child of the root may be a whole future, so there is always another action to try."""
     planner = registry.make("mcts", hold=5, exponent=exponent)
     plan, _ = planner.plan(planner.start(0), Walk(rugged, horizon=horizon), Budget(evaluations=400))
     assert 360 <= plan.statistics.evaluations <= 400

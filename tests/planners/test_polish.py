@@ -1,4 +1,4 @@
-"""A plan of samples that iLQR polishes: each does what it would do alone, with its share of the budget."""
+"""A sampled plan refined by iLQR: each part does what it would do alone, with its share of the budget."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLING = [name for name in registry.table() if issubclass(registry.load(name),
 
 
 class Blind:
-    """A problem that says nothing of its dynamics."""
+    """A problem without expansions of its dynamics."""
 
     def __init__(self, problem: Glider) -> None:
         self.horizon, self.action_size, self.dt = problem.horizon, problem.action_size, problem.dt
@@ -50,7 +50,7 @@ def test_seconds_too_few_for_a_step_of_a_descent_are_searched_too(monkeypatch: p
     problem, planner = TimedGlider(), Icem(IcemParams(descent=0.5))
     monkeypatch.setattr("planners.search.search.perf_counter", lambda: problem.now)
     state = planner.start(3)
-    _, state = planner.plan(state, problem, Budget(seconds=0.04))  # the first does not know how long a step takes
+    _, state = planner.plan(state, problem, Budget(seconds=0.04))  # the first plan cannot know how long a step takes
     monkeypatch.setattr(problem, "linearise", None)
     for _ in range(3):
         plan, state = planner.plan(planner.advance(state, 1), problem, Budget(seconds=0.04))

@@ -26,7 +26,7 @@ def evaluation(rows, guardrails=2):
 
 
 def place(row):
-    """The order in words, one candidate at a time; smaller goes first."""
+    """The documented order as a sort key of one candidate; smaller is better."""
     cost, margin, valid = row
     if not valid or not math.isfinite(cost):
         return (math.inf, math.inf)
@@ -71,7 +71,7 @@ def test_without_guardrails_cost_decides(rows):
 
 
 def test_a_safe_average_of_margins_saves_nobody():
-    """Two guardrails, one broken and the other held with ease: still infeasible."""
+    """With two guardrails, one broken and one kept by a large margin, a candidate is infeasible."""
     assert best(evaluation([(0.0, [-1.0, 99.0], True), (9.0, [0.0, -1.0], True)])) == 1
 
 

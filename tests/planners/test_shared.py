@@ -1,4 +1,4 @@
-"""Parameters that mean the same in several planners."""
+"""Parameters that have the same meaning in several planners."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHERWISE = {
     "std": {"mcts"},  # around the best edge, not around a plan
     "actions_per_dimension": {"mcts"},  # may be none
 }
-"""Parameters of one name and another meaning."""
+"""Parameters with the same name but another meaning, and the planners concerned."""
 
 
 def owners(name: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Stable sparse RRT: close to a known optimum, round what is forbidden, sparse, and within its budget."""
+"""Stable sparse RRT comes close to a known optimum, avoids obstacles, stays sparse, and keeps its budget."""
 
 from __future__ import annotations
 
@@ -29,12 +29,15 @@ GOAL = (0.9, 0.1)
 
 @dataclass
 class Room:
-    """A point in the unit square, at (0.1,0.1), that pays `price` for every step but those that end within 5 cm of the
-    goal, which pay 1 less. A wall stands in the middle up to y = 0.8, as a guardrail. A node is (x, y, ended)."""
+    """A point in the unit square that starts at (0.1,0.1). A node is (x, y, ended).
+
+    A step costs `price`, or 1 less if it ends within 5 cm of the goal. A wall in the middle up to y = 0.8 is a
+    guardrail.
+    """
 
     wall: bool = True
     price: float = 1.0
-    ends: bool = False  # the episode, at the goal
+    ends: bool = False  # whether the episode ends at the goal
     horizon: int = 40
     action_size: int = 2
     dt: float = 0.1
@@ -83,8 +86,10 @@ class Room:
         raise NotImplementedError
 
     def optimum(self) -> int:
-        """Steps to the goal but the last, which is free: by scipy, king's moves at full speed. No other path is
-        quicker: it is 0.7 m up and 0.65 m down again, and without the wall 0.75 m along, at 5 cm a step."""
+        """Steps to the goal without the last, free one: by scipy, with king's moves at full speed.
+
+        No other path is quicker: it is 0.7 m up and 0.65 m down, or without the wall 0.75 m along, at 5 cm per step.
+        """
         number = round(1 / SPEED) + 1
         at = np.stack(np.meshgrid(*2 * [np.arange(number) * SPEED], indexing="ij"), -1).reshape(-1, 2)
         near = np.abs(at[:, None] - at).max(2) < 1.5 * SPEED
@@ -106,7 +111,7 @@ def planned(
 
 
 def test_the_more_it_may_search_the_nearer_it_comes_to_the_shortest_path() -> None:
-    """What is left are whole edges of two steps, and directions that were never drawn."""
+    """The remaining gap comes from edges of two whole steps and from directions that were never sampled."""
     assert (Room().optimum(), Room(wall=False).optimum()) == (26, 14)
     costs = {n: np.mean([planned(Room(), n, seed)[0].cost for seed in range(2)]) for n in (100, 250, 1000)}
     assert costs[100] > costs[250] > costs[1000]
@@ -115,7 +120,7 @@ def test_the_more_it_may_search_the_nearer_it_comes_to_the_shortest_path() -> No
 
 
 def test_what_was_found_in_time_goes_out() -> None:
-    """The tree does not grow until it is too late to judge the path."""
+    """The tree stops growing early enough to evaluate its path."""
     planner = Sst(SstParams(radius=0.05, reach=0.1, hold=2, most_reward=0.0))
     plan, _ = planner.plan(planner.start(0), Room(wall=False), Budget(seconds=1.0))
     assert plan.statistics.source == "sample"
@@ -123,7 +128,7 @@ def test_what_was_found_in_time_goes_out() -> None:
 
 
 def test_a_guardrail_takes_edges_away_whatever_they_cost() -> None:
-    """Through the wall it would be half as far: no edge leads there, and none goes on from one that did."""
+    """The path through the wall is half as long, but no edge continues from one that breaks the guardrail."""
     problem = Room()
     plan, tree, landmarks, _ = planned(problem, 400)
     broken = ~tree.feasible
@@ -198,7 +203,7 @@ def test_time_budgets_are_anytime() -> None:
 
 
 def test_rewards_count_above_the_least_cost() -> None:
-    """A reward of 1 at the goal is the same problem as a cost of 1 elsewhere."""
+    """A reward of 1 at the goal is equivalent to a cost of 1 elsewhere."""
     paying, tree, *_ = planned(Room(), 200)
     earning, same, *_ = planned(Room(price=0.0), 200, most_reward=1.0)
     assert torch.equal(paying.actions, earning.actions)
@@ -233,7 +238,7 @@ def test_the_tree_is_whole_and_explains_the_plan() -> None:
 
 
 def test_a_plan_is_taken_up_by_the_next() -> None:
-    """The references are in the tree: what was found is refined, and never lost."""
+    """The references are in the tree, so a found path is refined and never lost."""
     problem = Room()
     planner = Sst(SstParams(radius=0.05, reach=0.1, hold=2, most_reward=0.0))
     state, costs = planner.start(1), []
@@ -257,7 +262,7 @@ def test_a_problem_without_distances_is_refused() -> None:
 
 @pytest.mark.parametrize("task", ["dm_control/walker-walk-v0", "dm_control/quadruped-walk-v0"])
 def test_it_drives_agents_of_many_joints(task: str) -> None:
-    """Far more coordinates than cells could tell apart, and with the quadruped a rotation in space."""
+    """These tasks have too many coordinates for cells, and the quadruped also has a rotation in space."""
     planner = {"planner.kind": "sst", "planner.params": {"hold": 4}, "planner.horizon": 12}
     config = load(task=task, overrides={**planner, "planner.budget": {"evaluations": 24}, "threads": 1, "video": False})
     env = build.environment(config)

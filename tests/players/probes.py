@@ -1,4 +1,4 @@
-"""Players for the tests, which workers find on their PYTHONPATH: they report, or they fail in some way."""
+"""Players for the tests, on the workers' PYTHONPATH; they report something or fail in some way."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from agent.rollouts.episode import Step
 from agent.rollouts.jobs import Played
 from benchmarks.players import trivial
 
-MARKS = "TELOS_TEST_MARKS"  # a folder in which a player leaves marks, so that it fails only so often
+MARKS = "TELOS_TEST_MARKS"  # names a folder in which players leave marks, so that they fail only once
 
 
 def threads(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
-    """The margins of its row are the threads of this process."""
+    """The row's margins are numbers of threads of this process."""
     import torch
 
     from agent.rollouts import player
@@ -39,7 +39,7 @@ def threads(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
 
 
 def whereabouts(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
-    """Its margins: where in this process's path the agent's code lies that came along, and installed packages."""
+    """The row's margins are the positions in sys.path of the code sent along and of the installed packages."""
     done = yield from trivial.play(resolved, episode)
     came = [at for at, path in enumerate(sys.path) if "py_modules_files" in path and (Path(path) / "agent").is_dir()]
     installed = [at for at, path in enumerate(sys.path) if path.endswith("site-packages")]
@@ -66,7 +66,7 @@ def always_dies(resolved: Resolved, episode: int) -> Generator[Step, None, Playe
 
 
 def out_of_memory(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
-    """Asks for more than there is."""
+    """Allocates more memory than there is."""
     yield from ()
     np.ones(10**14)
     raise AssertionError
@@ -83,5 +83,5 @@ def _once(resolved: Resolved, episode: int, number: int) -> Generator[Step, None
         if not mark.exists():
             mark.touch()
             os.kill(os.getpid(), number)
-            time.sleep(60)  # a signal to the process reaches this thread a moment later: it must not get through
+            time.sleep(60)  # the signal arrives a moment later; until then this thread must not go on
         yield step

@@ -1,4 +1,4 @@
-"""What Ray alone has: its CPUs, and workers or clusters that cannot be."""
+"""Tests specific to Ray: its CPUs, and workers or clusters that cannot exist."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_cluster_that_fails_at_once_is_stopped_and_leaves_no_files(
 
 @pytest.fixture(scope="module")
 def one(cluster: Any) -> Iterator[RayRollouts]:
-    """A single worker, for the tests below; a process is connected once, so those above come first."""
+    """A single worker for the tests below. A process connects only once, so the tests above must come first."""
     rollouts = RayRollouts(1, 1, cluster.address)
     yield rollouts
     rollouts.close()
@@ -79,7 +79,7 @@ def test_a_worker_keeps_to_its_cpus(one: RayRollouts, small: Callable[..., Confi
 
 
 def test_the_code_of_the_driver_travels_along(one: RayRollouts, small: Callable[..., Config]) -> None:
-    """On a machine of its own, a worker finds it before what is installed there."""
+    """A worker on another machine imports this code before the packages installed there."""
     (outcome,) = one.run([Job(sealed(small()), 0, "probes:whereabouts")], [].append, NEVER)
     place = outcome.played.row.min_margin
     assert place["came along"] < place["installed"]

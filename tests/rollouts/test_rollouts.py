@@ -1,4 +1,4 @@
-"""One conformance suite for whoever runs episodes: the same numbers, each episode once, rules under seal."""
+"""Conformance tests of every `Rollouts`: the same numbers, each episode once, rules that cannot change on the way."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_no_further_job_begins_once_it_is_to_stop(rollouts: Rollouts, jobs: list
 
 
 def test_jobs_are_made_as_they_are_needed(rollouts: Rollouts, small: Callable[..., Config]) -> None:
-    """There may be any number of them."""
+    """Jobs are an iterator of any length, which must not be read ahead."""
     parcel, made, found = sealed(small(frames=2)), count(), list[Outcome]()
     jobs = (Job(parcel, next(made)) for _ in range(100_000))
     with closing(rollouts.run(jobs, [].append, lambda: len(found) > 2)) as outcomes:
@@ -136,7 +136,7 @@ def test_progress_is_told(rollouts: Rollouts, small: Callable[..., Config]) -> N
 
 
 def test_rules_that_changed_on_the_way_are_refused(rollouts: Rollouts, small: Callable[..., Config]) -> None:
-    """The configuration that arrives has a rail twice as long, the rules that came along are the old ones."""
+    """The configuration that arrives has a rail twice as long, but the rules that came with it are the old ones."""
     parcel = sealed(small())
     wide = [{**rule, "upper": 2.0} for rule in parcel.config.guardrails]
     loose = parcel.config.model_copy(update={"guardrails": tuple(wide)})
@@ -158,7 +158,7 @@ def test_what_an_episode_raises_is_raised_here(rollouts: Rollouts, small: Callab
 
 
 def test_a_parcel_brings_its_files(tmp_path: Path) -> None:
-    """On a machine that lacks them, a user's own task is the same task."""
+    """On a machine without the files, a user's own task is still the same task."""
     import shutil
 
     away = tmp_path / "away"
@@ -191,7 +191,7 @@ def test_a_task_file_is_parsed_once_per_episode(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_parcel_is_opened_in_a_folder_of_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else on the machine can put files in the way."""
+    """No other user of the machine can put files there."""
     import os
     import shutil
     import tempfile

@@ -1,4 +1,4 @@
-"""What every world model in the registry must hold. Registering one is what gets it tested here."""
+"""Conformance tests of every registered world model; registering a model is enough to have it tested."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worldmodels.model import Spent, WorldModel
 from worldmodels.simulator.simulator import Simulator
 
 TASKS = ("dm_control/cartpole-swingup-v0", "Hopper-v5")
-N, H, MORE = 5, 6, 4  # candidates, control steps, steps that a longer imagination goes on
+N, H, MORE = 5, 6, 4  # candidates, control steps, additional steps of a longer imagination
 STEP = Request("qpos", "state")
 
 
@@ -49,14 +49,14 @@ def candidates(task: str, number: int = N, horizon: int = H) -> Tensor:
 
 
 def parts(trajectory: Trajectory) -> dict[str, Tensor]:
-    """Everything imagined, by name; all of it (N,…)."""
+    """All imagined tensors by name, each (N,…)."""
     found = {"states": trajectory.states, "doubt": trajectory.doubt, "valid": trajectory.valid}
     found |= {f"state signal {name}": value for name, value in trajectory.signals.state.items()}
     return found | {f"interval signal {name}": value for name, value in trajectory.signals.interval.items()}
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor], loose: bool = False) -> None:
-    """Equal; `loose` where batches of other sizes may be summed in another order."""
+    """Assert that they are equal; with `loose`, up to rounding, because batch sizes may change the order of sums."""
     assert one.keys() == other.keys()
     for name, value in one.items():
         close = {"rtol": 1e-6, "atol": 1e-9} if loose else {"rtol": 0, "atol": 0}
@@ -136,7 +136,7 @@ def test_the_same_question_has_the_same_answer(name: str, task: str) -> None:
     _, start, _ = world(task)
     model = made(name, task)
     first = copied(model.imagine(start, candidates(task), states=True))
-    model.imagine(start, -candidates(task, 3, 2), states=True)  # what was asked in between leaves no trace
+    model.imagine(start, -candidates(task, 3, 2), states=True)  # a call in between leaves no trace
     same(copied(model.imagine(start, candidates(task), states=True)), first)
     same(copied(made(name, task).imagine(start, candidates(task), states=True)), first)
 
@@ -207,7 +207,7 @@ class Mine(Simulator):
 
 
 class Empty:
-    """No world model."""
+    """A class that is no world model."""
 
     spent = Spent()
 
@@ -217,7 +217,7 @@ class Empty:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch):
-    """`Mine` as the entry point `mine`, and two that lead nowhere."""
+    """Installs `Mine` as the entry point `mine`, and two broken entry points."""
 
     class Point:
         dist = None

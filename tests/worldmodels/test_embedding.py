@@ -1,4 +1,4 @@
-"""States as points: what is the same place is the same point, and small differences count what they are."""
+"""States as points: equivalent states are the same point, and small differences keep their size."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_same_place_is_the_same_point(model: mujoco.MjModel) -> None:
 
 
 def test_small_differences_count_their_size(model: mujoco.MjModel) -> None:
-    """In each direction of the tangent space: m and rad as they are, speeds as the way that they lead."""
+    """In each direction of the tangent space: m and rad unchanged, speeds as the distance that they cover."""
     (state,) = random_states(model, 1)
     tangent, embedding, size = Tangent(model), Embedding(model), 1e-5
     moved = tangent.displace(np.repeat(state[None], tangent.size, 0), size * np.eye(tangent.size))
@@ -77,7 +77,7 @@ def test_small_differences_count_their_size(model: mujoco.MjModel) -> None:
 
 
 def test_far_is_far(model: mujoco.MjModel) -> None:
-    """No two places that differ look alike: half a turn is the most, and far."""
+    """Different poses are different points; half a turn is the largest angle, and it is far."""
     (state,) = random_states(model, 1)
     tangent, embedding = Tangent(model), Embedding(model)
     by = np.zeros((1, tangent.size))
