@@ -235,6 +235,7 @@ def test_under_planned_actions(task: str) -> None:
     assert np.abs(np.stack(errors)).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_an_estimating_agent_swings_up_in_noise() -> None:
     c = config(CARTPOLE, 0.01, evaluations=64, horizon=50)
     env = build.environment(c)

@@ -264,7 +264,8 @@ def begun(config_file: Path, out: Path, enough: Callable[[], bool]) -> subproces
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+    "number",
+    [signal.SIGKILL, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGTERM))],
 )
 def test_a_real_signal_at_a_random_moment(
     telos, config_file: Path, straight: Path, tmp_path: Path, fast, number: int
@@ -331,7 +332,7 @@ def test_with_ray_the_rows_are_the_same(finished: Path, config_file: Path, tmp_p
         assert all(np.array_equal(value, getattr(theirs, name)) for name, value in vars(ours).items())
 
 
-@pytest.mark.parametrize("presses", [1, 2])
+@pytest.mark.parametrize("presses", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_ctrl_c_once_finishes_the_episode_twice_stops_now(
     telos, config_file: Path, straight: Path, tmp_path: Path, fast, presses: int
 ) -> None:

@@ -94,7 +94,7 @@ def damage(file: Path, rng: random.Random) -> str:
     return kind
 
 
-@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
 def test_resume_makes_whole_what_was_damaged(
     telos: Callable[..., Any], undisturbed: Any, tmp_path: Path, fast: None, seed: int
 ) -> None:

@@ -168,6 +168,7 @@ def test_one_process_may_start_one_cluster_after_the_other() -> None:
     assert done.stdout.split() == ["1", "1", "[]"], done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c(terminal: Terminal, telos: Callable[..., Any], undisturbed: Any) -> None:
     """Ctrl-C reaches all processes of the group, also Ray's; no other user can connect before, and no files remain."""
     living = terminal.living()
