@@ -149,7 +149,7 @@ def check_the_token(node: int) -> None:
 
 TWICE = """
 import pathlib, tempfile
-from agent.ray_rollouts import RayRollouts
+from agent.rollouts.ray import RayRollouts
 for _ in range(2):
     rollouts = RayRollouts(1, 1)
     print(rollouts.workers)
