@@ -59,7 +59,7 @@ def environment(config: Config, render_mode: str | None = "rgb_array", task: Tas
 
 def monitor(config: Config, env: Environment) -> Monitor:
     """The independent monitor, with its own copy of the guardrails."""
-    return Monitor(env.task, env.interface, rules_over(config, env.task.guardrails), env.variant)
+    return Monitor(env.task, env.interface, rules_over(config, env.task.guardrails()), env.variant)
 
 
 def objective(config: CostConfig, task: Task, critic: Critic | None = None) -> tuple[tuple[str, ...], Objective]:
@@ -90,7 +90,7 @@ def agent(
     task = task or registry.load(config.task)
     interface = interface or task.interface()
     task = replace(task, spec=declared(task.spec, config.zones, "zones"))
-    rules = rules_over(config, task.guardrails)
+    rules = rules_over(config, task.guardrails())
     # Checked before anything is simulated, so that errors name the config field that does not fit the model.
     check_residuals(task.spec(), config.cost.residuals, "cost.residuals")
     check_guardrails(task, rules)

@@ -165,7 +165,7 @@ class Task:
     attributes: tuple[str, ...] = ()  # attributes of the environment's task that the reward reads
     back_up: BackUp | None = None
     reward_bound: RewardBound | None = None  # guides A*
-    guardrails: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)  # declared by the task's file
+    guardrails: Callable[[], tuple[Mapping[str, Any], ...]] = tuple  # of its file, made anew: no reader can change them
     camera: str | int | None = None  # a camera of the model, for pictures; None chooses one that shows what moves
     source: str = field(default="", init=False, compare=False)
     """The source from which `envs.registry.load` made this task.

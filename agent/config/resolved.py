@@ -34,7 +34,7 @@ def resolve(config: Config) -> Resolved:
         GuardrailWeakened: the config would weaken a guardrail that the task's file declares.
     """
     task = registry.load(config.task)
-    return Resolved(config, task, rules_over(config, task.guardrails))
+    return Resolved(config, task, rules_over(config, task.guardrails()))
 
 
 def guardrails(config: Config) -> Guardrails:

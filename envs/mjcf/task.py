@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import math
 import os
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def load(path: str | Path) -> Task:
         params=config.reset.fields,
         camera=config.camera,
         back_up=None if config.back_up is None else config.back_up.back_up,
-        guardrails=config.guardrails,
+        guardrails=lambda: deepcopy(config.guardrails),
     )
 
 

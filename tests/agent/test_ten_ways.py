@@ -21,6 +21,7 @@ from agent.config.config import Config
 from agent.config.load import load
 from agent.configurator import Rule, Settings
 from agent.rollouts import episode
+from envs import registry
 from envs.environment import Environment
 from envs.errors import GuardrailTampered, GuardrailWeakened, TelosError
 from envs.guard.monitor import Monitor
@@ -308,3 +309,12 @@ def test_a_task_file_is_sought_beside_the_config_that_names_it(tmp_path: Path, m
         assert Path(load(str(config)).task).resolve() == (tmp_path / "tasks" / "mine.yaml").resolve()
     monkeypatch.chdir(tmp_path)
     assert Path(load("default", task="tasks/mine.yaml").task) == Path("tasks/mine.yaml"), "said at the prompt"
+
+
+def test_21_a_reader_of_the_rules_that_a_task_file_declares_cannot_change_them_for_others() -> None:
+    config = load(task=str(ARM))
+    task = registry.load(config.task)
+    before = resolved.guardrails(config).digest
+    for rule in task.guardrails():
+        rule["scale"], rule["tolerance"] = 99.0, 99.0  # pyright: ignore[reportIndexIssue]
+    assert resolved.rules_over(config, task.guardrails()).digest == before
