@@ -6,6 +6,7 @@ python -m benchmarks.unchanged compare OUT OUT    print what differs between two
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -105,13 +106,19 @@ def _rows(folder: Path) -> list[Mapping[str, Any]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    verb, first, second = (sys.argv[1:] if argv is None else argv)[:3]
-    if verb == "run":
-        run(Path(first).resolve(), Path(second).resolve())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, names in (("run", ("code", "out")), ("compare", ("one", "other"))):
+        words = verbs.add_parser(verb)
+        for name in names:
+            words.add_argument(name, type=Path)
+    given = parser.parse_args(argv)
+    if given.verb == "run":
+        run(given.code.resolve(), given.out.resolve())
         return 0
     status = 0
     for name in configurations():
-        found = differences(Path(first, name), Path(second, name))
+        found = differences(given.one / name, given.other / name)
         status |= bool(found)
         print(f"{name:20s}", found or "bit for bit")
     return status

@@ -151,22 +151,24 @@ def test_the_base_is_valid(tmp_path: Path) -> None:
         assert len(episode.run(agent, env, monitor, loaded.seed, 0, frames=1).steps) == 1
 
 
-def hunted(examples: int) -> Any:
-    """Hypothesis settings: few examples are the same in every run, many are drawn anew."""
-    return settings(max_examples=examples, suppress_health_check=list(HealthCheck), derandomize=examples <= FEW)
+def hunt(name: str, configs: st.SearchStrategy[Any], examples: int, folder: Path) -> None:
+    """Try configurations, given as text or as mappings: FEW are the same ones each time, MANY are others each time."""
+
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck), derandomize=examples == FEW)
+    @given(config=configs)
+    def taken(config: Any) -> None:
+        text = config if isinstance(config, str) else yaml.safe_dump(config, allow_unicode=True)
+        _one_step(text, folder / f"{name}.yaml")
+
+    taken()
 
 
-@hunted(FEW)
-@given(config=mutated())
-def test_mutated_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
-    _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "mutated.yaml")
+hunted = pytest.mark.parametrize("examples", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 
 
-@pytest.mark.slow
-@hunted(MANY)
-@given(config=mutated())
-def test_many_mutated_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
-    _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "mutated.yaml")
+@hunted
+def test_mutated_configs_take_a_step_or_are_refused(examples: int, tmp_path: Path) -> None:
+    hunt("mutated", mutated(), examples, tmp_path)
 
 
 # Plausible values: most of these configs can be built, so they test decisions.
@@ -260,17 +262,9 @@ plausible = st.fixed_dictionaries(
 )
 
 
-@hunted(FEW)
-@given(config=plausible)
-def test_plausible_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
-    _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "plausible.yaml")
-
-
-@pytest.mark.slow
-@hunted(MANY)
-@given(config=plausible)
-def test_many_plausible_configs_take_a_step_or_are_refused(config: Any, tmp_path_factory: Any) -> None:
-    _one_step(yaml.safe_dump(config, allow_unicode=True), tmp_path_factory.getbasetemp() / "plausible.yaml")
+@hunted
+def test_plausible_configs_take_a_step_or_are_refused(examples: int, tmp_path: Path) -> None:
+    hunt("plausible", plausible, examples, tmp_path)
 
 
 # Text with a special meaning in YAML, or with none.
@@ -328,17 +322,9 @@ def garbled(draw: st.DrawFn) -> str:
     return text
 
 
-@hunted(FEW)
-@given(text=garbled())
-def test_garbled_text_takes_a_step_or_is_refused(text: str, tmp_path_factory: Any) -> None:
-    _one_step(text, tmp_path_factory.getbasetemp() / "garbled.yaml")
-
-
-@pytest.mark.slow
-@hunted(MANY)
-@given(text=garbled())
-def test_much_garbled_text_takes_a_step_or_is_refused(text: str, tmp_path_factory: Any) -> None:
-    _one_step(text, tmp_path_factory.getbasetemp() / "garbled.yaml")
+@hunted
+def test_garbled_text_takes_a_step_or_is_refused(examples: int, tmp_path: Path) -> None:
+    hunt("garbled", garbled(), examples, tmp_path)
 
 
 @settings(max_examples=60, derandomize=True)
