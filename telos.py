@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from envs.environment import Environment
 
 __all__ = ["agent", "environment", "load", "open_run", "run"]
+PACKAGES = ("agent", "benchmarks", "configs", "envs", "planners", "worldmodels")
 
 
 def _insist_on_ours() -> None:
     """Raises ImportError where another file or folder would be imported in place of one of our packages."""
     here = Path(__file__).resolve().parent
-    for name in ("agent", "benchmarks", "configs", "envs", "planners", "worldmodels"):
+    for name in PACKAGES:  # not `agent.provenance.PACKAGES`, which may be a stranger's
         spec = find_spec(name)
         places = [] if spec is None else [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
         found = Path(places[0]).resolve() if places and places[0] is not None else None

@@ -117,3 +117,10 @@ def test_a_file_that_shadows_a_package_of_ours_is_named(python: Path, tmp_path: 
     assert done.returncode == 1
     assert str(tmp_path / "agent.py") in done.stderr.splitlines()[-1]
     assert "a stranger" not in done.stdout
+
+
+def test_the_door_guards_every_package() -> None:
+    import telos
+    from agent import provenance
+
+    assert telos.PACKAGES == provenance.PACKAGES
