@@ -4,7 +4,7 @@
 
     config = telos.load("quickstart", frames=50)
     env = telos.environment(config)
-    agent = telos.agent(config, env)
+    agent, world = telos.agent(config, env), telos.world(config, env)
 
 The packages behind it (`agent`, `envs`, `planners`, …) have generic names. Where a file or folder of the same name
 comes first on the search path, it would run in place of ours: then `import telos` fails, and names it.
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from agent.config.config import Config
     from agent.runs.rundir import RunDir
     from envs.environment import Environment
+    from envs.guard.world import GuardedWorld
 
-__all__ = ["agent", "environment", "load", "open_run", "run"]
+__all__ = ["agent", "environment", "load", "open_run", "run", "world"]
 PACKAGES = ("agent", "benchmarks", "configs", "envs", "planners", "worldmodels")
 
 
@@ -71,6 +72,13 @@ def agent(config: Config, env: Environment) -> Agent:
     from agent import build
 
     return build.agent(config, env.task, env.interface)
+
+
+def world(config: Config, env: Environment) -> GuardedWorld:
+    """The environment behind gate and monitor, which an agent acts in. Raises TelosError for what does not fit."""
+    from agent import build
+
+    return build.world(config, env)
 
 
 def run(config: Config, out: str | Path) -> RunDir:

@@ -1,16 +1,16 @@
-"""The agent: one control step is perceive → configure → plan → gate → (step) → remember."""
+"""The agent: one control step is perceive → configure → plan → act, and then remember what became of it."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from agent.actor.actor import Actor
 from agent.actor.clock import Pace
 from agent.composition.compose import composer
+from agent.composition.judge import Judge, judge_of
 from agent.composition.problem import ImaginedProblem, insist_every_step
 from agent.composition.risk import Risk
 from agent.configurator import Configurator
@@ -18,92 +18,96 @@ from agent.cost.objective import Objective
 from agent.memory.memory import Memory
 from agent.perception.perception import Perception
 from envs.errors import TelosError
-from envs.guard.gate import Executed, Gate, Verdict
-from envs.guardrails.ruleset import Guardrails, digest_of
+from envs.guard.world import Judged
+from envs.guardrails.ruleset import Guardrails
 from envs.percept import Percept
-from envs.task import Snapshot, TaskParams
 from envs.trajectory import Trajectory
 from planners.problem import Plan
 from worldmodels.belief import Belief
-from worldmodels.ensemble import Ensemble
-from worldmodels.model import WorldModel
+from worldmodels.model import Plural, WorldModel
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One action, with the plan, problem and timing behind it."""
+    """The action that an agent chose, with the plan, problem and timing behind it."""
 
-    executed: Executed
+    action: np.ndarray  # (A,) in [-1,1]; the guarded world decides whether it is executed
     plan: Plan[Trajectory]
     problem: ImaginedProblem
     planner: str
-    fallback: bool  # whether the gate refused the action, or the plan is the fallback and infeasible
     seconds: float  # wall clock from percept to action
     plan_seconds: float  # the part of it spent planning; in real time, the duration of the background search
     age: float = 0.0  # s of simulated time since the plan's start state; 0 except in real time
-    notice: str = ""  # a warning to show the user at once
+
+    @property
+    def fallback(self) -> bool:
+        """Whether the fallback was published because no plan was feasible, not because it is simply the best plan."""
+        return self.plan.statistics.source == "fallback" and not self.plan.feasible
 
 
 class Agent:
-    """The six modules, wired together. Build an agent with `agent.build`; `act` returns its actions."""
+    """The six modules, wired together. Build an agent with `agent.build`; `act` returns its decisions."""
 
     def __init__(
         self,
         perception: Perception,
         model: WorldModel,
         objective: Objective,
-        guardrails: Guardrails,
+        judge: Judge | Guardrails,
         actor: Actor,
-        gate: Gate,
         memory: Memory,
         configurator: Configurator,
         risk: Risk | None = None,
     ) -> None:
         """
         Args:
-            risk: the risk measure over the costs in the members of an `Ensemble`; the mean where None.
+            judge: computes margins; guardrails alone are judged by the model's own signals (`Exact`).
+            risk: the risk measure over the costs in the futures of a `Plural` model; its nominal future alone counts
+                where None.
 
         Raises:
-            TelosError: the world model skips control steps, or a risk is given and the model is no `Ensemble`.
-            GuardrailTampered: `guardrails` is no `Guardrails` set, or it was changed.
+            TelosError: the world model skips control steps, starts from a state that perception does not give, or
+                misses a signal that a cost or guardrail reads; or a risk is given and the model has one future.
+            GuardrailTampered: guardrails are no `Guardrails` set, or were changed.
         """
         insist_every_step(model)
-        if risk is not None and not isinstance(model, Ensemble):
+        if risk is not None and not isinstance(model, Plural):
             raise TelosError("Agent: risk", f"with a {type(model).__name__}", "an Ensemble as the world model")
+        if model.starts_from == "state" and not perception.gives_state:
+            allowed = "privileged or estimated: this world model starts from a state"
+            raise TelosError("perception.kind", type(perception).__name__, allowed)
         self.perception = perception
         self.model = model
         self.objective = objective
-        self.guardrails = guardrails
-        self.digest = digest_of(guardrails)
+        self.judge = judge_of(judge)
+        self._insist_on_signals()
         self.actor = actor
-        self.gate = gate
         self.memory = memory
         self.configurator = configurator
         self.risk = risk
-        self.decision: Decision | None = None
         self._belief: Belief | None = None
-        self._verdict: Verdict | None = None
-        self._pending: tuple[np.ndarray, float, np.ndarray] | None = None  # the last step, until its end state is known
+        self._acted: np.ndarray | None = None  # the last action, as it was executed
+        self._pending: Judged | None = None  # the last step's outcome, until the belief after it is known
         self._step = 0
+        self._seed = 0
         self._begun = False
+
+    @property
+    def guardrails(self) -> Guardrails:
+        return self.judge.guardrails
 
     def reset(self, seed: int = 0) -> None:
         """Begin an episode; the next `act` must get its first percept."""
         self.memory.close()
         self.configurator.reset()
         self.actor.reset(seed)
-        self._belief = self._verdict = self._pending = self.decision = None
-        self.gate.reset()
+        self._belief = self._acted = self._pending = None
         self._step = 0
+        self._seed = seed
         self._begun = True
 
-    def act(self, observation: Any, snapshot: Snapshot | None = None, params: TaskParams | None = None) -> np.ndarray:
-        """The action (A,) in [-1,1] for this percept.
-
-        Args:
-            observation: the environment's observation.
-            snapshot: `Environment.snapshot()`, for an agent whose perception is privileged.
-            params: the task's instruction (`envs.percept.instruction`), for any other agent.
+    def act(self, percept: Percept) -> Decision:
+        """The decision for this percept; its action goes to `GuardedWorld.step`.
 
         Raises:
             GuardrailTampered: the guardrails are not those the agent was built with.
@@ -112,51 +116,39 @@ class Agent:
         if not self._begun:
             raise TelosError("Agent.act", "before reset", "agent.reset(seed) at the beginning of every episode")
         clock = time.perf_counter()
-        # Call the class's own method: a look-alike object could bring its own `verify`.
-        Guardrails.verify(self.guardrails, self.digest)
-        belief = self._perceive(Percept(observation, snapshot, params))
-        if belief.snapshot is None:
-            raise TelosError("perception.kind", "features alone", "privileged or estimated: a plan starts from a state")
-        notice = self._warning(belief.snapshot) if self._step == 0 else ""
+        self.judge.verify()
+        belief = self._perceive(percept)
         settings = self.configurator.settings
         if (settings.planner, settings.planner_params) != (self.actor.planner_name, self.actor.planner_params):
             self.actor.switch(settings.planner, settings.planner_params)
         problem = composer(self.model, self.risk)(
             self.model,
             self.objective.reweighted(settings.weights),
-            self.guardrails,
-            belief.snapshot,
+            self.judge,
+            belief,
             settings.horizon,
-            self.actor.proposals(belief, self._known(belief.snapshot), settings.horizon),
-            self.digest,
+            self.actor.proposals(belief, self._known(percept), settings.horizon),
+            self._drawn(),
         )
         begun = time.perf_counter()
         plan = self.actor.plan(problem, settings.budget)
         planned = time.perf_counter() - begun
-        executed = self._gate(belief.snapshot, plan)
+        action = self._acted = plan.actions[0].numpy().copy()
         self.actor.advance(1)
         self.configurator.observe(plan, self._step)
         self._step += 1
-        # A published fallback counts only where no plan was feasible, not where it is simply the best plan.
-        fallback = executed.intervened or (plan.statistics.source == "fallback" and not plan.feasible)
-        seconds = time.perf_counter() - clock
-        self.decision = Decision(executed, plan, problem, settings.planner, fallback, seconds, planned, notice=notice)
-        return executed.action
+        return Decision(action, plan, problem, settings.planner, time.perf_counter() - clock, planned)
 
-    def remember(self, cost: float, margin: np.ndarray, state: np.ndarray | None = None) -> None:
-        """Store the outcome of the last action: cost, judged margins (G,), and the state (S,) after it.
+    def remember(self, judged: Judged) -> None:
+        """Take note of what became of the last action; memory stores it with the next belief."""
+        if self._acted is None:
+            raise TelosError("Agent.remember", "before act", "the outcome of the last decision's action")
+        self._acted, self._pending = judged.executed.action, judged
 
-        Pass no state to an agent that is not privileged: it stores its next belief instead.
-        """
-        assert self.decision is not None
-        self._pending = (self.decision.executed.action, cost, margin)
-        if state is not None:
-            self._remember(state)
-
-    def finish(self, observation: Any, params: TaskParams | None = None) -> None:
-        """End the episode with the observation that the last action led to."""
+    def finish(self, percept: Percept) -> None:
+        """End the episode with the percept that the last action led to."""
         if self._pending is not None:
-            self._perceive(Percept(observation, None, params))
+            self._perceive(percept)
         self.memory.close()
 
     @property
@@ -168,49 +160,31 @@ class Agent:
         """Stop background planning; in lock-step there is none."""
 
     def _perceive(self, percept: Percept) -> Belief:
-        if self._belief is None or self.decision is None:
+        if self._belief is None or self._acted is None:
             belief = self.perception.reset(percept)
-            self.memory.begin(_state(belief))
+            self.memory.begin(belief.remembered)
         else:
-            belief = self.perception.update(percept, self.decision.executed.action)
-            self._remember(_state(belief))
+            belief = self.perception.update(percept, self._acted)
+            if (judged := self._pending) is not None:
+                self.memory.add(judged.executed.action, -judged.reward, judged.margin, belief.remembered)
+                self._pending = None
         self._belief = belief
         return belief
 
-    def _remember(self, state: np.ndarray) -> None:
-        if self._pending is not None:
-            self.memory.add(*self._pending, state)
-            self._pending = None
+    def _drawn(self) -> int:
+        """The seed of this decision's draws, apart from the planner's."""
+        return int(np.random.SeedSequence([self._seed, self._step], spawn_key=(1,)).generate_state(1)[0])
 
-    def _known(self, start: Snapshot) -> dict[str, np.ndarray]:
-        """Action sequences (T,A) that every planner must consider.
+    def _known(self, percept: Percept) -> dict[str, np.ndarray]:
+        """The action sequences that every planner must consider; where nothing is proposed, to do nothing."""
+        return dict(percept.proposals) or {"fallback": np.zeros((1, self.model.action_size))}
 
-        `fallback` is the back-up's stop from the gate's last passed check or, without one, the fallback's action, held.
-        `hold` keeps servos in place. It is added where a back-up is declared; without one, the fallback does the same.
-        """
-        if self._verdict is not None and self._verdict.passed and len(self._verdict.back_up):
-            known = {"fallback": self._verdict.back_up}
-        else:
-            known = {"fallback": self.gate.fallback(start)[None]}
-        held = self.gate.hold(start) if self.gate.back_up is not None else None
-        return known if held is None else {**known, "hold": held[None]}
-
-    def _warning(self, start: Snapshot) -> str:
-        """A warning where the declared back-up cannot stop safely from an episode's start; "" where it can."""
-        verdict = self.gate.try_stop(start)
-        if verdict.passed:
-            return ""
-        assert self.gate.back_up is not None
-        return f"the back-up ({self.gate.back_up.law}) cannot stop safely from this start: {verdict.reason}"
-
-    def _gate(self, start: Snapshot, plan: Plan[Trajectory]) -> Executed:
-        action = plan.actions[0].numpy()
-        self._verdict = self.gate.check(start, action[None])
-        if self._verdict.passed:
-            return Executed(action.copy(), False, "")
-        return Executed(self.gate.fallback(start), True, self._verdict.reason)
-
-
-def _state(belief: Belief) -> np.ndarray:
-    """What memory stores of a belief: the state, or the features where there is none."""
-    return belief.features if belief.snapshot is None else belief.snapshot.state
+    def _insist_on_signals(self) -> None:
+        """Raises TelosError where the model does not predict a signal that a cost or guardrail reads."""
+        wanted = {request: f"guardrail {rule.name!r}" for rule in self.guardrails for request in rule.signals}
+        wanted |= dict.fromkeys(self.objective.requests, "the cost")
+        for request, reader in wanted.items():
+            if request not in self.model.signals:
+                given = f"no signal {request.name!r} at {request.at!r}, which {reader} reads"
+                names = sorted({found.name for found in self.model.signals})
+                raise TelosError("world_model", given, f"a model that predicts it; this one has {names or 'none'}")

@@ -11,6 +11,8 @@ from typing import Any
 from agent.actor.actor import Actor, Policy
 from agent.agent import Agent
 from agent.composition.compose import problem_over
+from agent.composition.judge import Judge, judge_of
+from agent.composition.problem import ImaginedProblem
 from agent.composition.risk import MEAN, WORST, Risk
 from agent.config.config import Config, CostConfig, RobustConfig, RuleConfig
 from agent.config.plugins import known_planners
@@ -24,9 +26,10 @@ from agent.perception.perception import ObservationStack, Perception, Privileged
 from agent.realtime import RealTimeAgent
 from envs import registry
 from envs.environment import Environment
-from envs.errors import TelosError
+from envs.errors import GuardrailWeakened, TelosError
 from envs.guard.gate import Gate
 from envs.guard.monitor import Monitor
+from envs.guard.world import GuardedWorld
 from envs.guardrails.ruleset import Guardrails
 from envs.physics import signals
 from envs.physics.batch import PhysicsOptions
@@ -62,6 +65,28 @@ def monitor(config: Config, env: Environment) -> Monitor:
     return Monitor(env.task, env.interface, rules_over(config, env.task.guardrails()), env.variant)
 
 
+def gate(config: Config, task: Task, interface: Interface) -> Gate:
+    """The gate, which tries actions in the nominal physics and in the variants that are planned for.
+
+    Raises:
+        TelosError: a back-up or a guardrail that does not fit the task.
+    """
+    task = _zoned(config, task)
+    rules = rules_over(config, task.guardrails())
+    return Gate(task, interface, rules, back_up(config, task), planned_for(config.world_model.robust))
+
+
+def world(config: Config, env: Environment) -> GuardedWorld:
+    """The environment behind gate and monitor. Raises TelosError for what does not fit."""
+    made = gate(config, env.task, env.interface)
+    return GuardedWorld(env, monitor(config, env), made, config.perception.kind == "privileged")
+
+
+def _zoned(config: Config, task: Task) -> Task:
+    """The task with the zones that the configuration adds to its model."""
+    return replace(task, spec=declared(task.spec, config.zones, "zones"))
+
+
 def objective(config: CostConfig, task: Task, critic: Critic | None = None) -> tuple[tuple[str, ...], Objective]:
     """The names of the cost terms, and the objective that sums them."""
     terms: list[tuple[str, float, Cost]] = [("task", config.task, TaskCost(task))]
@@ -76,6 +101,11 @@ def agent(
     interface: Interface | None = None,
     critic: Critic | None = None,
     policy: Policy | None = None,
+    *,
+    model: WorldModel | None = None,
+    costs: Mapping[str, tuple[float, Cost]] | None = None,
+    judge: Judge | None = None,
+    risk: Risk | None = None,
 ) -> Agent:
     """Wire the six modules.
 
@@ -83,44 +113,55 @@ def agent(
         task, interface: of an environment that already exists; made from the config where None.
         critic: the terminal cost, for what lies beyond the horizon; zero where None.
         policy: the Mode-1 policy, which proposes candidates to the planner.
+        model: a world model that exists already; made from the config where None.
+        costs: name -> weight and term, in place of the config's cost terms.
+        judge: of the config's guardrails; exact where None.
+        risk: over the futures of a `Plural` model; the config's where None.
 
     Raises:
-        TelosError: something in the config does not fit the task.
+        TelosError: something in the config does not fit the task, or the model.
+        GuardrailWeakened: the judge is one of other guardrails.
     """
     task = task or registry.load(config.task)
     interface = interface or task.interface()
-    task = replace(task, spec=declared(task.spec, config.zones, "zones"))
+    task = _zoned(config, task)
     rules = rules_over(config, task.guardrails())
     # Checked before anything is simulated, so that errors name the config field that does not fit the model.
     check_residuals(task.spec(), config.cost.residuals, "cost.residuals")
     check_guardrails(task, rules)
     if config.world_model.disable_contacts:
         _check_contactless(rules)
-    names, costs = objective(config.cost, task, critic)
-    model = world_model(config, task, interface, (*costs.requests, *rules.requests))
+    names, minimised = objective(config.cost, task, critic)
+    if costs is not None:
+        names, minimised = tuple(costs), replace(minimised, terms=tuple(costs.values()))
+    if model is None:
+        model = world_model(config, task, interface, (*minimised.requests, *rules.requests))
+    if judge is not None and judge_of(judge).guardrails.digest != rules.digest:
+        raise GuardrailWeakened("judge", f"of {judge.guardrails}", f"a judge of the config's {rules}")
     settings = Settings(
         config.planner.kind,
         MappingProxyType(config.planner.params),
         config.planner.horizon,
         Budget(config.planner.budget.evaluations, config.planner.budget.seconds),
-        tuple(weight for weight, _ in costs.terms),
+        tuple(weight for weight, _ in minimised.terms),
     )
-    _check_planner(settings.planner, settings.planner_params, "planner.kind", "planner.params", model)
+    risk = _risk(config.world_model.robust) if risk is None else risk
+    offered = problem_over(model, risk is not None)
+    _check_planner(settings.planner, settings.planner_params, "planner.kind", "planner.params", offered)
     for index, rule in enumerate(config.configurator.rules):
         if rule.planner is not None:
             where = f"configurator.rules[{index}]"
-            _check_planner(rule.planner, rule.planner_params, f"{where}.planner", f"{where}.planner_params", model)
+            _check_planner(rule.planner, rule.planner_params, f"{where}.planner", f"{where}.planner_params", offered)
     actor = Actor(settings.planner, settings.planner_params, policy)
     return _agent_of(config.real_time)(
-        _perception(config, task, interface),
+        _perception(config, task, interface, model),
         model,
-        costs,
-        rules,
+        minimised,
+        rules if judge is None else judge,
         actor,
-        Gate(task, interface, rules, back_up(config, task), planned_for(config.world_model.robust)),
         Memory(config.memory.capacity),
         Configurator(settings, tuple(_rule(rule, i, names) for i, rule in enumerate(config.configurator.rules))),
-        _risk(config.world_model.robust),
+        risk,
     )
 
 
@@ -173,7 +214,9 @@ def _risk(config: RobustConfig | None) -> Risk | None:
     return MEAN if config.risk == "mean" else WORST
 
 
-def _check_planner(name: str, params: Mapping[str, Any], kind_at: str, params_at: str, model: WorldModel) -> None:
+def _check_planner(
+    name: str, params: Mapping[str, Any], kind_at: str, params_at: str, offered: type[ImaginedProblem]
+) -> None:
     """Raises TelosError for an unknown planner or parameter, or where the planner needs more than the model offers."""
     if name not in known_planners():
         raise TelosError.unknown(kind_at, name, known_planners(), "telos list planners")
@@ -188,18 +231,18 @@ def _check_planner(name: str, params: Mapping[str, Any], kind_at: str, params_at
         raise TelosError(where, repr(error.given), error.allowed, error.nearest) from None
     except ValueError as error:
         raise TelosError(params_at, str(error), "see planners/ for each planner's parameters") from None
-    needs, offered = planners.load(name).needs, problem_over(model)
+    needs = planners.load(name).needs
     if not issubclass(offered, needs):
         able = [other for other in planners.BUILT_IN if issubclass(offered, planners.load(other).needs)]
         raise TelosError(kind_at, f"{name!r}, which needs a {needs.__name__} problem", f"with this world model, {able}")
 
 
-def _perception(config: Config, task: Task, interface: Interface) -> Perception:
+def _perception(config: Config, task: Task, interface: Interface, model: WorldModel) -> Perception:
     if config.perception.kind == "privileged":
         return PrivilegedState()
     if config.perception.kind == "stacked":
-        if config.world_model.kind == "simulator":
-            raise TelosError("perception.kind", "'stacked'", "privileged or estimated: the simulator needs a state")
+        if model.starts_from == "state":
+            raise TelosError("perception.kind", "'stacked'", "privileged or estimated: the world model needs a state")
         return ObservationStack(config.perception.depth)
     settings = config.perception.model_dump(exclude={"kind"})
     return StateEstimator(task, interface, **settings, threads=config.threads)

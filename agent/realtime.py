@@ -2,7 +2,7 @@
 
 The world takes one control step per clock period. Each step executes the latest finished plan, at the index that equals
 the plan's age: the number of control steps since the plan's start state. Every search starts from the newest state.
-Perception, composition with its digest check, the gate and memory stay in the caller's thread.
+Perception, composition with its digest check, and memory stay in the caller's thread, as does the guarded world.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 
 from agent.actor.background import BackgroundActor, Mind, PlannerThread, Thinker
 from agent.actor.clock import Clock, Pace, Ticks, WallClock
-from agent.agent import Agent
+from agent.agent import Agent, Decision
 from envs.errors import TelosError
-from envs.task import Snapshot, TaskParams
+from envs.percept import Percept
 
 
 class RealTimeAgent(Agent):
     """An `Agent` whose world does not wait for the planner, except for the first plan of an episode.
 
-    While an episode runs, the planner's thread uses the world model: call neither the model nor `decision.problem`
+    While an episode runs, the planner's thread uses the world model: call neither the model nor a decision's `problem`
     before `finish` or `close`.
     """
 
@@ -59,23 +59,21 @@ class RealTimeAgent(Agent):
         self._ticks = None
         self._ages = []
 
-    def act(self, observation: Any, snapshot: Snapshot | None = None, params: TaskParams | None = None) -> np.ndarray:
+    def act(self, percept: Percept) -> Decision:
         """See `Agent`; waits for the next clock tick, and acts by the latest plan. Raises what planning raised."""
         if self._ticks is not None:
             self._ticks.wait()
-        action = super().act(observation, snapshot, params)
+        decision = super().act(percept)
         if self._ticks is None:
             self._ticks = Ticks(self.clock, self.model.dt / self.factor)
-        assert self.decision is not None
         age = self.actor.age * self.model.dt
         self._ages.append(age)
-        self.decision = replace(self.decision, age=age, plan_seconds=self.decision.plan.statistics.seconds)
-        return action
+        return replace(decision, age=age, plan_seconds=decision.plan.statistics.seconds)
 
-    def finish(self, observation: Any, params: TaskParams | None = None) -> None:
+    def finish(self, percept: Percept) -> None:
         """See `Agent`."""
         self.close()
-        super().finish(observation, params)
+        super().finish(percept)
 
     def close(self) -> None:
         """See `Agent`."""

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from agent.agent import Decision
 from agent.config.resolved import Resolved
 from agent.rollouts import player
 from agent.rollouts.episode import Step
@@ -75,21 +75,19 @@ def _costs(batches: Sequence[Batch]) -> list[np.ndarray]:
 def play(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
     """One episode; counts the hopeless steps of every plan. See `agent.rollouts.jobs.Player`."""
     config = resolved.config
-    agent, env, monitor = player.wired(resolved)
+    agent, world = player.wired(resolved)
     kept = int(config.planner.params.get("elites", IcemParams().elites))
     some = whole = 0
-    with closing(player.played(agent, env, monitor, config, index)) as steps:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                return Watched(**vars(end.value), spared=some, simulated=whole)
-            assert agent.decision is not None
-            assert agent.decision.plan.population is not None
-            costs = _costs(agent.decision.plan.population.batches)
-            some += spared(costs, kept, -config.cost.task)
-            whole += sum(cost.size for cost in costs)
-            yield step
+
+    def witness(_: int, decision: Decision) -> None:
+        nonlocal some, whole
+        assert decision.plan.population is not None
+        costs = _costs(decision.plan.population.batches)
+        some += spared(costs, kept, -config.cost.task)
+        whole += sum(cost.size for cost in costs)
+
+    played = yield from player.played(agent, world, config, index, witness)
+    return Watched(**vars(played), spared=some, simulated=whole)
 
 
 def cases(tasks: Sequence[str], seeds: int, threads: int, budget: int) -> list[experiment.Case]:

@@ -1,9 +1,13 @@
-"""The input that the environment gives to an agent at a control step."""
+"""The input that the guarded world gives to an agent at a control step."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from envs.task import Snapshot, TaskParams
 
@@ -13,8 +17,14 @@ class Percept:
     """The agent's input at one control step."""
 
     observation: Any  # the environment's own: an array or a dict of arrays
-    snapshot: Snapshot | None  # read-only state and TaskParams, for agents declared privileged
+    snapshot: Snapshot | None  # a copy of state and TaskParams, for agents declared privileged
     params: TaskParams | None = None  # the task's instruction: targets and sizes that a person set
+    proposals: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
+    """Name -> action sequence (T,A) in [-1,1] that every planner must consider; empty where there is no gate.
+
+    `fallback` is the back-up's stop that the gate has verified or, where it verified none, the fallback's action.
+    `hold` keeps servos in place. It is added where a back-up is declared; without one, the fallback does the same.
+    """
 
 
 def instruction(params: TaskParams) -> TaskParams:

@@ -36,7 +36,10 @@ class Signals:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """An imagined (or a real) future of N candidates."""
+    """An imagined (or a real) future of N candidates.
+
+    States stay in the model's own dtype and on its own device; everything else is on the CPU.
+    """
 
     states: Tensor  # (N,H+1,S), the model's own state
     actions: Tensor  # (N,H,A), in [-1,1]
@@ -48,6 +51,12 @@ class Trajectory:
     @property
     def horizon(self) -> int:
         return int(self.actions.shape[1])
+
+
+def home(tensor: Tensor) -> Tensor:
+    """The tensor as float64 on the CPU, where planners read it; the tensor itself where it is that already."""
+    there = tensor.dtype == torch.float64 and tensor.device.type == "cpu"  # the test is quicker than the call
+    return tensor if there else tensor.to("cpu", torch.float64)
 
 
 def zeros(*shape: int) -> Tensor:

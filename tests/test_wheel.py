@@ -100,10 +100,9 @@ import telos
 
 config = telos.load("quickstart", frames=3, episodes=1, planner__budget__evaluations=16, video=False)
 env = telos.environment(config)
-agent = telos.agent(config, env)
+agent, world = telos.agent(config, env), telos.world(config, env)
 agent.reset(0)
-observation, _ = env.reset(seed=0)
-print(agent.act(observation, env.snapshot()).shape)
+print(agent.act(world.reset(0)).action.shape)
 print(len(telos.open_run(telos.run(config, "run").path).rows()))
 """
     done = in_a_folder(python, tmp_path, code)

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from envs.task import Snapshot
+from envs.errors import TelosError
+from envs.task import Snapshot, TaskParams
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Belief:
     """The agent's estimate of the state of the world."""
 
     snapshot: Snapshot | None  # believed simulator state; None where only features are perceived
-    features: np.ndarray  # (F,), the flattened observation, or a stack of them where perception stacks
+    features: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """What was observed, in its own dtype: a vector (F,), or pixels (height,width,channels) uint8."""
+    params: TaskParams = field(default_factory=TaskParams)  # targets and sizes that the reset chose
+
+    @staticmethod
+    def at(snapshot: Snapshot) -> Belief:
+        """The belief that the world is in this state; no features."""
+        return Belief(snapshot, params=snapshot.params)
+
+    @property
+    def simulated(self) -> Snapshot:
+        """The believed simulator state. Raises TelosError where only features are perceived."""
+        if self.snapshot is None:
+            allowed = "privileged or estimated: this world model starts from a state"
+            raise TelosError("perception.kind", "features alone", allowed)
+        return self.snapshot
+
+    @property
+    def remembered(self) -> np.ndarray:
+        """What memory stores: the state (S,), or the features (F,) where there is none."""
+        return self.features if self.snapshot is None else self.snapshot.state

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from envs.errors import TelosError
-from envs.task import Snapshot
+from envs.requests import Request
 from envs.trajectory import Trajectory
-from worldmodels.model import Spent, WorldModel
+from worldmodels.belief import Belief
+from worldmodels.model import Comparable, Source, Spent, WorldModel
 
 
 class Ensemble:
     """M world models of one task: variants of its physics, or models that were trained separately.
 
-    The first member is the nominal one. As a `WorldModel`, the ensemble behaves as its nominal member; `futures` gives
-    the futures of all members. The ensemble offers none of the nominal member's further capabilities, because a
-    branching future would have to branch in all M members at once.
+    The first member is the nominal one. As a `WorldModel`, the ensemble behaves as its nominal member; as a `Plural`
+    model it gives the futures of all members. A problem over it has the capabilities that all members have.
     """
 
     def __init__(self, members: Sequence[WorldModel]) -> None:
         """
         Raises:
-            TelosError: no member, or members of different stride, dt or action size.
+            TelosError: no member, or members of different stride, dt, action size, source or signals.
         """
         if not members:
             raise TelosError("Ensemble.members", "none", "one world model at least, the nominal one first")
-        for name in ("stride", "dt", "action_size"):
+        for name in ("stride", "dt", "action_size", "starts_from", "signals"):
             given = [getattr(member, name) for member in members]
             if any(value != given[0] for value in given):
                 raise TelosError(f"Ensemble.members: {name}", given, f"one for all members, {given[0]} as the nominal")
-        self.members = tuple(members)
-        self.nominal = self.members[0]
+        self.parts = tuple(members)
+        self.nominal = self.parts[0]
 
     @property
     def stride(self) -> int:
@@ -47,23 +48,49 @@ class Ensemble:
         return self.nominal.action_size
 
     @property
+    def starts_from(self) -> Source:
+        return self.nominal.starts_from
+
+    @property
+    def signals(self) -> frozenset[Request]:
+        return self.nominal.signals
+
+    @property
     def spent(self) -> Spent:
         """The sum over all members."""
-        spent = [member.spent for member in self.members]
+        spent = [member.spent for member in self.parts]
         return Spent(
             sum(one.steps for one in spent), sum(one.seconds for one in spent), sum(one.diverged for one in spent)
         )
 
-    def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
+    def imagine(self, start: Belief, actions: Tensor, states: bool = False) -> Trajectory:
         """The nominal member's futures of candidates (N,H,A)."""
         return self.nominal.imagine(start, actions, states)
 
-    def futures(self, start: Snapshot, actions: Tensor, states: bool = False) -> Iterator[Trajectory]:
+    def members(self, seed: int) -> tuple[WorldModel, ...]:
+        """The M models; nothing here is drawn, so `seed` has no effect."""
+        return self.parts
+
+    def futures(self, start: Belief, actions: Tensor, seed: int, states: bool = False) -> Iterator[Trajectory]:
         """Each member's futures of the same candidates (N,H,A), M times, the nominal one first.
 
-        They come one after the other, so that only one is held in memory at a time. One batch of M x N simulations,
-        each with its own model, is not faster in MuJoCo (within 3 % at N = 64; it only distributes 16 candidates better
-        over two threads).
+        One batch of M x N simulations, each with its own model, is not faster in MuJoCo (within 3 % at N = 64; it only
+        distributes 16 candidates better over two threads).
         """
-        for member in self.members:
+        for member in self.parts:
             yield member.imagine(start, actions, states)
+
+    def disagreement(self, futures: Sequence[Trajectory]) -> Tensor:
+        """The root mean square over dimensions of the members' standard deviation after each step, (N,H).
+
+        It is computed on the nominal member's embedding of the states where it has one (m and rad, and velocities times
+        the control period), otherwise on the states themselves.
+        """
+        points = torch.stack([self._points(future.states[:, 1:]) for future in futures])
+        return points.var(0, unbiased=False).mean(-1).sqrt()
+
+    def _points(self, states: Tensor) -> Tensor:
+        if not isinstance(self.nominal, Comparable):
+            return states
+        flat = self.nominal.embedding(states.flatten(0, 1), self.dt)
+        return flat.unflatten(0, states.shape[:2])

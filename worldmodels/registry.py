@@ -16,7 +16,7 @@ from envs.table import Entry, Table
 from envs.task import Interface, Task
 from worldmodels.model import WorldModel
 
-PARTS = ("stride", "dt", "action_size", "spent", "imagine")
+PARTS = ("stride", "dt", "action_size", "starts_from", "signals", "spent", "imagine")
 
 
 TABLE = Table(

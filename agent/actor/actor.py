@@ -19,10 +19,10 @@ from worldmodels.belief import Belief
 
 
 class Policy(Protocol):
-    """The Mode-1 (amortised) policy: it proposes a candidate, and the planner decides."""
+    """The Mode-1 (amortised) policy: it proposes candidates, and the planner decides."""
 
     def propose(self, belief: Belief, horizon: int) -> np.ndarray:
-        """An action sequence (H,A) in [-1,1]."""
+        """P action sequences (P,H,A) in [-1,1]."""
         ...
 
 
@@ -57,12 +57,16 @@ class Actor:
     def proposals(self, belief: Belief, known: Mapping[str, np.ndarray], horizon: int) -> Mapping[str, Tensor]:
         """Named candidates (H,A) that every planner must consider: those in `known`, and the policy's.
 
-        Sequences (T,A) in `known` are cut to the horizon, or their last action is held up to it.
+        Sequences (T,A) in `known` are cut to the horizon, or their last action is held up to it. Raises TelosError for
+        proposals of another shape.
         """
         rows = {name: actions[np.minimum(np.arange(horizon), len(actions) - 1)] for name, actions in known.items()}
         named = {name: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for name, part in rows.items()}
         if self.policy is not None:
-            named["policy"] = torch.from_numpy(np.array(self.policy.propose(belief, horizon), dtype=np.float64))
+            proposed = np.array(self.policy.propose(belief, horizon), dtype=np.float64)
+            if proposed.ndim != 3 or proposed.shape[1] != horizon:
+                raise TelosError("policy", f"proposals of shape {proposed.shape}", f"(P,{horizon},A)")
+            named |= {f"policy {index}": torch.from_numpy(actions) for index, actions in enumerate(proposed)}
         return MappingProxyType(named)
 
     def plan(self, problem: ImaginedProblem, budget: Budget) -> Plan[Trajectory]:

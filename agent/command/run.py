@@ -92,10 +92,10 @@ def run(
         taken = there and (not path.is_dir() or any(path.iterdir()))
     if taken:
         return _continued(path, config, console, rollouts)
-    _, env, monitor = made(config)  # raises if the configuration does not fit, before anything is on disk
-    with closing(env):
-        episode.start(env, monitor, episode.seeds_of(*config.place(0)))
-        warnings = [f"warning: {doubt}" for doubt in doubts(env.model, monitor.guardrails)]
+    _, world = made(config)  # raises if the configuration does not fit, before anything is on disk
+    with closing(world.env):
+        world.reset(*episode.seeds_of(*config.place(0))[:-1])
+        warnings = [f"warning: {doubt}" for doubt in doubts(world.env.model, world.monitor.guardrails)]
     for notice in (*notices, *shorter, *warnings):
         console.print(notice, highlight=False, markup=False, soft_wrap=True)
     rundir = RunDir.create(path, config, manifest_of(config))

@@ -1,7 +1,7 @@
-"""Problems with capabilities beyond the evaluation of candidates, where the world model allows them.
+"""The capabilities of a problem beyond the evaluation of candidates, one class for each.
 
-The composition is that of `agent.composition.problem`: one model, one objective, one set of guardrails.
-N candidates or nodes, K control steps of an edge, H of the horizon, A action size, S state size, D tangent size.
+`agent.composition.compose` joins those that the world model allows.
+N candidates or nodes, K control steps of an edge, H of the horizon, A action size, S state size, D coordinates.
 """
 
 from __future__ import annotations
@@ -13,45 +13,42 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from agent.composition import expansion
 from agent.composition.edges import follow
 from agent.composition.problem import ImaginedProblem, answered
 from agent.cost.objective import Objective, TaskCost
 from envs.task import Task
-from planners.capabilities import Linearisation, Space, Stepped
+from envs.trajectory import home
+from planners.capabilities import Space, Stepped
 from planners.problem import Evaluation
-from worldmodels.model import Branching, Differentiable, Physical
+from worldmodels.model import Branching, Comparable, Coordinated, Differentiable, Mechanical
 
 
 class DifferentiableProblem(ImaginedProblem):
-    """A problem over a differentiable model; it implements `planners.capabilities.Differentiable`."""
+    """It implements `planners.capabilities.Differentiable`, over a `Differentiable` model."""
 
     def differentiate(self, actions: Tensor) -> Evaluation:
         """Costs and margins of candidates (N,H,A), with gradients."""
         assert isinstance(self.model, Differentiable)
-        return self.judge(answered(self.model.differentiate(self.start, actions), actions))
+        return self.judged(answered(self.model.differentiate(self.start, actions), actions))
 
 
-class BranchingProblem(ImaginedProblem):
-    """A problem over a model that can continue from any of its states; its nodes are states.
-
-    It implements `planners.capabilities.Steppable`.
-    """
+class SteppableProblem(ImaginedProblem):
+    """It implements `planners.capabilities.Steppable`, over a `Branching` model; its nodes are the model's states."""
 
     def root(self) -> Tensor:
         """The believed state, (1,S)."""
-        return torch.from_numpy(self.start.state.copy())[None]
+        assert isinstance(self.model, Branching)
+        return home(self.model.root(self.start))
 
     def step(self, nodes: Tensor, actions: Tensor) -> Stepped:
         """Follow edges of K control steps, actions (N,K,A), from nodes (N,S).
 
         Raises:
-            TelosError: a cost term depends on earlier steps.
+            TelosError: a cost term depends on earlier steps or is discounted, or signals lag behind the state.
         """
-        assert isinstance(self.model, Branching)
         trajectory, judged = follow(self, self.model, nodes, actions)
         return Stepped(
-            trajectory.states[:, -1],
+            home(trajectory.states[:, -1]),
             torch.where(trajectory.valid, judged.step_cost.sum(1), torch.inf),
             judged.margin,
             self.objective.ends(trajectory, self.start.params),
@@ -60,63 +57,47 @@ class BranchingProblem(ImaginedProblem):
         )
 
 
-class PhysicalProblem(BranchingProblem):
-    """A problem over a model of positions and velocities.
+class MeasurableProblem(SteppableProblem):
+    """It implements `planners.capabilities.Measurable`, over a model that is `Branching` and `Comparable`."""
 
-    Besides `Steppable`, it implements `planners.capabilities.Linearisable`, `Discretisable`, `Measurable` and `Guided`.
-    """
+    def embedding(self, nodes: Tensor, seconds: float) -> Tensor:
+        """(N,S) -> (N,D): points of which a velocity counts as the distance that it covers in `seconds`."""
+        assert isinstance(self.model, Comparable)
+        return home(self.model.embedding(nodes, seconds))
 
-    def expandable(self) -> bool:
-        """Whether no cost term depends on earlier steps, and the model can continue from any state."""
-        assert isinstance(self.model, Physical)
-        return self.model.resumable() and not self.objective.looks_back
 
-    def expansion_steps(self) -> int:
-        """Control steps that one `linearise` simulates."""
-        return expansion.steps(self)
-
-    def linearise(self, actions: Tensor) -> Linearisation:
-        """Expand dynamics, cost and margins around one action sequence (H,A). Raises TelosError as `step` does."""
-        return expansion.linearise(self, actions)
-
-    def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
-        """The actions (N,H,A) that track the trajectory of `nominal` (H,A) with feedback gains (H,A,D)."""
-        assert isinstance(self.model, Physical)
-        return expansion.track((self.model,), self.start, nominal, offsets, gains)
+class DiscretisableProblem(SteppableProblem):
+    """It implements `planners.capabilities.Discretisable` and `Guided`, over a `Branching` and `Coordinated` model."""
 
     def space(self) -> Space:
         """The coordinates: positions and velocities. Raises TelosError for a model with rotations in space."""
-        assert isinstance(self.model, Physical)
+        assert isinstance(self.model, Coordinated)
         chart = self.model.chart()
         return Space(chart.names, chart.low, chart.high, chart.periodic, chart.units)
 
     def identity(self) -> str:
         """SHA-256 of everything an edge depends on: model, reset parameters, objective, guardrails."""
-        assert isinstance(self.model, Physical)
+        assert isinstance(self.model, Coordinated)
         model = self.model.identity(self.start)
-        return hashlib.sha256(repr((model, _terms(self.objective), self.guardrails.digest)).encode()).hexdigest()
+        rules = self.judge.guardrails.digest
+        return hashlib.sha256(repr((model, _terms(self.objective), rules)).encode()).hexdigest()
 
     def coordinates(self, nodes: Tensor) -> Tensor:
         """(N,S) -> (N,D)"""
-        assert isinstance(self.model, Physical)
+        assert isinstance(self.model, Coordinated)
         return self.model.coordinates(nodes)
 
     def place(self, coordinates: Tensor) -> Tensor:
         """(N,D) -> (N,S)"""
-        assert isinstance(self.model, Physical)
+        assert isinstance(self.model, Coordinated)
         return self.model.place(self.start, coordinates)
-
-    def embedding(self, nodes: Tensor, seconds: float) -> Tensor:
-        """(N,S) -> (N,D'): points in m and rad; a velocity counts as the distance it covers in `seconds`."""
-        assert isinstance(self.model, Physical)
-        return self.model.embedding(nodes, seconds)
 
     def heuristic(self, nodes: Tensor) -> Tensor:
         """Admissible heuristic: the task's lower bound on the cost-to-go, times the reward's weight, (N,S) -> (N,).
 
         It is a bound on costs that are counted in excess of the cheapest possible step (`most_reward` at least the
-        weight). It is 0 where the task declares no `envs.task.RewardBound`, and where the objective has other terms
-        than the reward, because only the reward has a known maximum.
+        weight). It is 0 where the task declares no `envs.task.RewardBound`, where the model is not `Mechanical`, and
+        where the objective has other terms than the reward, because only the reward has a known maximum.
         """
         if self._bound is None:
             return torch.zeros(len(nodes), dtype=torch.float64)
@@ -125,12 +106,10 @@ class PhysicalProblem(BranchingProblem):
     @cached_property
     def _bound(self) -> Callable[[Tensor], Tensor] | None:
         sole = _sole_reward(self.objective)
-        if sole is None or sole[1].reward_bound is None:
+        if sole is None or sole[1].reward_bound is None or not isinstance(self.model, Mechanical):
             return None
-        assert isinstance(self.model, Physical)
-        weight, read = sole[0], self.model.coordinates
-        missed = sole[1].reward_bound(self.model.mechanics(self.start), self.dt)
-        return lambda nodes: weight * missed(read(nodes))
+        weight, missed = sole[0], sole[1].reward_bound(self.model.mechanics(self.start), self.dt)
+        return lambda nodes: weight * missed(self.coordinates(nodes))
 
 
 def _terms(objective: Objective) -> tuple[str, ...]:

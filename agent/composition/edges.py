@@ -11,16 +11,31 @@ from agent.composition.problem import ImaginedProblem, answered
 from envs.errors import TelosError
 from envs.trajectory import Trajectory
 from planners.problem import Evaluation
-from worldmodels.model import Branching
+from worldmodels.model import Branching, WorldModel
 
 
-def follow(problem: ImaginedProblem, model: Branching, nodes: Tensor, actions: Tensor) -> tuple[Trajectory, Evaluation]:
+def follow(
+    problem: ImaginedProblem, model: WorldModel, nodes: Tensor, actions: Tensor
+) -> tuple[Trajectory, Evaluation]:
     """Simulate edges from states (N,S) under actions (N,K,A), and evaluate their costs and margins.
 
+    An edge's place in the horizon is not known: its margins are as strict as at any step.
+
     Raises:
-        TelosError: a cost term depends on earlier steps, or signals lag behind the state.
+        TelosError: a cost term depends on earlier steps or is discounted, or signals lag behind the state.
     """
-    if problem.objective.looks_back:
+    assert isinstance(model, Branching)
+    objective, params = problem.objective, problem.start.params
+    if objective.looks_back:
         raise TelosError("cost", "a term that looks back (action_rate)", "terms of single steps, as this plan branches")
+    if objective.discount != 1:
+        raise TelosError("cost.discount", objective.discount, "1, as this plan branches")
     trajectory = answered(model.branch(problem.start, nodes, actions), actions)
-    return trajectory, problem.judge(trajectory)
+    evaluation = Evaluation(
+        objective.step_cost(trajectory, params),
+        objective.terminal_cost(trajectory, params),
+        problem.judge.anywhere(trajectory),
+        trajectory.valid,
+        problem.limits,
+    )
+    return trajectory, evaluation

@@ -8,20 +8,20 @@ the nominal edge, then one displaced upwards in each direction, then one displac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from agent.composition.branching import SteppableProblem
 from agent.composition.edges import follow
 from agent.composition.fields import CostFunction, Fields, concatenated, derivatives, fields_of, trajectory_of
 from agent.composition.problem import ImaginedProblem
-from envs.task import Snapshot
+from agent.composition.tracking import tracked
+from envs.trajectory import Trajectory
 from planners.capabilities import Linearisation
-from worldmodels.model import Physical
+from worldmodels.model import Branching, Displaceable
 
 STEP = 1e-5  # rad, m, their rates, actions; a larger step crosses contacts, a smaller one cannot resolve curvature
 CHUNK = 2048  # edges simulated together; more would only take more memory
@@ -55,8 +55,8 @@ def linearise(problem: ImaginedProblem, actions: Tensor) -> Linearisation:
     Raises:
         TelosError: a cost term depends on earlier steps, or signals lag behind the state.
     """
-    model, horizon = _physical(problem), problem.horizon
-    nominal = problem.model.imagine(problem.start, actions[None], states=True)
+    model, horizon = _displaceable(problem), problem.horizon
+    nominal = problem.imagine(actions[None])
     path = nominal.states[0]
     stencil = _stencil(model.tangent_size(), actions)
     nodes, tried = _displaced(model, path[:-1], actions, stencil)
@@ -70,15 +70,46 @@ def linearise(problem: ImaginedProblem, actions: Tensor) -> Linearisation:
     step_cost = partial(problem.objective.step_cost, params=problem.start.params)
     gradient, hessian = _quadratic(step_cost, edges, stencil, problem.dt)
     final_x, final_xx = _terminal(problem, path[-1:], edges)
+    size = model.tangent_size()
+    return assembled(
+        problem,
+        nominal,
+        (dynamics[..., :size], dynamics[..., size:]),
+        (gradient, hessian),
+        (final_x, final_xx),
+        margin[:, 0],
+        (margin_z[..., :size], margin_z[..., size:]),
+    )
+
+
+def assembled(
+    problem: ImaginedProblem,
+    nominal: Trajectory,
+    dynamics: tuple[Tensor, Tensor],
+    step: tuple[Tensor, Tensor],
+    terminal: tuple[Tensor, Tensor],
+    margin: Tensor,
+    margin_slopes: tuple[Tensor, Tensor],
+) -> Linearisation:
+    """The expansion around a nominal trajectory, with costs after the episode's end set to 0.
+
+    Args:
+        dynamics: (H,D,D) and (H,D,A).
+        step: gradient (H,Z) and Hessian (H,Z,Z) of the step costs.
+        terminal: gradient (D,) and Hessian (D,D) of the terminal cost.
+        margin: (H,G).
+        margin_slopes: (H,G,D) and (H,G,A).
+    """
+    (gradient, hessian), (final_x, final_xx) = step, terminal
     over = problem.objective.over(nominal, problem.start.params)
     if over is not None:  # a single edge does not show that the episode ended before it
         gradient, hessian = gradient * ~over[0, :, None], hessian * ~over[0, :, None, None]
     if problem.objective.ends(nominal, problem.start.params)[0]:
         final_x, final_xx = torch.zeros_like(final_x), torch.zeros_like(final_xx)
-    size = model.tangent_size()
+    size = len(final_x)
     return Linearisation(
-        state=dynamics[..., :size],
-        action=dynamics[..., size:],
+        state=dynamics[0],
+        action=dynamics[1],
         cost_x=gradient[:, :size],
         cost_u=gradient[:, size:],
         cost_xx=hessian[:, :size, :size],
@@ -86,46 +117,46 @@ def linearise(problem: ImaginedProblem, actions: Tensor) -> Linearisation:
         cost_ux=hessian[:, size:, :size],
         terminal_x=final_x,
         terminal_xx=final_xx,
-        margin=margin[:, 0],
-        margin_x=margin_z[..., :size],
-        margin_u=margin_z[..., size:],
+        margin=margin,
+        margin_x=margin_slopes[0],
+        margin_u=margin_slopes[1],
         limits=problem.limits,
     )
 
 
 def steps(problem: ImaginedProblem) -> int:
     """Control steps that `linearise` simulates: the trajectory, and the edges from each of its states."""
-    size = _physical(problem).tangent_size()
+    size = _displaceable(problem).tangent_size()
     ends = 0 if problem.objective.critic is None else 1 + 2 * size
     return problem.horizon * (2 + 2 * (size + problem.action_size)) + ends
 
 
-def track(models: Sequence[Physical], start: Snapshot, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
-    """The actions (N,H,A) of u_t = clip(nominal_t + offset_t + gain_t (x_t - nominal x_t)); see `Linearisable.track`.
+class LinearisableProblem(SteppableProblem):
+    """It implements `planners.capabilities.Linearisable`, over a `Branching` and `Displaceable` model."""
 
-    x is the concatenated state of all models under the same actions. The nominal trajectories are simulated as one more
-    candidate. Feedback that is not finite, as after a diverged simulation, counts as 0.
+    def expandable(self) -> bool:
+        """Whether costs are those of single steps, and the model can continue from any state, in double precision."""
+        objective = self.objective
+        if objective.looks_back or objective.discount != 1:
+            return False
+        assert isinstance(self.model, Branching)
+        return self.model.resumable() and self.model.root(self.start).dtype == torch.float64
 
-    Args:
-        gains: (H,A,M D) for M models.
-    """
-    number, horizon = offsets.shape[:2]
-    states = [torch.tensor(start.state).expand(number + 1, -1).contiguous() for _ in models]
-    planned, feedback = (nominal + offsets).numpy(), gains.numpy()
-    taken = np.empty((number + 1, *nominal.shape))
-    taken[-1] = nominal
-    for t in range(horizon):
-        parts = [m.difference(at[-1:].expand(number, -1), at[:-1]) for m, at in zip(models, states, strict=True)]
-        away = torch.cat(parts, 1).numpy()
-        taken[:-1, t] = np.clip(planned[:, t] + np.nan_to_num(away @ feedback[t].T, posinf=0.0, neginf=0.0), -1.0, 1.0)
-        if t + 1 < horizon:
-            step = torch.from_numpy(taken[:, t : t + 1])
-            states = [m.branch(start, at, step).states[:, 1] for m, at in zip(models, states, strict=True)]
-    return torch.from_numpy(taken[:-1])
+    def expansion_steps(self) -> int:
+        """Control steps that one `linearise` simulates."""
+        return steps(self)
+
+    def linearise(self, actions: Tensor) -> Linearisation:
+        """Expand dynamics, cost and margins around one action sequence (H,A). Raises TelosError as `step` does."""
+        return linearise(self, actions)
+
+    def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
+        """The actions (N,H,A) that track the trajectory of `nominal` (H,A) with feedback gains (H,A,D)."""
+        return tracked((self.model,), self.start, nominal, offsets, gains)
 
 
-def _physical(problem: ImaginedProblem) -> Physical:
-    assert isinstance(problem.model, Physical)
+def _displaceable(problem: ImaginedProblem) -> Displaceable:
+    assert isinstance(problem.model, Displaceable)
     return problem.model
 
 
@@ -136,7 +167,7 @@ def _stencil(size: int, actions: Tensor) -> _Stencil:
     return _Stencil(torch.cat([free, up], 1), torch.cat([free, down], 1))
 
 
-def _displaced(model: Physical, states: Tensor, actions: Tensor, stencil: _Stencil) -> tuple[Tensor, Tensor]:
+def _displaced(model: Displaceable, states: Tensor, actions: Tensor, stencil: _Stencil) -> tuple[Tensor, Tensor]:
     """Start states (T*P,S) and actions (T*P,A) of the edges around states (T,S) and actions (T,A)."""
     size = model.tangent_size()
     still = torch.zeros_like(stencil.up[:, None])
@@ -150,7 +181,7 @@ def _displaced(model: Physical, states: Tensor, actions: Tensor, stencil: _Stenc
 def _edges(problem: ImaginedProblem, nodes: Tensor, actions: Tensor) -> tuple[Fields, Tensor]:
     """Edges of one control step from nodes (N,S) under actions (N,A), with their margins (N,G)."""
     parts = [
-        follow(problem, _physical(problem), some, taken[:, None].contiguous())
+        follow(problem, problem.model, some, taken[:, None].contiguous())
         for some, taken in zip(nodes.split(CHUNK), actions.split(CHUNK), strict=True)
     ]
     return concatenated([fields_of(path) for path, _ in parts]), torch.cat([judged.margin for _, judged in parts])
@@ -181,10 +212,10 @@ def _quadratic(cost: CostFunction, edges: Fields, stencil: _Stencil, dt: float) 
     values = torch.cat([_sound(edges, edges[key], number) for key in read], -1)
     slope, weight = stencil.slope(values), gradient[..., None]
     bend = torch.diag_embed((stencil.bend(values) @ weight)[..., 0])
-    return (slope @ weight)[..., 0], _semidefinite(slope @ hessian @ slope.mT + bend)
+    return (slope @ weight)[..., 0], semidefinite(slope @ hessian @ slope.mT + bend)
 
 
-def _semidefinite(matrices: Tensor) -> Tensor:
+def semidefinite(matrices: Tensor) -> Tensor:
     """The nearest positive semidefinite matrices (T,Z,Z): negative eigenvalues become 0."""
     values, vectors = torch.linalg.eigh((matrices + matrices.mT) / 2)
     return (vectors * values.clamp(min=0.0)[:, None]) @ vectors.mT
@@ -195,7 +226,7 @@ def _terminal(problem: ImaginedProblem, state: Tensor, edges: Fields) -> tuple[T
 
     Where autograd gives no gradient (a critic outside autograd), the gradient is a central difference of the cost.
     """
-    model = _physical(problem)
+    model = _displaceable(problem)
     size, width = model.tangent_size(), problem.action_size
     if problem.objective.critic is None:
         return state.new_zeros(size), state.new_zeros(size, size)
@@ -205,7 +236,7 @@ def _terminal(problem: ImaginedProblem, state: Tensor, edges: Fields) -> tuple[T
     rows = torch.cat([torch.arange(1 + size), 1 + size + width + torch.arange(size)])  # actions change nothing here
     nodes, tried = (x[rows] for x in _displaced(model, state, idle, full))
     final = {key: value[-1 - 2 * (size + width)] for key, value in edges.items()}
-    moved = _standing(_edges(problem, nodes, tried)[0], final)
+    moved = standing(_edges(problem, nodes, tried)[0], final)
     cost = partial(problem.objective.terminal_cost, params=problem.start.params)
     gradient, hessian = _quadratic(cost, moved, stencil, problem.dt)
     if not gradient.any():
@@ -214,7 +245,7 @@ def _terminal(problem: ImaginedProblem, state: Tensor, edges: Fields) -> tuple[T
     return gradient[0], hessian[0]
 
 
-def _standing(after: Fields, final: Fields) -> Fields:
+def standing(after: Fields, final: Fields) -> Fields:
     """The fields of trajectories that end at the start states of edges `after`; `final` holds their last step."""
     stays = {key: value[:, :1].expand_as(value) for key, value in after.items() if _at_states(key)}
     stays["model", "valid"] = after["model", "valid"]

@@ -1,18 +1,19 @@
-"""Composition of a world model, an objective and the guardrails into a problem that a planner minimises."""
+"""Composition of a world model, an objective and a judge into a problem that a planner minimises."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import Tensor
 
+from agent.composition.judge import Judge
 from agent.cost.objective import Objective
 from envs.errors import TelosError
-from envs.guardrails.ruleset import Guardrails, digest_of
-from envs.task import Snapshot
-from envs.trajectory import Trajectory, nothing
+from envs.trajectory import Signals, Trajectory, home
 from planners.problem import Evaluation, Limits
+from worldmodels.belief import Belief
 from worldmodels.model import WorldModel
 
 
@@ -23,9 +24,12 @@ def insist_every_step(model: WorldModel) -> None:
 
 
 def answered(futures: Trajectory, actions: Tensor) -> Trajectory:
-    """Return the futures after checking that their shapes match the candidates (N,H,A).
+    """The futures, with signals and doubt as float64 on the CPU, after checking that their shapes match the candidates.
 
     Guardrails would not be checked on missing steps.
+
+    Args:
+        actions: (N,H,A).
 
     Raises:
         TelosError: the futures have another size.
@@ -40,31 +44,46 @@ def answered(futures: Trajectory, actions: Tensor) -> Trajectory:
             raise TelosError(f"world model: {name}", said, f"({number}, {length}, …)")
     if futures.valid.shape != (number,):
         raise TelosError("world model: valid", f"shape {tuple(futures.valid.shape)}", f"({number},)")
-    return futures
+    if all(home(values) is values for values, _ in found.values()):
+        return futures
+    parts = ({name: home(x) for name, x in part.items()} for part in (futures.signals.state, futures.signals.interval))
+    return replace(
+        futures,
+        actions=home(futures.actions),
+        signals=Signals(*parts),
+        valid=futures.valid.cpu(),
+        doubt=home(futures.doubt),
+    )
 
 
 @dataclass(frozen=True)
 class ImaginedProblem:
-    """A `planners.problem.Problem` over imagined trajectories from one believed state."""
+    """A `planners.problem.Problem` over imagined trajectories from one belief."""
 
     model: WorldModel
     objective: Objective
-    guardrails: Guardrails
-    start: Snapshot
+    judge: Judge
+    start: Belief
     horizon: int
     proposals: Mapping[str, Tensor]
-    digest: str | None = None  # of the guardrails, as the agent keeps it; None: the one they were built with
-    limits: Limits = field(init=False)
+    seed: int = 0  # of this decision: draws of a latent variable follow from it
 
     def __post_init__(self) -> None:
         """
         Raises:
-            TelosError: the model skips control steps.
-            GuardrailTampered: `guardrails` is no `Guardrails` set, was changed, or does not match `digest`.
+            TelosError: the model skips control steps, or the judge is not calibrated for the horizon.
+            GuardrailTampered: the judge's guardrails were changed.
         """
         insist_every_step(self.model)
-        Guardrails.verify(self.guardrails, digest_of(self.guardrails) if self.digest is None else self.digest)
-        object.__setattr__(self, "limits", Limits(self.guardrails.tolerance, self.guardrails.scale))
+        self.judge.verify()
+        if self.judge.horizon is not None and self.horizon > self.judge.horizon:
+            raise TelosError(
+                "planner.horizon", self.horizon, f"at most {self.judge.horizon}, as the judge is calibrated"
+            )
+
+    @cached_property
+    def limits(self) -> Limits:
+        return self.judge.limits
 
     @property
     def action_size(self) -> int:
@@ -84,17 +103,15 @@ class ImaginedProblem:
         Raises:
             TelosError: the model returns futures of another size.
         """
-        futures = self.model.imagine(self.start, actions, states=self.objective.critic is not None)
-        return self.judge(answered(futures, actions))
+        futures = self.model.imagine(self.start, actions, states=self.objective.reads_states)
+        return self.judged(answered(futures, actions))
 
-    def judge(self, trajectory: Trajectory) -> Evaluation:
-        """Evaluate objective and guardrails on imagined futures."""
-        rules = self.guardrails
-        margin = rules.margins(trajectory.signals) if len(rules) else nothing(len(trajectory.actions), 0)
+    def judged(self, trajectory: Trajectory) -> Evaluation:
+        """The costs and margins of imagined futures."""
         return Evaluation(
             self.objective.step_cost(trajectory, self.start.params),
             self.objective.terminal_cost(trajectory, self.start.params),
-            margin,
+            self.judge.worst(trajectory),
             trajectory.valid,
             self.limits,
         )

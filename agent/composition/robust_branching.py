@@ -7,20 +7,21 @@ G guardrails.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agent.composition import expansion
-from agent.composition.branching import PhysicalProblem
+from agent.composition.autograd import AutogradProblem
 from agent.composition.edges import follow
+from agent.composition.expansion import LinearisableProblem
 from agent.composition.robust import RobustProblem
+from agent.composition.tracking import tracked
+from envs.trajectory import home
 from planners.capabilities import Linearisation, Space, Stepped
-from worldmodels.ensemble import Ensemble
-from worldmodels.model import Physical
+from worldmodels.model import Branching, Comparable, Coordinated, Differentiable
 
 
 class Worlds(NamedTuple):
@@ -31,37 +32,38 @@ class Worlds(NamedTuple):
     ended: Tensor  # (N,M), 1 where the episode has ended there
 
 
-@dataclass(frozen=True)
-class RobustPhysicalProblem(RobustProblem):
-    """A problem over an `Ensemble` of physical models.
+class RobustSteppableProblem(RobustProblem):
+    """It implements `planners.capabilities.Steppable`, where all members are `Branching`.
 
-    It implements `planners.capabilities.Steppable`, `Measurable`, `Linearisable` and `Charted`. A node holds the states
-    of all members after the same actions, and each member's cost since the root. The cost of an edge is the increase of
-    the risk measure over these costs. So the edges of a path add up to the risk measure of whole trajectories,
-    whichever members are worst in the end. Step costs that are shifted by their minimum stay non-negative, because the
-    risk measure is monotone and translation-equivariant.
+    A node holds the states of all members after the same actions, and each member's cost since the root. The cost of an
+    edge is the increase of the risk measure over these costs. So the edges of a path add up to the risk measure of
+    whole trajectories, whichever members are worst in the end. Step costs that are shifted by their minimum stay
+    non-negative, because the risk measure is monotone and translation-equivariant.
 
     The cost so far does not determine the best continuation, because that depends on which member is worst by then. So
     a search that keeps the cheapest path to each place (`sst`) is a heuristic here, and an edge of minimal cost need
-    not end at a goal in every member.
+    not end at a goal in every member. A cost on doubt reads each member's own.
     """
 
     def root(self) -> Tensor:
         """All members at the believed state, (1, M (S+2))."""
-        state = torch.from_numpy(np.tile(self.start.state, len(self._members)))
-        return torch.cat([state, state.new_zeros(2 * len(self._members))])[None]
+        states = []
+        for member in self.members:
+            assert isinstance(member, Branching)
+            states.append(home(member.root(self.start)))
+        return torch.cat([*states, states[0].new_zeros(1, 2 * len(states))], 1)
 
     def step(self, nodes: Tensor, actions: Tensor) -> Stepped:
         """Follow edges of K control steps, actions (N,K,A), from nodes (N, M (S+2)).
 
         Raises:
-            TelosError: a cost term depends on earlier steps, or signals lag behind the state.
+            TelosError: a cost term depends on earlier steps or is discounted, or signals lag behind the state.
         """
         before = self._worlds(nodes)
         states, costs, margins, valid, ended = [], [], [], [], []
-        for index, member in enumerate(self._members):
+        for index, member in enumerate(self.members):
             trajectory, judged = follow(self, member, before.states[:, index].contiguous(), actions)
-            states.append(trajectory.states[:, -1])
+            states.append(home(trajectory.states[:, -1]))
             costs.append(torch.where(before.ended[:, index] > 0, 0.0, judged.step_cost.sum(1)))
             margins.append(judged.margin)
             valid.append(trajectory.valid)
@@ -77,27 +79,58 @@ class RobustPhysicalProblem(RobustProblem):
             self.limits,
         )
 
+    def _worlds(self, nodes: Tensor) -> Worlds:
+        number = len(self.members)
+        states, cost, ended = nodes.split([nodes.shape[1] - 2 * number, number, number], 1)
+        return Worlds(states.unflatten(1, (number, -1)), cost, ended)
+
+    def _risk(self, cost: Tensor) -> Tensor:
+        """The risk measure (N,) of costs (N,M)."""
+        totals = cost.detach().numpy().T
+        return torch.from_numpy((self.risk.weights(totals) * totals).sum(0))
+
+
+class RobustMeasurableProblem(RobustSteppableProblem):
+    """It implements `planners.capabilities.Measurable`, where all members are `Branching` and `Comparable`."""
+
     def embedding(self, nodes: Tensor, seconds: float) -> Tensor:
         """(N, M (S+2)) -> (N, M D'): the distance of two nodes is the root mean square of the members' distances."""
-        states = self._worlds(nodes).states
-        each = [member.embedding(states[:, index].contiguous(), seconds) for index, member in enumerate(self._members)]
+        states, each = self._worlds(nodes).states, []
+        for index, member in enumerate(self.members):
+            assert isinstance(member, Comparable)
+            each.append(home(member.embedding(states[:, index].contiguous(), seconds)))
         return torch.cat(each, 1) / math.sqrt(len(each))
+
+
+class RobustChartedProblem(RobustSteppableProblem):
+    """It implements `planners.capabilities.Charted`, where all members are `Branching` and `Coordinated`."""
 
     def space(self) -> Space:
         """The coordinates: positions and velocities. Raises TelosError for a model with rotations in space."""
-        return self._alone()[0].space()
+        chart = self._nominal.chart()
+        return Space(chart.names, chart.low, chart.high, chart.periodic, chart.units)
 
     def coordinates(self, nodes: Tensor) -> Tensor:
         """(N, M (S+2)) -> (N,D): the nominal member's coordinates, which do not identify a node."""
-        return self._members[0].coordinates(self._worlds(nodes).states[:, 0].contiguous())
+        return self._nominal.coordinates(self._worlds(nodes).states[:, 0].contiguous())
+
+    @property
+    def _nominal(self) -> Coordinated:
+        nominal = self.members[0]
+        assert isinstance(nominal, Coordinated)
+        return nominal
+
+
+class RobustLinearisableProblem(RobustSteppableProblem):
+    """It implements `planners.capabilities.Linearisable`, where all members are `Branching` and `Displaceable`."""
 
     def expandable(self) -> bool:
-        """Whether no cost term depends on earlier steps, and all members can continue from any state."""
-        return not self.objective.looks_back and all(member.resumable() for member in self._members)
+        """Whether each member's own problem is."""
+        return all(one.expandable() for one in self._alone())
 
     def expansion_steps(self) -> int:
         """Control steps that one `linearise` simulates; as in budgets, a step in all members counts once."""
-        return self.horizon + expansion.steps(self._alone()[0])
+        return self.horizon + self._alone()[0].expansion_steps()
 
     def linearise(self, actions: Tensor) -> Linearisation:
         """Expand all members around one action sequence (H,A), as one system of M parts with the same actions.
@@ -106,7 +139,8 @@ class RobustPhysicalProblem(RobustProblem):
         margin is that of the member in which it is worst.
         """
         alone = self._alone()
-        weights = self.risk.weights(np.stack([one.evaluate(actions[None]).cost.numpy() for one in alone]))[:, 0]
+        totals = [one.evaluate(actions[None]).cost.numpy() for one in alone]
+        weights = self.risk.weights(np.stack(totals))[:, 0]
         parts = [one.linearise(actions) for one in alone]
         margins = torch.stack([part.margin for part in parts])  # (M,H,G)
         worst = torch.arange(len(parts))[:, None, None] == margins.nan_to_num(-torch.inf).argmin(0)
@@ -130,30 +164,15 @@ class RobustPhysicalProblem(RobustProblem):
 
     def track(self, nominal: Tensor, offsets: Tensor, gains: Tensor) -> Tensor:
         """The actions (N,H,A) that track all members' trajectories of `nominal` (H,A) with feedback gains (H,A,M D)."""
-        return expansion.track(self._members, self.start, nominal, offsets, gains)
+        with torch.no_grad():
+            return tracked(self.members, self.start, nominal, offsets, gains)
 
-    @property
-    def _members(self) -> tuple[Physical, ...]:
-        assert isinstance(self.model, Ensemble)
-        members = [member for member in self.model.members if isinstance(member, Physical)]
-        assert len(members) == len(self.model.members)
-        return tuple(members)
-
-    def _alone(self) -> list[PhysicalProblem]:
+    def _alone(self) -> list[LinearisableProblem] | list[AutogradProblem]:
         """One problem per member, over that member alone."""
-        rest = (self.objective, self.guardrails, self.start, self.horizon, self.proposals, self.digest)
-        assert isinstance(self.model, Ensemble)
-        return [PhysicalProblem(member, *rest) for member in self.model.members]
-
-    def _worlds(self, nodes: Tensor) -> Worlds:
-        number = len(self._members)
-        states, cost, ended = nodes.split([nodes.shape[1] - 2 * number, number, number], 1)
-        return Worlds(states.unflatten(1, (number, -1)), cost, ended)
-
-    def _risk(self, cost: Tensor) -> Tensor:
-        """The risk measure (N,) of costs (N,M)."""
-        totals = cost.numpy().T
-        return torch.from_numpy((self.risk.weights(totals) * totals).sum(0))
+        rest = (self.objective, self.judge, self.start, self.horizon, self.proposals, self.seed)
+        if all(isinstance(member, Differentiable) for member in self.members):
+            return [AutogradProblem(member, *rest) for member in self.members]
+        return [LinearisableProblem(member, *rest) for member in self.members]
 
 
 def _weighed(part: Linearisation, weight: float) -> Linearisation:

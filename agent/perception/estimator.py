@@ -45,6 +45,7 @@ class StateEstimator:
     """Estimates the simulator state from observations; never reads the percept's snapshot."""
 
     privileged = False
+    gives_state = True
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class StateEstimator:
         params = TaskParams(self._params.model, self._params.attributes, MappingProxyType(stale))
         state = self._belief.state.copy()
         state.flags.writeable = False
-        return Belief(Snapshot(state, params), observed)
+        return Belief(Snapshot(state, params), observed, params)
 
     def _instruct(self, params: TaskParams | None) -> None:
         """Apply the instruction: targets and sizes, as the user set them."""

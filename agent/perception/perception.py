@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from envs.percept import Percept
+from envs.task import TaskParams
 from worldmodels.belief import Belief
 
 
@@ -17,6 +18,11 @@ class Perception(Protocol):
     @property
     def privileged(self) -> bool:
         """Whether it reads the snapshot of the real state."""
+        ...
+
+    @property
+    def gives_state(self) -> bool:
+        """Whether its beliefs have a simulator state; features they always have."""
         ...
 
     def reset(self, percept: Percept) -> Belief:
@@ -35,24 +41,34 @@ def flatten(observation: Any) -> np.ndarray:
     return np.asarray(observation, dtype=np.float64).ravel()
 
 
+def features(observation: Any) -> np.ndarray:
+    """What a model may start from: pixels (height,width,channels) as they are, anything else as by `flatten`."""
+    if isinstance(observation, np.ndarray) and observation.dtype == np.uint8 and observation.ndim == 3:
+        return observation
+    return flatten(observation)
+
+
 class PrivilegedState:
     """The belief is the real simulator state, as the percept's snapshot gives it."""
 
-    privileged = True
+    privileged = gives_state = True
 
     def reset(self, percept: Percept) -> Belief:
         if percept.snapshot is None:
-            raise ValueError("perception 'privileged': no snapshot given, allowed: Environment.snapshot()")
-        return Belief(percept.snapshot, flatten(percept.observation))
+            raise ValueError("perception 'privileged': no snapshot given, allowed: a percept with one")
+        return Belief(percept.snapshot, features(percept.observation), percept.snapshot.params)
 
     def update(self, percept: Percept, action: np.ndarray) -> Belief:
         return self.reset(percept)
 
 
 class ObservationStack:
-    """The last `depth` observations as features (depth·F,), the oldest first; the belief has no state."""
+    """The last `depth` observations as features, the oldest first; the belief has no state.
 
-    privileged = False
+    Vectors (F,) become (depth·F,), and pixels (height,width,channels) become (height,width,depth·channels) uint8.
+    """
+
+    privileged = gives_state = False
 
     def __init__(self, depth: int) -> None:
         if depth < 1:
@@ -61,9 +77,12 @@ class ObservationStack:
 
     def reset(self, percept: Percept) -> Belief:
         """The first observation fills the whole stack."""
-        self._stack.extend([flatten(percept.observation)] * (self._stack.maxlen or 1))
-        return Belief(None, np.concatenate(self._stack))
+        self._stack.extend([features(percept.observation)] * (self._stack.maxlen or 1))
+        return self._belief(percept)
 
     def update(self, percept: Percept, action: np.ndarray) -> Belief:
-        self._stack.append(flatten(percept.observation))
-        return Belief(None, np.concatenate(self._stack))
+        self._stack.append(features(percept.observation))
+        return self._belief(percept)
+
+    def _belief(self, percept: Percept) -> Belief:
+        return Belief(None, np.concatenate(self._stack, -1), percept.params or TaskParams())

@@ -20,7 +20,6 @@ from torch import Tensor
 from agent.agent import Decision
 from agent.reports.explanation import Explanation
 from agent.rollouts import episode as episodes
-from agent.rollouts.episode import Step
 from agent.rollouts.player import made
 from agent.rollouts.row import Steps
 from agent.runs import integrity
@@ -53,26 +52,24 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
     if not 0 <= step < len(recorded):
         raise TelosError("explain --step", step, f"0 to {len(recorded) - 1}")
     torch.set_num_threads(1)
-    agent, env, monitor = made(rundir.config)
-    plans: list[Tensor] = []
+    agent, world = made(rundir.config)
+    decisions: list[Decision] = []  # the last two
 
-    def watch(done: Step) -> None:
-        assert agent.decision is not None
-        plans.append(agent.decision.plan.actions)
+    def witness(_: int, decision: Decision) -> None:
+        decisions[:] = [*decisions[-1:], decision]
         progress.advance(task)
 
     try:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task(f"running episode {episode} again", total=step + 1)
-            result = episodes.run(agent, env, monitor, *rundir.config.place(episode), step + 1, watch)
+            result = episodes.run(agent, world, *rundir.config.place(episode), step + 1, witness=witness)
     finally:
-        env.close()
-    decision = agent.decision
-    assert decision is not None
+        world.env.close()
+    decision = decisions[-1]
     population = decision.plan.population
     if population is None:
         raise TelosError(f"planner {decision.planner}", "no population", "a planner that keeps its candidates")
-    replayed = Steps.of(result, recorded.start, env.interface.control_period)
+    replayed = Steps.of(result, recorded.start, world.env.interface.control_period)
     same = np.array_equal(replayed.action, recorded.action[: step + 1])
     violation = population.violation.numpy()
     return Explanation(
@@ -84,7 +81,7 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
         exact=rundir.config.planner.budget.seconds is None and rundir.config.real_time is None,
         ranked=tuple(order(Scores(violation, population.cost.numpy())).tolist()),
         violation=violation,
-        named=_named(decision, population, plans[-2] if step else None),
+        named=_named(decision, population, decisions[-2].plan.actions if step else None),
     )
 
 
@@ -109,16 +106,15 @@ def show(rundir: RunDir, episode: int, step: int, console: Console) -> int:
         f"{len(found.ranked) - finite} diverged",
     )
     console.print(_table(found), highlight=False, markup=False)
-    if len(found.decision.problem.guardrails) > COLUMNS:
+    if len(found.decision.problem.judge.guardrails) > COLUMNS:
         say(console, f"(margins of the {COLUMNS} guardrails that the published plan comes closest to)")
     say(console, _why(found))
-    executed = found.decision.executed
-    action = np.array2string(executed.action, precision=4, separator=", ", threshold=40)
-    if executed.intervened:
-        say(console, f"gate: refused the plan's first action ({executed.reason}); the fallback acts")
+    action = np.array2string(found.executed, precision=4, separator=", ", threshold=40)
+    if found.intervened:
+        say(console, f"gate: refused the plan's first action ({found.replayed.reasons[-1]}); the fallback acts")
     else:
-        stop = "" if not len(found.decision.problem.guardrails) else ", and every margin holds until the safe stop"
-        stop = stop if rundir.manifest.safe_stop else ""
+        judged = rundir.manifest.safe_stop and len(found.decision.problem.judge.guardrails)
+        stop = ", and every margin holds until the safe stop" if judged else ""
         say(console, f"gate: passed{stop}")
     say(console, f"executed: {action}")
     path = rundir.path / f"explain-{episode}-{step}.png"
@@ -210,7 +206,7 @@ def _shown(found: Explanation) -> list[int]:
 
 
 def _table(found: Explanation) -> Table:
-    rules = found.decision.problem.guardrails
+    rules = found.decision.problem.judge.guardrails
     population = found.population
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("rank", "candidate", "iteration", "cost", "violation", "first action"):

@@ -27,12 +27,12 @@ def draw(found: Explanation, shown: Sequence[int]) -> bytes:
         shown: candidates whose margins are drawn over the horizon.
     """
     problem, plan = found.decision.problem, found.decision.plan
-    rules = list(problem.guardrails)
+    rules = list(problem.judge.guardrails)
     closest = np.argsort(plan.margin.numpy() / problem.limits.scale.numpy(), kind="stable")[:MAX_MARGINS]
     curves = None
     if len(closest):  # the published plan comes last
         actions = torch.cat([found.population.actions[list(shown)], plan.actions[None]])
-        curves = problem.guardrails.step_margins(problem.imagine(actions).signals).numpy()
+        curves = problem.judge.margins(problem.imagine(actions)).numpy()
     rows = 1 + -(-len(closest) // 2)
 
     def panels(figure: Figure) -> None:
@@ -76,10 +76,10 @@ def _actions(cell: Axes, found: Explanation) -> None:
     time = plan.dt * np.arange(len(plan.actions))
     for component in range(min(plan.actions.shape[1], MAX_ACTIONS)):
         line = cell.step(time, plan.actions[:, component].numpy(), where="post", lw=1.4, alpha=0.9)[0]
-        executed = found.decision.executed.action[component]
+        executed = found.executed[component]
         cell.scatter([0], [executed], color=line.get_color(), s=28, zorder=3, clip_on=False)
     cell.scatter([], [], color=INK, s=28, label="executed")
-    if found.decision.executed.intervened:
+    if found.intervened:
         cell.scatter([], [], color="none", label="(the gate replaced the plan's action)")
     cell.set(title="Published plan", xlabel="s ahead", ylabel="action", ylim=(-1.08, 1.08))
     cell.legend(loc="lower right")

@@ -30,3 +30,13 @@ class Explanation:
         population = self.decision.plan.population
         assert population is not None
         return population
+
+    @property
+    def executed(self) -> np.ndarray:
+        """The action (A,) that was executed."""
+        return self.replayed.action[-1]
+
+    @property
+    def intervened(self) -> bool:
+        """Whether the gate refused the plan's first action."""
+        return bool(self.replayed.intervened[-1])

@@ -1,4 +1,4 @@
-"""One episode: agent and environment take turns, and the independent monitor judges every step."""
+"""One episode: the agent and the guarded world take turns."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
 from agent.actor.clock import Pace
 from agent.agent import Agent, Decision
-from agent.rollouts.outcome import Outcome, advance
-from envs.environment import Environment
-from envs.errors import TelosError
-from envs.guard.monitor import Monitor
-from envs.percept import instruction
+from envs.guard.world import GuardedWorld, Judged
 
 MAX_RESETS = 100
 
@@ -32,7 +27,7 @@ class Step:
     plan_cost: float
     plan_feasible: bool  # whether the planner found a plan that keeps every guardrail
     plan_ms: float  # planning, ms
-    decision_ms: float  # from percept to action, ms
+    decision_ms: float  # from percept to action, the gate's time included, ms
     intervened: bool
     fallback: bool
     reason: str
@@ -42,12 +37,8 @@ class Step:
     notice: str = ""  # a message for the user, shown at once
 
 
-class Film(Protocol):
-    """Records an episode."""
-
-    def take(self, step: int, decision: Decision) -> None:
-        """Record the world at the start of control step `step`, after the agent chose its action."""
-        ...
+Witness = Callable[[int, Decision], None]
+"""Called with each control step's index and decision, before the world takes the step."""
 
 
 @dataclass(frozen=True)
@@ -79,33 +70,17 @@ def seeds_of(seed: int, episode: int) -> tuple[int, ...]:
     return tuple(int(word) % 2**31 for word in words)
 
 
-def start(env: Environment, monitor: Monitor, seeds: tuple[int, ...]) -> tuple[Any, int, int]:
-    """Reset the environment to a state that the guardrails allow.
-
-    Returns:
-        The observation, the accepted seed, and the number of rejected starts.
-
-    Raises:
-        TelosError: the guardrails forbid all `MAX_RESETS` starts.
-    """
-    for rejected, seed in enumerate(seeds[:MAX_RESETS]):
-        observation, _ = env.reset(seed=seed)
-        if monitor.judge_reset(env.snapshot()):
-            return observation, seed, rejected
-    raise TelosError("guardrails", f"{MAX_RESETS} resets in a row into an unsafe state", "a start that they allow")
-
-
 def run(
     agent: Agent,
-    env: Environment,
-    monitor: Monitor,
+    world: GuardedWorld,
     seed: int,
     episode: int,
     frames: int | None = None,
     watch: Callable[[Step], None] | None = None,
+    witness: Witness | None = None,
 ) -> EpisodeResult:
     """Run one episode to its end with `play`, and call `watch` after every step."""
-    stream = play(agent, env, monitor, seed, episode, frames)
+    stream = play(agent, world, seed, episode, frames, witness)
     while True:
         try:
             step = next(stream)
@@ -117,81 +92,82 @@ def run(
 
 def play(
     agent: Agent,
-    env: Environment,
-    monitor: Monitor,
+    world: GuardedWorld,
     seed: int,
     episode: int,
     frames: int | None = None,
-    film: Film | None = None,
+    witness: Witness | None = None,
 ) -> Generator[Step, None, EpisodeResult]:
     """Run one episode: yield each control step when it is done, and return the result.
 
     Args:
         seed, episode: all randomness derives from these two.
         frames: maximum number of control steps; None means the task's own limit.
-        film: called with every decision.
+        witness: called with every decision, as a film is.
+
+    Raises:
+        TelosError: the guardrails forbid all `MAX_RESETS` starts.
     """
     with closing(agent):
-        return (yield from _play(agent, env, monitor, seed, episode, frames, film))
+        return (yield from _play(agent, world, seed, episode, frames, witness))
 
 
 def _play(
-    agent: Agent, env: Environment, monitor: Monitor, seed: int, episode: int, frames: int | None, film: Film | None
+    agent: Agent, world: GuardedWorld, seed: int, episode: int, frames: int | None, witness: Witness | None
 ) -> Generator[Step, None, EpisodeResult]:
     clock = time.perf_counter()
-    seeds = seeds_of(seed, episode)
-    observation, accepted, rejected = start(env, monitor, seeds)
-    agent.reset(seeds[-1])
-    spent_before, gate_before = agent.model.spent, agent.gate.steps
+    *starts, drawn = seeds_of(seed, episode)
+    percept = world.reset(*starts)
+    agent.reset(drawn)
+    notice = world.warning
+    spent_before, gate_before = agent.model.spent, world.gate_steps
     steps: list[Step] = []
-    env.shown = monitor.guardrails
-    before = env.snapshot()
-    outcome: Outcome | None = None
-    limit = frames or env.interface.frame_limit
-    while not (outcome and outcome.ended) and len(steps) < limit:
-        told = env.snapshot()  # a private copy: the agent may modify it
-        privileged = agent.perception.privileged
-        action = agent.act(observation, told if privileged else None, instruction(told.params))
-        decision = agent.decision
-        assert decision is not None
-        if film is not None:
-            film.take(len(steps), decision)
-        outcome = advance(env, monitor, before, observation, action)
-        observation, before = outcome.observation, outcome.after
-        agent.remember(-outcome.reward, outcome.margin.copy(), before.state if privileged else None)
-        step = Step(
-            len(steps),
-            outcome.reward,
-            outcome.margin,
-            outcome.violated,
-            decision.plan.cost,
-            decision.plan.feasible,
-            1e3 * decision.plan_seconds,
-            1e3 * decision.seconds,
-            decision.executed.intervened,
-            decision.fallback,
-            decision.executed.reason,
-            action,
-            before.state,
-            decision.age,
-            decision.notice,
-        )
-        steps.append(step)
-        yield step
-    assert outcome is not None  # there is at least one step
-    agent.finish(observation, instruction(before.params))
+    judged: Judged | None = None
+    limit = frames or world.env.interface.frame_limit
+    while not (judged and judged.ended) and len(steps) < limit:
+        decision = agent.act(percept)
+        if witness is not None:
+            witness(len(steps), decision)
+        percept, judged = world.step(decision.action)
+        agent.remember(judged)
+        steps.append(_step(len(steps), decision, judged, world.state, notice))
+        notice = ""
+        yield steps[-1]
+    assert judged is not None  # there is at least one step
+    agent.finish(percept)
     spent = agent.model.spent.since(spent_before)
     return EpisodeResult(
-        accepted,
-        tuple(steps),
-        outcome.terminated,
-        rejected,
-        spent.steps,
-        agent.gate.steps - gate_before,
-        spent.seconds,
-        time.perf_counter() - clock,
-        agent.pace,
-        bool(outcome.divergence),
-        spent.diverged,
-        outcome.notice(episode, len(steps)),
+        seed=world.seed,
+        steps=tuple(steps),
+        terminated=judged.terminated,
+        resets_rejected=world.rejected,
+        physics_steps=spent.steps,
+        gate_steps=world.gate_steps - gate_before,
+        simulator_seconds=spent.seconds,
+        seconds=time.perf_counter() - clock,
+        pace=agent.pace,
+        diverged=bool(judged.divergence),
+        diverged_candidates=spent.diverged,
+        notice=judged.notice(episode, len(steps)),
+    )
+
+
+def _step(index: int, decision: Decision, judged: Judged, state: np.ndarray, notice: str) -> Step:
+    executed = judged.executed
+    return Step(
+        index=index,
+        reward=judged.reward,
+        margin=judged.margin,
+        violated=judged.violated,
+        plan_cost=decision.plan.cost,
+        plan_feasible=decision.plan.feasible,
+        plan_ms=1e3 * decision.plan_seconds,
+        decision_ms=1e3 * (decision.seconds + judged.gate_seconds),
+        intervened=executed.intervened,
+        fallback=executed.intervened or decision.fallback,
+        reason=executed.reason,
+        action=executed.action,
+        state=state,
+        plan_age=decision.age,
+        notice=notice,
     )

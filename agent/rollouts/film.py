@@ -12,7 +12,7 @@ from agent.config.config import VideoConfig
 from agent.rollouts.trace import Tracer
 from envs import render
 from envs.environment import Environment
-from envs.task import Snapshot
+from worldmodels.belief import Belief
 
 MAX_FRAMES = 450  # per video; longer episodes are played faster
 
@@ -22,7 +22,7 @@ class Shot:
     """The content of one frame."""
 
     state: np.ndarray  # (S,)
-    start: Snapshot  # the believed state at which the plan starts
+    start: Belief  # the belief at which the plan starts
     actions: Tensor  # (H,A), the plan
 
 

@@ -6,31 +6,31 @@ from collections.abc import Generator
 from contextlib import closing, nullcontext
 
 from agent import build
-from agent.agent import Agent
+from agent.agent import Agent, Decision
 from agent.config.config import Config
 from agent.config.resolved import Resolved, resolve
 from agent.rollouts import episode, film
-from agent.rollouts.episode import Step
+from agent.rollouts.episode import Step, Witness
 from agent.rollouts.film import Film
 from agent.rollouts.jobs import Played
 from agent.rollouts.row import Steps, row_of
 from agent.rollouts.trace import Tracer
 from envs.environment import Environment
-from envs.guard.monitor import Monitor
+from envs.guard.world import GuardedWorld
 from envs.task import Interface
 
 
-def wired(resolved: Resolved) -> tuple[Agent, Environment, Monitor]:
-    """Agent, environment and monitor of a configuration. Raises TelosError for what does not fit."""
+def wired(resolved: Resolved) -> tuple[Agent, GuardedWorld]:
+    """The agent of a configuration and its guarded world. Raises TelosError for what does not fit."""
     env = build.environment(resolved.config, task=resolved.task)
     try:
-        return build.agent(resolved.config, env.task, env.interface), env, build.monitor(resolved.config, env)
+        return build.agent(resolved.config, env.task, env.interface), build.world(resolved.config, env)
     except BaseException:
         env.close()
         raise
 
 
-def made(config: Config) -> tuple[Agent, Environment, Monitor]:
+def made(config: Config) -> tuple[Agent, GuardedWorld]:
     """See `wired`, from the configuration alone."""
     return wired(resolve(config))
 
@@ -41,16 +41,26 @@ def play(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
 
 
 def played(
-    agent: Agent, env: Environment, monitor: Monitor, config: Config, index: int
+    agent: Agent, world: GuardedWorld, config: Config, index: int, witness: Witness | None = None
 ) -> Generator[Step, None, Played]:
-    """Run one episode with this agent in this environment, and close the environment at the end."""
-    with closing(env):
-        limit = frame_limit(config, env.interface)
-        taken, notice = _film(agent, env, config, index, limit)
+    """Run one episode with this agent in this world, and close the environment at the end.
+
+    Args:
+        witness: called with every decision, after the film.
+    """
+    with closing(world.env):
+        limit = frame_limit(config, world.env.interface)
+        taken, notice = _film(agent, world.env, config, index, limit)
+        witnesses = [one for one in (None if taken is None else taken.take, witness) if one is not None]
+
+        def witnessed(step: int, decision: Decision) -> None:
+            for one in witnesses:
+                one(step, decision)
+
         with closing(taken) if taken is not None else nullcontext():
-            result = yield from episode.play(agent, env, monitor, *config.place(index), limit, taken)
-            steps = Steps.of(result, agent.memory.episodes[-1].states, env.interface.control_period)
-            row = row_of(config, agent, monitor.guardrails, result, steps, index)
+            result = yield from episode.play(agent, world, *config.place(index), limit, witnessed)
+            steps = Steps.of(result, agent.memory.episodes[-1].states, world.env.interface.control_period)
+            row = row_of(config, agent, world, result, steps, index)
             video = taken.developed() if taken is not None else None
         notice = taken.notice if taken is not None else notice
         return Played(row, steps, video, "\n".join(filter(None, (result.notice, notice))))

@@ -23,7 +23,7 @@ from envs.errors import TelosError
 if TYPE_CHECKING:
     from agent.agent import Agent
     from agent.config.config import Config
-    from envs.guardrails.ruleset import Guardrails
+    from envs.guard.world import GuardedWorld
 
 TIMES = (
     *("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "seconds", "real_time"),
@@ -241,12 +241,9 @@ def follows(steps: Steps, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResult, steps: Steps, index: int) -> Row:
-    """The row of a finished episode.
-
-    Args:
-        rules: the guardrails by which the monitor judged.
-    """
+def row_of(config: Config, agent: Agent, world: GuardedWorld, result: EpisodeResult, steps: Steps, index: int) -> Row:
+    """The row of a finished episode."""
+    rules, gate = world.monitor.guardrails, world.gate
     pace = result.pace  # in real time, one plan may serve several steps, so `plan_ms` would count it several times
     planning = float(steps.plan_ms.sum()) / 1e3 if pace is None else pace.planning
     return Row(
@@ -263,8 +260,10 @@ def row_of(config: Config, agent: Agent, rules: Guardrails, result: EpisodeResul
         gate_steps_per_decision=result.gate_steps / len(steps),
         simulator_fraction=result.simulator_seconds / planning if planning > 0 else 0.0,
         guardrails_sha256=rules.digest,
-        rules_sha256=resolved.rules_sha256(rules.digest, agent.gate.back_up, agent.gate.variants),
-        gate="simulator" if len(rules) else "none",
+        rules_sha256=resolved.rules_sha256(
+            rules.digest, None if gate is None else gate.back_up, () if gate is None else gate.variants
+        ),
+        gate="simulator" if gate is not None and len(gate.guardrails) else "none",
         model_sha256="",
         goal="",
         diverged=result.diverged,

@@ -15,7 +15,7 @@ from envs.environment import Environment
 from envs.physics import signals
 from envs.physics.batch import INTEGRATION
 from envs.requests import Request
-from envs.task import Snapshot
+from worldmodels.belief import Belief
 
 MOVED = 1e-3  # m; shorter paths are not drawn
 
@@ -44,7 +44,7 @@ class Tracer:
         self._data = mujoco.MjData(env.model)
         self._points = tuple(dict.fromkeys(_points(env.model, requests)))
 
-    def paths(self, start: Snapshot, actions: Tensor) -> tuple[np.ndarray, ...]:
+    def paths(self, start: Belief, actions: Tensor) -> tuple[np.ndarray, ...]:
         """One path (H+1,3) in m for every point that a plan (H,A) moves.
 
         Empty if the plan's simulation diverges, or the world model predicts no simulator states.

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from agent.build import objective
+from agent.composition.judge import Exact
 from agent.composition.problem import ImaginedProblem
 from agent.config.config import CostConfig
 from benchmarks.peers.latent import ACTION, Network
@@ -27,6 +28,7 @@ from envs.physics import signals
 from envs.trajectory import zeros
 from planners import registry as planners
 from planners.problem import Budget, Evaluation, Limits, Problem
+from worldmodels.belief import Belief
 from worldmodels.simulator.simulator import Simulator
 
 SETTLE = 10  # control steps of random actions that lead to the state from which both sides plan
@@ -161,7 +163,7 @@ def _problem(settings: Mapping[str, Any]) -> Problem[Any]:
     model = Simulator(env.task, env.interface, costs.requests, threads=settings["threads"])
     horizon, size = np.shape(settings["controls"])[1:]
     fallback = {"fallback": zeros(horizon, size)}
-    problem = ImaginedProblem(model, costs, Guardrails(), env.snapshot(), horizon, fallback)
+    problem = ImaginedProblem(model, costs, Exact(Guardrails()), Belief.at(env.snapshot()), horizon, fallback)
     env.close()
     return problem
 

@@ -28,6 +28,6 @@ class ColdActor(Actor):
 
 def play(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
     """One episode; see `agent.rollouts.jobs.Player`."""
-    agent, env, monitor = player.wired(resolved)
+    agent, world = player.wired(resolved)
     agent.actor = ColdActor(resolved.config.planner.kind, resolved.config.planner.params)
-    return (yield from player.played(agent, env, monitor, resolved.config, index))
+    return (yield from player.played(agent, world, resolved.config, index))

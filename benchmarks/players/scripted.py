@@ -16,12 +16,11 @@ from agent.config.resolved import Resolved, rules_sha256
 from agent.rollouts import episode
 from agent.rollouts.episode import Step
 from agent.rollouts.jobs import Played
-from agent.rollouts.outcome import Outcome, advance
 from agent.rollouts.player import frame_limit
 from agent.rollouts.row import Row
-from envs.environment import Environment
-from envs.guard.monitor import Monitor
+from envs.guard.world import GuardedWorld, Judged
 from envs.guardrails.ruleset import Guardrails
+from envs.percept import Percept
 from envs.task import Interface
 
 RANDOM = "benchmarks.players.scripted:random"
@@ -53,50 +52,47 @@ def _play(
     config = resolved.config
     env = build.environment(config, task=resolved.task)
     with closing(env):
-        monitor = build.monitor(config, env)
-        seeds = episode.seeds_of(config.seed, index)
-        observation, accepted, rejected = episode.start(env, monitor, seeds)
-        rng = np.random.default_rng(seeds[-1])
+        world = GuardedWorld(env, build.monitor(config, env), None, privileged=False)
+        *starts, drawn = episode.seeds_of(config.seed, index)
+        first = world.reset(*starts)
+        rng = np.random.default_rng(drawn)
         steps: list[Step] = []
         limit = frame_limit(config, env.interface)
-        end = yield from judged(env, monitor, observation, lambda _: choose(env.interface, rng), limit, steps)
+        end = yield from judged(world, first, lambda _: choose(env.interface, rng), limit, steps)
         row = bare_row(
             name,
             config,
             index,
-            monitor.guardrails,
+            world.monitor.guardrails,
             np.array([step.reward for step in steps]),
             np.stack([step.margin for step in steps]),
             sum(step.violated for step in steps),
             time.perf_counter() - clock,
         )
         ended = {"terminated": end.terminated, "diverged": bool(end.divergence)}
-        row = replace(row, reset_seed=accepted, resets_rejected=rejected, **ended)
+        row = replace(row, reset_seed=world.seed, resets_rejected=world.rejected, **ended)
         return Played(row, notice=end.notice(index, len(steps)))
 
 
 def judged(
-    env: Environment,
-    monitor: Monitor,
-    observation: Any,
+    world: GuardedWorld,
+    percept: Percept,
     act: Callable[[Any], np.ndarray],
     limit: int,
     steps: list[Step],
-) -> Generator[Step, None, Outcome]:
-    """Play an episode after its reset, without a planner, scored by the monitor; returns the outcome of its last step.
+) -> Generator[Step, None, Judged]:
+    """Play an episode after its reset, without a planner, scored by the monitor; returns what became of its last step.
 
     Args:
-        observation: of the reset.
+        percept: of the reset.
         act: observation -> action (A,) in [-1,1].
         limit: frames, at least 1.
         steps: every yielded step is also appended to this list.
     """
-    before = env.snapshot()
     while True:
-        action = act(observation)
-        found = advance(env, monitor, before, observation, action)
-        observation, before = found.observation, found.after
-        steps.append(bare_step(len(steps), found.reward, found.margin, found.violated, action, before.state))
+        percept, found = world.step(act(percept.observation))
+        executed = found.executed.action
+        steps.append(bare_step(len(steps), found.reward, found.margin, found.violated, executed, world.state))
         yield steps[-1]
         if found.ended or len(steps) >= limit:
             return found
@@ -106,7 +102,21 @@ def bare_step(
     index: int, reward: float, margin: np.ndarray, violated: bool, action: np.ndarray, state: np.ndarray
 ) -> Step:
     """A step without a plan."""
-    return Step(index, reward, margin, violated, 0.0, True, 0.0, 0.0, False, False, "", action, state)
+    return Step(
+        index=index,
+        reward=reward,
+        margin=margin,
+        violated=violated,
+        plan_cost=0.0,
+        plan_feasible=True,
+        plan_ms=0.0,
+        decision_ms=0.0,
+        intervened=False,
+        fallback=False,
+        reason="",
+        action=action,
+        state=state,
+    )
 
 
 def bare_row(

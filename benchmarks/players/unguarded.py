@@ -15,18 +15,20 @@ from agent.rollouts import player
 from agent.rollouts.episode import Step
 from agent.rollouts.jobs import Played
 from envs.environment import Environment
+from envs.guard.world import GuardedWorld
 
 PLAYER = "benchmarks.players.unguarded:play"
 
 
-def unguarded_agent(config: Config, env: Environment) -> Agent:
-    """The agent that `agent.build.agent` makes of this config without its guardrails and back-up controller."""
+def unguarded(config: Config, env: Environment) -> tuple[Agent, GuardedWorld]:
+    """The agent of this config without its guardrails and back-up controller, and its world, whose gate has none."""
     bare = config.model_copy(update={"guardrails": (), "back_up": None})
-    return build.agent(bare, env.task, env.interface)
+    agent = build.agent(bare, env.task, env.interface)
+    gate = build.gate(bare, env.task, env.interface)
+    return agent, GuardedWorld(env, build.monitor(config, env), gate, agent.perception.privileged)
 
 
 def play(resolved: Resolved, index: int) -> Generator[Step, None, Played]:
     """One episode; see `agent.rollouts.jobs.Player`."""
-    config = resolved.config
-    env = build.environment(config, task=resolved.task)
-    return (yield from player.played(unguarded_agent(config, env), env, build.monitor(config, env), config, index))
+    env = build.environment(resolved.config, task=resolved.task)
+    return (yield from player.played(*unguarded(resolved.config, env), resolved.config, index))

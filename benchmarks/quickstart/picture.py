@@ -17,7 +17,7 @@ from agent.config.config import Config
 from agent.config.load import load
 from agent.rollouts import episode
 from agent.rollouts.player import made
-from benchmarks.players.unguarded import unguarded_agent
+from benchmarks.players.unguarded import unguarded
 from envs.guardrails.ruleset import Guardrails
 
 FRAMES = 160  # of 0.02 s; all agents have reached the target by then
@@ -28,13 +28,13 @@ def paths(config: Config, twin: str, episodes: int) -> list[tuple[np.ndarray, np
     """For each episode, positions (T,2) in m and the worst margin (T,) in m."""
     found = []
     for index in range(episodes):
-        agent, env, judge = made(config)
+        agent, world = made(config)
         if twin == "unguarded":
-            agent = unguarded_agent(config, env)
-        result = episode.run(agent, env, judge, config.seed, index, FRAMES)
+            agent, world = unguarded(config, world.env)
+        result = episode.run(agent, world, config.seed, index, FRAMES)
         states = np.stack([agent.memory.episodes[-1].states[0], *(step.state for step in result.steps)])
         found.append((states[:, 1:3], np.array([step.margin.min() for step in result.steps])))
-        env.close()
+        world.env.close()
     return found
 
 

@@ -47,6 +47,7 @@ from benchmarks.planners.scores import interval, mean_return, name_of
 from benchmarks.players import scripted
 from benchmarks.sac.training import CHUNK, Learner, Make, Spent, StableBaselines, Training, flat, trained
 from envs import registry
+from envs.guard.world import GuardedWorld
 
 TASKS = ("dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0")
 OUT = rows.RESULTS / "planners" / "sac.jsonl"
@@ -74,8 +75,8 @@ def evaluate(learner: Learner, task: str, seed: int, action_repeat: int) -> Eval
     """
     config = load(task=task, overrides={"seed": seed, "video": False})
     with closing(build.environment(config)) as env:
-        monitor = build.monitor(config, env)
-        observation, accepted, _ = episode.start(env, monitor, episode.seeds_of(config.seed, 0))
+        world = GuardedWorld(env, build.monitor(config, env), None, privileged=False)
+        first = world.reset(*episode.seeds_of(config.seed, 0)[:-1])
         steps: list[Step] = []
         times: list[float] = []
 
@@ -87,10 +88,10 @@ def evaluate(learner: Learner, task: str, seed: int, action_repeat: int) -> Eval
             times.append(1e3 * (time.perf_counter() - clock))
             return action
 
-        for _ in scripted.judged(env, monitor, observation, act, frame_limit(config, env.interface), steps):
+        for _ in scripted.judged(world, first, act, frame_limit(config, env.interface), steps):
             pass
         total, violated = float(sum(step.reward for step in steps)), sum(step.violated for step in steps)
-        return Evaluated(total, len(steps), accepted, violated, monitor.guardrails.digest, tuple(times))
+        return Evaluated(total, len(steps), world.seed, violated, world.monitor.guardrails.digest, tuple(times))
 
 
 def row_of(training: Training, learner: Learner, spent: Spent, found: Sequence[Evaluated]) -> dict[str, Any]:

@@ -35,7 +35,9 @@ import torch
 from torch import Tensor
 
 from agent import build
+from agent.agent import Decision
 from agent.build import objective
+from agent.composition.judge import Exact
 from agent.composition.problem import ImaginedProblem
 from agent.config.config import CostConfig
 from agent.config.load import load, preset_of
@@ -51,6 +53,7 @@ from envs.physics.batch import INTEGRATION, cpus
 from envs.task import Snapshot
 from planners import registry as planners
 from planners.problem import Budget, Plan
+from worldmodels.belief import Belief
 from worldmodels.simulator.simulator import Simulator
 
 TASKS = (
@@ -139,9 +142,10 @@ def _bare(model: Simulator, start: Snapshot, batches: Sequence[Tensor], threads:
 def _clocks(env: Environment, number: int, horizon: int, threads: int) -> Clocks:
     task, interface, start = env.task, env.interface, env.snapshot()
     _, costs = objective(CostConfig(), task)
+    belief = Belief.at(start)
     model = Simulator(task, interface, costs.requests, threads=threads)
     fallback = {"fallback": torch.zeros(horizon, interface.action_size, dtype=torch.float64)}
-    problem = ImaginedProblem(model, costs, Guardrails(), start, horizon, fallback)
+    problem = ImaginedProblem(model, costs, Exact(Guardrails()), belief, horizon, fallback)
     planner = planners.make("icem", **PARAMS)
     state = planner.start(0)
     rng = np.random.default_rng(0)
@@ -154,8 +158,8 @@ def _clocks(env: Environment, number: int, horizon: int, threads: int) -> Clocks
     assert population is not None
     calls: dict[str, Callable[[], Any]] = {
         "bare": _bare(model, start, [actions], threads),
-        "imagine": lambda: model.imagine(start, actions),
-        "imagine_all": lambda: model.imagine(start, actions, states=True),
+        "imagine": lambda: model.imagine(belief, actions),
+        "imagine_all": lambda: model.imagine(belief, actions, states=True),
         "evaluate": lambda: problem.evaluate(actions),
         "bare_plan": _bare(model, start, [batch.actions for batch in population.batches], threads),
         "plan": plan,
@@ -171,10 +175,12 @@ def _in_an_episode(task_id: str, number: int, horizon: int, threads: int) -> flo
     with closing(build.environment(config)) as env, closing(build.agent(config, env.task, env.interface)) as agent:
         inside: list[float] = []
         planning: list[float] = []
-        for _ in episode.play(agent, env, build.monitor(config, env), 0, 0, WARM_UP + DECISIONS):
-            assert agent.decision is not None
+
+        def witness(_: int, decision: Decision) -> None:
             inside.append(agent.model.spent.seconds)
-            planning.append(agent.decision.plan_seconds)
+            planning.append(decision.plan_seconds)
+
+        episode.run(agent, build.world(config, env), 0, 0, WARM_UP + DECISIONS, witness=witness)
     return (inside[-1] - inside[WARM_UP - 1]) / sum(planning[WARM_UP:])
 
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from agent import build
-from agent.composition.branching import PhysicalProblem
+from agent.composition.branching import DiscretisableProblem
 from agent.config.load import load
 from envs.task import Snapshot, TaskParams
 from planners import registry as planners
 from planners.cells.best_first import Route
 from planners.problem import Budget, Plan
+from worldmodels.belief import Belief
 
-Routed = Callable[..., tuple[Plan[Any], Route, PhysicalProblem]]
+Routed = Callable[..., tuple[Plan[Any], Route, DiscretisableProblem]]
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +32,11 @@ def routed() -> Routed:
     horizon = config.planner.horizon
     fallback = {"fallback": torch.zeros(horizon, 2, dtype=torch.float64)}
 
-    def found(kind: str, start: tuple[float, float], **params: Any) -> tuple[Plan[Any], Route, PhysicalProblem]:
+    def found(kind: str, start: tuple[float, float], **params: Any) -> tuple[Plan[Any], Route, DiscretisableProblem]:
         state = at_reset.copy()
         state[1:3], state[3:5] = start, 0.0
-        begin = Snapshot(state, TaskParams())
-        made = PhysicalProblem(agent.model, agent.objective, agent.guardrails, begin, horizon, fallback)
+        begin = Belief.at(Snapshot(state, TaskParams()))
+        made = DiscretisableProblem(agent.model, agent.objective, agent.judge, begin, horizon, fallback)
         planner = planners.make(kind, **{**config.planner.params, **params})
         plan, after = planner.plan(planner.start(0), made, Budget(evaluations=config.planner.budget.evaluations))
         assert isinstance(after.memory, Route)

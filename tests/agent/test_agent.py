@@ -15,7 +15,7 @@ from agent.config.config import Config
 from agent.rollouts import episode
 from envs.environment import Environment
 from envs.errors import TelosError
-from envs.percept import instruction
+from envs.percept import Percept, instruction
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Trajectory
@@ -47,26 +47,27 @@ def made(**more: Any) -> tuple[Config, Environment, Agent]:
 def played(c: Config, seed: int = 0, index: int = 0, frames: int = 8) -> episode.EpisodeResult:
     env = build.environment(c)
     agent = build.agent(c, env.task, env.interface)
-    return episode.run(agent, env, build.monitor(c, env), seed, index, frames=frames)
+    return episode.run(agent, build.world(c, env), seed, index, frames=frames)
 
 
 # --- in a user's own loop ----------------------------------------------------------------------------------
 
 
 def test_a_loop_of_ones_own() -> None:
-    """Three calls and no monitor, episode or run directory: reset, act, and (if wanted) remember."""
-    _, env, agent = made()
-    observation, _ = env.reset(seed=1)
+    """Neither episode nor run directory: reset, act, step, and (if wanted) remember."""
+    c, env, agent = made()
+    world = build.world(c, env)
+    percept = world.reset(1)
     agent.reset(seed=1)
     total = 0.0
     for _ in range(5):
-        action = agent.act(observation, env.snapshot())
-        assert action.shape == (1,)
-        assert np.abs(action).max() <= 1
-        observation, reward, *_ = env.step(action)
-        agent.remember(-reward, np.zeros(1), env.snapshot().state)
-        total += reward
-    agent.finish(observation)
+        decision = agent.act(percept)
+        assert decision.action.shape == (1,)
+        assert np.abs(decision.action).max() <= 1
+        percept, judged = world.step(decision.action)
+        agent.remember(judged)
+        total += judged.reward
+    agent.finish(percept)
     (remembered,) = agent.memory.episodes
     assert len(remembered) == 5
     assert -remembered.costs.sum() == pytest.approx(total)
@@ -78,7 +79,7 @@ def test_remembering_is_not_needed_to_act() -> None:
     observation, _ = env.reset(seed=1)
     agent.reset()
     for _ in range(3):
-        observation, *_ = env.step(agent.act(observation, env.snapshot()))
+        observation, *_ = env.step(agent.act(Percept(observation, env.snapshot())).action)
     agent.reset()
     assert agent.memory.episodes == []
 
@@ -86,13 +87,13 @@ def test_remembering_is_not_needed_to_act() -> None:
 def test_a_loop_of_ones_own_does_what_an_episode_does() -> None:
     c, env, agent = made()
     result = played(c)
-    observation, _ = env.reset(seed=result.seed)
+    world = build.world(c, env)
+    percept = world.reset(result.seed)
     agent.reset(episode.seeds_of(0, 0)[-1])
     for step in result.steps:
-        action = agent.act(observation, env.snapshot())
-        assert_array_equal(action, step.action)
-        observation, reward, *_ = env.step(action)
-        assert reward == step.reward
+        percept, judged = world.step(agent.act(percept).action)
+        assert_array_equal(judged.executed.action, step.action)
+        assert judged.reward == step.reward
 
 
 def test_everything_behind_a_decision_can_be_read() -> None:
@@ -100,18 +101,16 @@ def test_everything_behind_a_decision_can_be_read() -> None:
     observation, _ = env.reset(seed=1)
     agent.reset()
     before = env.snapshot()
-    action = agent.act(observation, before)
-    decision = agent.decision
-    assert decision is not None
-    assert_array_equal(decision.executed.action, action)
-    assert_array_equal(decision.problem.start.state, before.state)
+    decision = agent.act(Percept(observation, before))
+    assert_array_equal(decision.action, decision.plan.actions[0])
+    assert_array_equal(decision.problem.start.simulated.state, before.state)
     assert decision.plan.actions.shape == (8, 1)
     assert set(decision.problem.proposals) == {"fallback"}
     assert 0 < decision.plan_seconds <= decision.seconds
     imagined = decision.problem.imagine(decision.plan.actions[None])
     evaluated = decision.problem.evaluate(decision.plan.actions[None])
     assert float(evaluated.cost[0]) == pytest.approx(decision.plan.cost)
-    observation, *_ = env.step(action)
+    env.step(decision.action)
     assert_array_equal(imagined.states[0, 1].numpy(), env.snapshot().state)  # as imagined
 
 
@@ -121,18 +120,17 @@ def test_a_privileged_agent_needs_the_snapshot() -> None:
     agent.reset()
     assert agent.perception.privileged
     with pytest.raises(ValueError, match="no snapshot given"):
-        agent.act(observation)
+        agent.act(Percept(observation, None))
 
 
 def test_the_action_belongs_to_the_caller() -> None:
     _, env, agent = made()
     observation, _ = env.reset(seed=1)
     agent.reset()
-    action = agent.act(observation, env.snapshot())
-    assert agent.decision is not None
-    planned = agent.decision.plan.actions.clone()
-    action[:] = 99.0
-    assert torch.equal(agent.decision.plan.actions, planned)
+    decision = agent.act(Percept(observation, env.snapshot()))
+    planned = decision.plan.actions.clone()
+    decision.action[:] = 99.0
+    assert torch.equal(decision.plan.actions, planned)
 
 
 # --- repeatable ------------------------------------------------------------------------------------------------
@@ -158,11 +156,11 @@ def test_same_seed_same_episode_bit_for_bit(task: str, perception: str) -> None:
 
 def test_an_episode_does_not_depend_on_those_before_it() -> None:
     c, env, agent = made()
-    monitor = build.monitor(c, env)
+    world = build.world(c, env)
     fresh = played(c, 0, 2)
     for index in (0, 1):
-        episode.run(agent, env, monitor, 0, index, frames=4)
-    later = episode.run(agent, env, monitor, 0, 2, frames=8)
+        episode.run(agent, world, 0, index, frames=4)
+    later = episode.run(agent, world, 0, 2, frames=8)
     assert [s.state.tobytes() for s in fresh.steps] == [s.state.tobytes() for s in later.steps]
 
 
@@ -212,9 +210,8 @@ def test_the_plan_cost_is_the_shaped_one() -> None:
     _, env, agent = made(cost=SHAPED)
     observation, _ = env.reset(seed=1)
     agent.reset()
-    agent.act(observation, env.snapshot())
-    assert agent.decision is not None
-    problem, plan = agent.decision.problem, agent.decision.plan
+    decision = agent.act(Percept(observation, env.snapshot()))
+    problem, plan = decision.problem, decision.plan
     imagined = problem.imagine(plan.actions[None])
     reward = env.task.reward(imagined, env.snapshot().params)[0]
     speed = imagined.signals.after("joint_velocity/hinge_1")[0, :, 0]
@@ -227,7 +224,7 @@ def test_the_plan_cost_is_the_shaped_one() -> None:
 
 def test_a_privileged_agent_remembers_the_episode() -> None:
     c, env, agent = made()
-    result = episode.run(agent, env, build.monitor(c, env), 0, 0, frames=6)
+    result = episode.run(agent, build.world(c, env), 0, 0, frames=6)
     (remembered,) = agent.memory.episodes
     assert_array_equal(remembered.states[1:], np.stack([step.state for step in result.steps]))
     assert_array_equal(remembered.actions, np.stack([step.action for step in result.steps]))
@@ -237,7 +234,7 @@ def test_a_privileged_agent_remembers_the_episode() -> None:
 
 def test_an_agent_that_is_not_privileged_remembers_what_it_believed() -> None:
     c, env, agent = made(task=CHEETAH, guardrails=[], perception={"kind": "estimated"})
-    result = episode.run(agent, env, build.monitor(c, env), 0, 0, frames=6)
+    result = episode.run(agent, build.world(c, env), 0, 0, frames=6)
     (remembered,) = agent.memory.episodes
     assert len(remembered) == 6
     assert_array_equal(remembered.costs, [-step.reward for step in result.steps])
@@ -249,15 +246,15 @@ def test_an_agent_that_is_not_privileged_remembers_what_it_believed() -> None:
 
 
 def test_a_loop_without_privileges() -> None:
-    _, env, agent = made(task="dm_control/reacher-easy-v0", guardrails=[], perception={"kind": "estimated"})
-    observation, _ = env.reset(seed=4)
+    c, env, agent = made(task="dm_control/reacher-easy-v0", guardrails=[], perception={"kind": "estimated"})
+    world = build.world(c, env)
+    percept = world.reset(4)
     agent.reset()
-    told = instruction(env.snapshot().params)
     for _ in range(3):
-        action = agent.act(observation, params=told)
-        observation, reward, *_ = env.step(action)
-        agent.remember(-reward, np.zeros(0))
-    agent.finish(observation, told)
+        assert percept.snapshot is None
+        percept, judged = world.step(agent.act(percept).action)
+        agent.remember(judged)
+    agent.finish(percept)
     assert len(agent.memory.episodes[0]) == 3
 
 
@@ -278,7 +275,7 @@ def test_the_seed_given_to_reset_counts() -> None:
     actions = []
     for seed in (5, 6, 5):
         agent.reset(seed)
-        actions.append(float(agent.act(observation, env.snapshot())[0]))
+        actions.append(float(agent.act(Percept(observation, env.snapshot())).action[0]))
     assert actions[0] == actions[2] != actions[1]
 
 
@@ -294,18 +291,17 @@ def test_a_critic_and_a_policy_are_wired() -> None:
 
     class Policy:
         def propose(self, belief: Belief, horizon: int) -> np.ndarray:
-            return np.full((horizon, 1), 0.25)
+            return np.full((2, horizon, 1), [[[0.25]], [[0.5]]])
 
     c = config()
     env = build.environment(c)
     agent = build.agent(c, env.task, env.interface, critic=Tail(), policy=Policy())
     observation, _ = env.reset(seed=0)
     agent.reset(0)
-    agent.act(observation, env.snapshot())
-    assert agent.decision is not None
-    proposals = agent.decision.problem.proposals
-    assert proposals["policy"].tolist() == [[0.25]] * agent.decision.problem.horizon
-    evaluation = agent.decision.problem.evaluate(torch.ones(1, agent.decision.problem.horizon, 1).double())
+    problem = agent.act(Percept(observation, env.snapshot())).problem
+    for index, value in enumerate((0.25, 0.5)):
+        assert problem.proposals[f"policy {index}"].tolist() == [[value]] * problem.horizon
+    evaluation = problem.evaluate(torch.ones(1, problem.horizon, 1).double())
     assert float(evaluation.terminal_cost[0]) > 1.0
     env.close()
 
@@ -314,7 +310,7 @@ def test_it_is_reset_before_it_acts() -> None:
     _, env, agent = made()
     observation, _ = env.reset(seed=0)
     with pytest.raises(TelosError, match="before reset"):
-        agent.act(observation, env.snapshot())
+        agent.act(Percept(observation, env.snapshot()))
 
 
 # --- whichever planner -------------------------------------------------------------------------------------

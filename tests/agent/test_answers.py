@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from agent.composition.compose import composer
+from agent.composition.judge import Exact
 from agent.composition.risk import WORST, Risk
 from agent.cost.objective import Objective, TaskCost
 from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
-from envs.task import Snapshot
 from envs.trajectory import Signals, Trajectory
+from worldmodels.belief import Belief
 from worldmodels.ensemble import Ensemble
 from worldmodels.simulator.simulator import Simulator
 
@@ -30,10 +31,10 @@ class Changed(Simulator):
 
     change: Callable[[Trajectory], Trajectory] = staticmethod(lambda futures: futures)
 
-    def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
+    def imagine(self, start: Belief, actions: Tensor, states: bool = False) -> Trajectory:
         return self.change(super().imagine(start, actions, states))
 
-    def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
+    def branch(self, start: Belief, states: Tensor, actions: Tensor) -> Trajectory:
         return self.change(super().branch(start, states, actions))
 
 
@@ -74,7 +75,7 @@ def test_futures_of_another_size_are_refused(env: Environment, case: str, risk: 
     model = Changed(env.task, env.interface, (*objective.requests, *rules.requests), threads=1)
     whole = model if risk is None else Ensemble([model, model])
     fallback = {"fallback": torch.zeros(H, 1, dtype=torch.float64)}
-    problem = composer(whole, risk)(whole, objective, rules, env.snapshot(), H, fallback)
+    problem = composer(whole, risk)(whole, objective, Exact(rules), Belief.at(env.snapshot()), H, fallback)
     actions = torch.linspace(-1, 1, N * H, dtype=torch.float64).reshape(N, H, 1)
     nodes = problem.root().repeat(N, 1)
     asked = [problem.evaluate, problem.imagine, lambda some: problem.step(nodes, some)]

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from agent import build
-from agent.agent import Agent
 from agent.config import resolved
 from agent.config.load import load
 from agent.rollouts import episode
@@ -67,51 +66,49 @@ def arm(folder: Path, **back_up: Any) -> str:
     return str(file)
 
 
-def of(task: str, **overrides: Any) -> tuple[Agent, Environment]:
-    agent, env, _ = made(load(task=task, overrides={**SMALL, **overrides}))
-    return agent, env
+def of(task: str, **overrides: Any) -> tuple[Gate, Environment]:
+    _, world = made(load(task=task, overrides={**SMALL, **overrides}))
+    assert world.gate is not None
+    return world.gate, world.env
 
 
 @pytest.mark.parametrize("gravity", [0.0, -9.81])
 def test_the_fallback_of_a_servo_holds_where_it_is(tmp_path: Path, gravity: float) -> None:
     """Without a back-up controller. The neutral control once meant 0 rad, through any obstacle on the way."""
-    agent, env = of(task_of(tmp_path, gravity))
+    gate, env = of(task_of(tmp_path, gravity))
     env.reset(seed=0)
     for _ in range(50):
-        env.step(agent.gate.fallback(env.snapshot()))
+        env.step(gate.fallback(env.snapshot()))
     assert abs(env.snapshot().state[1] - 1.2) < 0.02
 
 
 def test_an_agent_that_nothing_is_allowed_to_holds(tmp_path: Path) -> None:
     """If every motion breaks a rule, only the fallback remains, and it never breaks the rule."""
     still = {"kind": "joint_velocity", "name": "calm", "joint": "turn", "limit": 1e-3}
-    agent, env, monitor = made(load(task=task_of(tmp_path, guardrails=[still]), overrides=SMALL))
-    result = episode.run(agent, env, monitor, 0, 0)
+    agent, world = made(load(task=task_of(tmp_path, guardrails=[still]), overrides=SMALL))
+    result = episode.run(agent, world, 0, 0)
     assert not any(step.violated for step in result.steps)
 
 
 def test_hold_is_a_proposal_where_the_back_up_is_another(tmp_path: Path) -> None:
     task = task_of(tmp_path, back_up={"seconds": 0.4, "rest_speed": 0.1, "gain": 0.1})
-    agent, env = of(task)
-    observation, _ = env.reset(seed=0)
+    agent, world = made(load(task=task, overrides=SMALL))
     agent.reset(0)
-    agent.act(observation, env.snapshot())
-    assert agent.decision is not None
-    proposed = agent.decision.problem.proposals
+    proposed = agent.act(world.reset(0)).problem.proposals
     assert set(proposed) == {"fallback", "hold"}
-    np.testing.assert_allclose(env.interface.native(proposed["hold"].numpy()), 1.2)
+    np.testing.assert_allclose(world.env.interface.native(proposed["hold"].numpy()), 1.2)
 
 
 def test_motors_have_no_hold_of_their_own(tmp_path: Path) -> None:
-    agent, env = of(arm(tmp_path, law="gravity_brake"))
+    gate, env = of(arm(tmp_path, law="gravity_brake"))
     env.reset(seed=0)
-    assert agent.gate.hold(env.snapshot()) is None
+    assert gate.hold(env.snapshot()) is None
 
 
 @pytest.mark.parametrize("law", ["gravity_brake", "hold"])
 def test_an_arm_under_gravity_acts_where_its_back_up_can_hold(tmp_path: Path, law: str) -> None:
-    agent, env, monitor = made(load(task=arm(tmp_path, law=law), overrides=SMALL))
-    result = episode.run(agent, env, monitor, 0, 0)
+    agent, world = made(load(task=arm(tmp_path, law=law), overrides=SMALL))
+    result = episode.run(agent, world, 0, 0)
     assert not any(step.violated for step in result.steps)
     assert sum(step.fallback for step in result.steps) <= 0.1 * len(result.steps)
     assert not any(step.notice for step in result.steps)
@@ -119,33 +116,33 @@ def test_an_arm_under_gravity_acts_where_its_back_up_can_hold(tmp_path: Path, la
 
 def test_a_stop_that_returns_to_where_it_began_acts_as_it_was_verified(tmp_path: Path) -> None:
     """The gate remembers the pose at which a stop began; reading it anew at each decision would let `hold` creep."""
-    agent, env = of(arm(tmp_path, law="hold"))
+    gate, env = of(arm(tmp_path, law="hold"))
     env.reset(seed=0)
     rng = np.random.default_rng(0)
     for _ in range(5):
         env.step(rng.uniform(-0.3, 0.3, 2))
     start, prefix = env.snapshot(), np.array([[0.2, -0.2]])
-    verdict = agent.gate.check(start, prefix)
+    verdict = gate.check(start, prefix)
     assert verdict.passed
     env.step(prefix[0])
     for verified in verdict.back_up:
-        acted = agent.gate.fallback(env.snapshot())
+        acted = gate.fallback(env.snapshot())
         np.testing.assert_allclose(acted, verified, atol=1e-9)
-        refused = agent.gate.check(env.snapshot(), np.full((1, 2), 9.0))  # does not change the stop
+        refused = gate.check(env.snapshot(), np.full((1, 2), 9.0))  # does not change the stop
         assert not refused.passed
         env.step(acted)
 
 
 def test_a_pass_ends_a_stop(tmp_path: Path) -> None:
-    agent, env = of(arm(tmp_path, law="hold"))
+    gate, env = of(arm(tmp_path, law="hold"))
     env.reset(seed=0)
-    before = agent.gate.fallback(env.snapshot())
+    before = gate.fallback(env.snapshot())
     env.step(np.array([0.3, 0.3]))
-    assert not np.allclose(agent.gate.fallback(env.snapshot()), 0.0, atol=1e-2), "back to where it began"
-    assert agent.gate.check(env.snapshot(), before[None]).passed
-    anew = agent.gate.fallback(env.snapshot())
+    assert not np.allclose(gate.fallback(env.snapshot()), 0.0, atol=1e-2), "back to where it began"
+    assert gate.check(env.snapshot(), before[None]).passed
+    anew = gate.fallback(env.snapshot())
     fresh, _ = of(arm(tmp_path, law="hold"))
-    np.testing.assert_array_equal(anew, fresh.gate.fallback(env.snapshot()))
+    np.testing.assert_array_equal(anew, fresh.fallback(env.snapshot()))
 
 
 def test_a_start_from_which_the_stop_fails_is_told_at_once(tmp_path: Path) -> None:
@@ -176,12 +173,12 @@ def test_a_turning_point_is_no_rest(tmp_path: Path, speed: float, seconds: float
     floor = {"kind": "body_height", "name": "floor", "body": "load", "lower": -20.0, "scale": 0.1}
     file = tmp_path / "slide.yaml"
     file.write_text(yaml.safe_dump({"model": "slide.xml", "substeps": 1, "guardrails": [floor], "back_up": back_up}))
-    agent, env = of(str(file))
+    gate, env = of(str(file))
     env.reset(seed=0)
     start = env.snapshot()
     state = start.state.copy()
     state[2] = speed
-    verdict = agent.gate.try_stop(replace(start, state=state))
+    verdict = gate.try_stop(replace(start, state=state))
     assert not verdict.passed
     assert verdict.reason.startswith("the safe stop rests for ")
 
@@ -190,9 +187,10 @@ def test_the_law_is_part_of_the_rules_digest(tmp_path: Path) -> None:
     digests = set()
     for more in ({"law": "gravity_brake"}, {"law": "hold"}, {"law": "hold", "stiffness": 3.0}, {"law": "brake"}):
         config = load(task=arm(tmp_path, **more), overrides=SMALL)
-        agent, env, _ = made(config)
-        env.close()
-        digests.add(resolved.rules_sha256(agent.digest, agent.gate.back_up))
+        _, world = made(config)
+        world.env.close()
+        assert world.gate is not None
+        digests.add(resolved.rules_sha256(world.gate.digest, world.gate.back_up))
     assert len(digests) == 4
 
 

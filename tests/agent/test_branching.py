@@ -7,12 +7,16 @@ import pytest
 import torch
 
 from agent import build
-from agent.composition.branching import BranchingProblem, PhysicalProblem
+from agent.composition.branching import SteppableProblem
 from agent.composition.compose import problem_over
+from agent.composition.expansion import LinearisableProblem
+from agent.composition.judge import Exact
 from agent.config.config import CostConfig
 from envs import registry
 from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
+from planners.capabilities import Differentiable, Discretisable, Guided, Linearisable, Measurable, Steppable
+from worldmodels.belief import Belief
 from worldmodels.simulator.simulator import Simulator
 
 RAIL = {"kind": "joint_position", "name": "rail", "joint": "slider", "lower": -0.1, "upper": 0.1, "unit": "m"}
@@ -21,7 +25,7 @@ LAGGING = ("Ant-v5", "Humanoid-v5", "HumanoidStandup-v5", "InvertedDoublePendulu
 
 def problem(
     task_id: str, horizon: int = 6, rules: tuple[dict[str, object], ...] = (), **cost: float
-) -> PhysicalProblem:
+) -> LinearisableProblem:
     env = registry.make(task_id)
     env.reset(seed=0)
     rng = np.random.default_rng(0)
@@ -31,12 +35,14 @@ def problem(
     guards = guardrails(rules)
     model = Simulator(env.task, env.interface, (*costs.requests, *guards.requests), threads=1)
     fallback = torch.zeros(horizon, env.interface.action_size, dtype=torch.float64)
-    made = PhysicalProblem(model, costs, guards, env.snapshot(), horizon, {"fallback": fallback})
+    kind = problem_over(model, robust=False)
+    made = kind(model, costs, Exact(guards), Belief.at(env.snapshot()), horizon, {"fallback": fallback})
     env.close()
+    assert isinstance(made, LinearisableProblem)
     return made
 
 
-def candidates(made: BranchingProblem, number: int = 3) -> torch.Tensor:
+def candidates(made: SteppableProblem, number: int = 3) -> torch.Tensor:
     rng = np.random.default_rng(1)
     return torch.from_numpy(rng.uniform(-1, 1, (number, made.horizon, made.action_size)))
 
@@ -107,4 +113,7 @@ def test_a_diverged_edge_is_neither_valid_nor_cheap() -> None:
 
 
 def test_what_a_model_allows_decides_the_problem() -> None:
-    assert problem_over(problem("dm_control/cartpole-swingup-v0").model) is PhysicalProblem
+    offered = problem_over(problem("dm_control/cartpole-swingup-v0").model, robust=False)
+    for capability in (Steppable, Measurable, Discretisable, Linearisable, Guided):
+        assert issubclass(offered, capability)
+    assert not issubclass(offered, Differentiable)

@@ -16,6 +16,7 @@ from agent.config.config import Config, RuleConfig
 from agent.configurator import Configurator, Rule, Settings, modulated
 from envs.environment import Environment
 from envs.errors import TelosError
+from envs.percept import Percept
 from planners.problem import Budget, Plan, SearchStatistics
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
@@ -151,9 +152,8 @@ def decide(env: Environment, agent: Agent, steps: int) -> list[Any]:
     agent.reset(0)
     decisions = []
     for _ in range(steps):
-        action = agent.act(observation, env.snapshot())
-        decisions.append(agent.decision)
-        observation, *_ = env.step(action)
+        decisions.append(agent.act(Percept(observation, env.snapshot())))
+        observation, *_ = env.step(decisions[-1].action)
     return decisions
 
 
@@ -180,10 +180,9 @@ def test_the_budget_rises_when_the_plan_cost_does() -> None:
     up = dataclasses.replace(start, state=state)
     spent, costs = [], []
     for snapshot in (up, up, start, start):  # it fell: the cost rises to near zero, by its whole size
-        agent.act(observation, snapshot)
-        assert agent.decision is not None
-        spent.append(evaluations(agent.decision))
-        costs.append(agent.decision.plan.cost)
+        decision = agent.act(Percept(observation, snapshot))
+        spent.append(evaluations(decision))
+        costs.append(decision.plan.cost)
     assert costs[2] - costs[1] > 0.5 * abs(costs[1])
     assert max(spent[:3]) <= 32
     assert 96 < spent[3] <= 128
@@ -280,20 +279,18 @@ def test_no_rule_moves_a_guardrail() -> None:
         "planner": "random_shooting",
     }
     env, agent = made([rule])
-    digest = agent.digest
+    digest = agent.guardrails.digest
     for decision in decide(env, agent, 6):
         problem = decision.problem
-        assert problem.guardrails is agent.guardrails
-        assert problem.guardrails.digest == digest == agent.gate.guardrails.digest
+        assert problem.judge.guardrails is agent.guardrails
+        assert problem.judge.guardrails.digest == digest
         assert torch.equal(problem.limits.tolerance, agent.guardrails.tolerance)
         assert torch.equal(problem.limits.scale, agent.guardrails.scale)
     # Margins do not depend on weights, and no weight makes an infeasible plan win.
     start = env.snapshot()
     state = start.state.copy()
     state[1], state[3] = 0.85, 1.0
-    agent.act(env.backend.observe(), dataclasses.replace(start, state=state))
-    assert agent.decision is not None
-    problem = agent.decision.problem
+    problem = agent.act(Percept(env.backend.observe(), dataclasses.replace(start, state=state))).problem
     hard = torch.cat([torch.ones(1, problem.horizon, 1), -torch.ones(1, problem.horizon, 1)]).double()
     evaluated = problem.evaluate(hard)
     other = dataclasses.replace(problem, objective=problem.objective.reweighted([0.0] * 4)).evaluate(hard)

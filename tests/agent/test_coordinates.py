@@ -13,8 +13,9 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from agent import build
-from agent.composition.branching import PhysicalProblem
+from agent.composition.branching import DiscretisableProblem
 from agent.composition.compose import problem_over
+from agent.composition.judge import Exact
 from agent.config.config import Config, CostConfig
 from agent.config.load import load
 from envs import registry
@@ -26,6 +27,7 @@ from envs.task import Snapshot, TaskParams
 from planners.capabilities import Discretisable
 from planners.cells.grid import GridParams, grid
 from tests.agent.conftest import Routed
+from worldmodels.belief import Belief
 from worldmodels.simulator.simulator import Simulator
 
 PENDULUM, POINT, REACHER = (
@@ -42,14 +44,14 @@ def problem(
     options: PhysicsOptions | None = None,
     seed: int = 0,
     **cost: Any,
-) -> PhysicalProblem:
+) -> DiscretisableProblem:
     env = registry.make(task_id)
     env.reset(seed=seed)
     _, costs = build.objective(CostConfig.model_validate(cost), env.task)
     guards = guardrails(rules)
     model = Simulator(env.task, env.interface, (*costs.requests, *guards.requests), options, threads=1)
     fallback = torch.zeros(5, env.interface.action_size, dtype=torch.float64)
-    made = PhysicalProblem(model, costs, guards, env.snapshot(), 5, {"fallback": fallback})
+    made = DiscretisableProblem(model, costs, Exact(guards), Belief.at(env.snapshot()), 5, {"fallback": fallback})
     env.close()
     return made
 
@@ -65,7 +67,7 @@ def test_coordinates_and_places_are_inverse(task_id: str, size: int) -> None:
     torch.testing.assert_close(made.coordinates(nodes), at, rtol=0, atol=1e-12)
     torch.testing.assert_close(made.place(made.coordinates(nodes)), nodes, rtol=0, atol=1e-12)
     assert isinstance(made, Discretisable)
-    assert problem_over(made.model) is PhysicalProblem
+    assert issubclass(problem_over(made.model, robust=False), DiscretisableProblem)
 
 
 @pytest.mark.parametrize("task_id", [PENDULUM, POINT])
@@ -131,8 +133,8 @@ def test_another_number_of_coordinates_is_refused() -> None:
 def test_equal_problems_have_one_identity() -> None:
     made, again = problem(PENDULUM, (SPEED,), effort=0.1), problem(PENDULUM, (SPEED,), effort=0.1)
     assert made.identity() == again.identity()
-    moved = replace(made.start, state=made.start.state + 0.1)
-    elsewhere = PhysicalProblem(made.model, made.objective, made.guardrails, moved, 9, made.proposals)
+    moved = Belief.at(Snapshot(made.start.simulated.state + 0.1, made.start.params))
+    elsewhere = replace(made, start=moved, horizon=9)
     assert elsewhere.identity() == made.identity(), "neither start nor horizon changes where an edge leads"
 
 
@@ -161,8 +163,8 @@ def test_what_a_reset_writes_changes_the_identity() -> None:
     made, other = problem(REACHER, seed=0), problem(REACHER, seed=1)
     assert not made.start.params.same_model(other.start.params), "the test needs another target"
     assert made.identity() != other.identity()
-    start = Snapshot(made.start.state, TaskParams(made.start.params.model, MappingProxyType({"speed": np.ones(1)})))
-    told = PhysicalProblem(made.model, made.objective, made.guardrails, start, 5, made.proposals)
+    params = TaskParams(made.start.params.model, MappingProxyType({"speed": np.ones(1)}))
+    told = replace(made, start=Belief.at(Snapshot(made.start.simulated.state, params)))
     assert told.identity() != made.identity(), "what a reward reads counts too"
 
 

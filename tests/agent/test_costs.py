@@ -23,6 +23,7 @@ from envs.requests import Request
 from envs.residuals import Residual
 from envs.task import TaskParams
 from envs.trajectory import Signals, Trajectory
+from worldmodels.belief import Belief
 
 PARAMS = TaskParams()
 
@@ -122,7 +123,7 @@ def test_a_real_task_ends_earning_where_its_environment_ends() -> None:
     agent = build.agent(config, env.task, env.interface)
     env.reset(seed=0)
     push = torch.ones(1, 30, 1, dtype=torch.float64)
-    imagined = agent.model.imagine(env.snapshot(), push)
+    imagined = agent.model.imagine(Belief.at(env.snapshot()), push)
     cost = Objective(((1.0, TaskCost(env.task)),)).step_cost(imagined, env.snapshot().params)[0]
     earned, terminated = [], False
     for t in range(30):
@@ -306,7 +307,7 @@ def test_shapes_on_real_tasks(task: str) -> None:
     env.reset(seed=0)
     start = env.snapshot()
     actions = torch.zeros(5, 4, env.interface.action_size, dtype=torch.float64)
-    imagined = model.imagine(start, actions)
+    imagined = model.imagine(Belief.at(start), actions)
     terms = (TaskCost(env.task), *residuals, Effort(), ActionRate(), Doubt())
     objective = Objective(tuple((0.5, term) for term in terms))
     for cost in (

@@ -64,7 +64,7 @@ def played(given: Config) -> EpisodeResult:
     env = build.environment(given)
     with closing(env):
         agent = build.agent(given, env.task, env.interface)
-        return episode.run(agent, env, build.monitor(given, env), seed=0, episode=3)
+        return episode.run(agent, build.world(given, env), seed=0, episode=3)
 
 
 def pushed(env: Environment, steps: int) -> None:

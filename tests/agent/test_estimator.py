@@ -228,10 +228,9 @@ def test_under_planned_actions(task: str) -> None:
     errors = []
     for _ in range(STEPS):
         true = env.snapshot()
-        action = agent.act(observation, None, instruction(true.params))
-        assert agent.decision is not None
-        errors.append(error(env, agent.decision.problem.start.state, true.state))
-        observation, *_ = env.step(action)
+        decision = agent.act(Percept(observation, None, instruction(true.params)))
+        errors.append(error(env, decision.problem.start.simulated.state, true.state))
+        observation, *_ = env.step(decision.action)
     assert np.abs(np.stack(errors)).max() < 1e-4
 
 
@@ -244,8 +243,7 @@ def test_an_estimating_agent_swings_up_in_noise() -> None:
     upright: list[float] = []
     result = episode.run(
         agent,
-        env,
-        build.monitor(c, env),
+        build.world(c, env),
         0,
         0,
         frames=200,
@@ -264,11 +262,10 @@ def test_what_gymnasium_reads_late_is_supplied() -> None:
     agent.reset(0)
     for _ in range(5):
         true = env.snapshot()
-        action = agent.act(observation, None, instruction(true.params))
-        assert agent.decision is not None
-        stale = agent.decision.problem.start.params.stale
+        decision = agent.act(Percept(observation, None, instruction(true.params)))
+        stale = decision.problem.start.params.stale
         assert_allclose(stale["xpos"], true.params.stale["xpos"], atol=1e-3)
-        observation, *_ = env.step(action)
+        observation, *_ = env.step(decision.action)
 
 
 # --- without reading the true state ------------------------------------------------------------------
@@ -303,7 +300,7 @@ class Spy:
 
     def __init__(self, inner: StateEstimator) -> None:
         self.inner = inner
-        self.privileged = inner.privileged
+        self.privileged, self.gives_state = inner.privileged, inner.gives_state
         self.percepts: list[Percept] = []
 
     def reset(self, percept: Percept) -> Belief:
@@ -322,7 +319,7 @@ def test_the_episode_hands_out_no_state(task: str) -> None:
     agent = build.agent(c, env.task, env.interface)
     assert isinstance(agent.perception, StateEstimator)
     spy = agent.perception = Spy(agent.perception)
-    episode.run(agent, env, build.monitor(c, env), 0, 0, frames=3)
+    episode.run(agent, build.world(c, env), 0, 0, frames=3)
     assert len(spy.percepts) == 4  # three decisions, and the state after the last
     for percept in spy.percepts:
         assert percept.snapshot is None

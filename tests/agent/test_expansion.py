@@ -11,21 +11,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.composition.branching import PhysicalProblem
-from agent.composition.expansion import STEP
+from agent.composition.expansion import STEP, LinearisableProblem
 from envs.errors import TelosError
 from envs.requests import Request
-from envs.task import TaskParams
+from envs.task import Snapshot, TaskParams
 from envs.trajectory import Trajectory
 from planners.capabilities import Linearisation
 from tests.agent.test_branching import LAGGING, RAIL, problem
+from worldmodels.belief import Belief
 from worldmodels.simulator.simulator import Simulator
 
 CARTPOLE, WALKER, CHEETAH = "dm_control/cartpole-swingup-v0", "dm_control/walker-walk-v0", "dm_control/cheetah-run-v0"
 FISH, QUADRUPED = "dm_control/fish-swim-v0", "dm_control/quadruped-walk-v0"
 
 
-def actions_of(made: PhysicalProblem, most: float = 0.8) -> Tensor:
+def actions_of(made: LinearisableProblem, most: float = 0.8) -> Tensor:
     rng = np.random.default_rng(1)
     return torch.from_numpy(rng.uniform(-most, most, (made.horizon, made.action_size)))
 
@@ -39,7 +39,7 @@ def adjoint(linear: Linearisation) -> Tensor:
     return torch.stack(gradient[::-1])
 
 
-def slope_of_the_whole(made: PhysicalProblem, actions: Tensor, of: Any, step: float = 1e-6) -> Tensor:
+def slope_of_the_whole(made: LinearisableProblem, actions: Tensor, of: Any, step: float = 1e-6) -> Tensor:
     """Central differences (H,A) of `of(evaluation)` (N,), one action at a time."""
     units = step * torch.eye(actions.numel(), dtype=torch.float64).reshape(-1, *actions.shape)
     up, down = (of(made.evaluate((actions + sign * units).contiguous())) for sign in (1, -1))
@@ -202,9 +202,9 @@ def test_what_comes_after_the_end_has_no_slope() -> None:
 def test_what_bends_the_cost_is_seen() -> None:
     """Near upright the reward is linear in the pole's height, so its curvature in the angle is that of the height."""
     made = problem(CARTPOLE, horizon=2)
-    state = np.zeros_like(made.start.state)
+    state = np.zeros_like(made.start.simulated.state)
     state[2] = 0.01  # rad
-    made = replace(made, start=replace(made.start, state=state))
+    made = replace(made, start=Belief.at(Snapshot(state, made.start.params)))
     linear = made.linearise(torch.zeros(2, 1, dtype=torch.float64))
     assert linear.cost_xx[0, 1, 1].item() == pytest.approx(0.5, rel=0.05)  # -(1 + cos x)/2; the other factors are 1
     assert linear.cost_x[0, 1].item() == pytest.approx(0.005, rel=0.05)
@@ -274,7 +274,7 @@ def test_margins_are_those_of_every_step() -> None:
     actions = actions_of(made)
     linear = made.linearise(actions)
     path = made.imagine(actions[None])
-    torch.testing.assert_close(linear.margin, made.guardrails.step_margins(path.signals)[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(linear.margin, made.judge.margins(path)[0], rtol=1e-12, atol=1e-12)
     assert linear.limits is made.limits
     worst = int(linear.margin[:, 0].argmin())
     later, slope = linear.margin_x[worst, 0], torch.zeros(12, 1, dtype=torch.float64)

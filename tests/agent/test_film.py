@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,7 +23,9 @@ from agent.rollouts.parcel import sealed
 from agent.rollouts.trace import Tracer
 from envs import render
 from envs.environment import Environment
+from envs.percept import Percept
 from envs.task import Snapshot, TaskParams
+from worldmodels.belief import Belief
 
 ARM = str(Path(__file__).parents[2] / "docs" / "arm" / "arm.yaml")
 SMALL = {"frames": 4, "planner.horizon": 8, "planner.budget.evaluations": 16, "planner.params": {}, "threads": 1}
@@ -200,10 +201,8 @@ class Traced:
         self.agent: Agent = build.agent(self.config, self.env.task, self.env.interface)
         observation, _ = self.env.reset(seed=1)
         self.agent.reset(seed=1)
-        self.agent.act(observation, self.env.snapshot())
+        self.decision = self.agent.act(Percept(observation, self.env.snapshot()))
         requests = (*self.env.task.requests, *self.agent.objective.requests, *self.agent.guardrails.requests)
-        assert self.agent.decision is not None
-        self.decision = self.agent.decision
         self.tracer = Tracer(self.config, self.env, requests)
 
     def paths(self) -> tuple[np.ndarray, ...]:
@@ -258,9 +257,9 @@ def test_without_one_that_travels_it_is_the_body_that_moves_most(traced: Callabl
 def test_a_plan_that_diverges_has_no_path(traced: Callable[..., Traced]) -> None:
     one = traced("dm_control/cheetah-run-v0")
     start, actions = one.decision.problem.start, one.decision.plan.actions
-    state = start.state.copy()
+    state = start.simulated.state.copy()
     state[2] = np.nan
-    assert one.tracer.paths(replace(start, state=state), actions) == ()
+    assert one.tracer.paths(Belief.at(Snapshot(state, start.params)), actions) == ()
     (path,) = one.tracer.paths(start, torch.ones_like(actions[:1]))
     assert len(path) == 2
 

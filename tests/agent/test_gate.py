@@ -20,8 +20,11 @@ from envs.backup import BackUp
 from envs.environment import Environment
 from envs.errors import GuardrailTampered
 from envs.guard.gate import Gate
+from envs.guard.world import GuardedWorld
 from envs.guardrails import Guardrails
 from envs.guardrails.registry import build as rules_of
+from envs.percept import Percept
+from envs.physics.batch import INTEGRATION
 from envs.physics.variants import Variant
 from envs.task import Snapshot
 from worldmodels.simulator.simulator import Simulator
@@ -243,11 +246,11 @@ def test_an_agent_that_plans_for_other_physics_has_a_gate_that_knows_them() -> N
     env = registry.make(CARTPOLE)
     env.reset(seed=3)
     made = [
-        build.agent(load(task=CARTPOLE, overrides={**overrides, **more}), env.task, env.interface)
+        build.gate(load(task=CARTPOLE, overrides={**overrides, **more}), env.task, env.interface)
         for more in ({}, {"world_model.robust": robust})
     ]
-    start = next(at(env, 0.4, v) for v in np.linspace(0, 6, 25) if not made[1].gate.check(at(env, 0.4, v), IDLE).passed)
-    assert made[0].gate.check(start, IDLE).passed
+    start = next(at(env, 0.4, v) for v in np.linspace(0, 6, 25) if not made[1].check(at(env, 0.4, v), IDLE).passed)
+    assert made[0].check(start, IDLE).passed
     env.close()
 
 
@@ -277,7 +280,7 @@ def test_replaced_guardrails_decide_nothing(env: Environment) -> None:
 # --- inside an agent ----------------------------------------------------------------------------------
 
 
-def made(**more: Any) -> tuple[Environment, Agent]:
+def made(**more: Any) -> tuple[GuardedWorld, Agent]:
     config = Config.model_validate(
         {
             "task": CARTPOLE,
@@ -290,88 +293,86 @@ def made(**more: Any) -> tuple[Environment, Agent]:
     )
     environment = build.environment(config)
     bare = dataclasses.replace(environment.task, back_up=None)  # so that the one in the config applies
-    return environment, build.agent(config, bare, environment.interface)
+    gate = build.gate(config, bare, environment.interface)
+    world = GuardedWorld(environment, build.monitor(config, environment), gate, privileged=True)
+    world.reset(3)
+    agent = build.agent(config, bare, environment.interface)
+    agent.reset(0)
+    return world, agent
+
+
+def moved(world: GuardedWorld, x: float, v: float) -> Percept:
+    """What the agent perceives after the cart was moved to x with speed v."""
+    state = at(world.env, x, v).state
+    mujoco.mj_setState(world.env.model, world.env.backend.data, state, INTEGRATION)
+    mujoco.mj_forward(world.env.model, world.env.backend.data)
+    world.snapshot = world.env.snapshot()
+    return world._percept(world.snapshot)
 
 
 def test_the_fallback_acts_and_the_reason_is_logged() -> None:
-    env, agent = made()
-    observation, _ = env.reset(seed=3)
-    agent.reset(0)
-    start = at(env, 0.5, 4.0)  # six steps ahead it is safe, but it can no longer stop
-    action = agent.act(observation, start)
-    assert agent.decision is not None
-    assert agent.decision.plan.feasible
-    assert agent.decision.executed.intervened
-    assert agent.decision.fallback
-    assert "safe stop" in agent.decision.executed.reason
-    np.testing.assert_array_equal(action, agent.gate.fallback(start))
-    np.testing.assert_array_equal(action, [-1.0])
+    world, agent = made()
+    decision = agent.act(moved(world, 0.5, 4.0))  # six steps ahead it is safe, but it can no longer stop
+    assert decision.plan.feasible
+    _, judged = world.step(decision.action)
+    assert judged.executed.intervened
+    assert "safe stop" in judged.executed.reason
+    np.testing.assert_array_equal(judged.executed.action, [-1.0])
 
 
 def test_a_plan_that_passes_acts_itself() -> None:
-    env, agent = made()
-    observation, _ = env.reset(seed=3)
-    agent.reset(0)
-    action = agent.act(observation, at(env, 0.0, 0.0))
-    assert agent.decision is not None
-    assert not agent.decision.executed.intervened
-    assert agent.decision.executed.reason == ""
-    np.testing.assert_array_equal(action, agent.decision.plan.actions[0].numpy())
+    world, agent = made()
+    decision = agent.act(moved(world, 0.0, 0.0))
+    _, judged = world.step(decision.action)
+    assert not judged.executed.intervened
+    assert judged.executed.reason == ""
+    np.testing.assert_array_equal(judged.executed.action, decision.plan.actions[0].numpy())
 
 
 def test_the_verified_stop_is_proposed_at_the_next_decision() -> None:
-    env, agent = made()
-    observation, _ = env.reset(seed=3)
-    agent.reset(0)
-    agent.act(observation, at(env, 0.0, 2.0))
-    assert agent._verdict is not None
-    stop = agent._verdict.back_up
-    assert agent._verdict.passed
+    world, agent = made()
+    world.step(agent.act(moved(world, 0.0, 2.0)).action)
+    assert world._verdict is not None
+    stop = world._verdict.back_up
+    assert world._verdict.passed
     assert len(stop) >= 6
-    agent.act(observation, at(env, 0.02, 2.0))
-    assert agent.decision is not None
-    proposed = agent.decision.problem.proposals["fallback"].numpy()
+    proposed = agent.act(moved(world, 0.02, 2.0)).problem.proposals["fallback"].numpy()
     np.testing.assert_array_equal(proposed, stop[:6])
 
 
 def test_a_short_stop_is_held_to_the_horizon_and_a_refused_one_is_not_proposed() -> None:
     planner = {"horizon": 106, "budget": {"evaluations": 32}, "params": {"knots": 3}}
-    env, agent = made(planner=planner, back_up={**BACK_UP, "seconds": 0.03, "rest_speed": 1.0})
-    observation, _ = env.reset(seed=3)
-    agent.reset(0)
-    agent.act(observation, at(env, 0.0, 0.5))
-    assert agent._verdict is not None
-    stop = agent._verdict.back_up
+    world, agent = made(planner=planner, back_up={**BACK_UP, "seconds": 0.03, "rest_speed": 1.0})
+    world.step(agent.act(moved(world, 0.0, 0.5)).action)
+    assert world._verdict is not None
+    stop = world._verdict.back_up
     assert len(stop) == 103, "the declared time, and a second of rest"
-    here = at(env, 0.5, 4.0)
-    agent.act(observation, here)
-    assert agent.decision is not None
-    proposed = agent.decision.problem.proposals["fallback"].numpy()
+    decision = agent.act(moved(world, 0.5, 4.0))
+    proposed = decision.problem.proposals["fallback"].numpy()
     np.testing.assert_array_equal(proposed[: len(stop)], stop)
     assert (proposed[len(stop) :] == stop[-1]).all()
-    assert not agent._verdict.passed
-    agent.act(observation, here)
-    proposed = agent.decision.problem.proposals["fallback"].numpy()
-    np.testing.assert_array_equal(proposed, np.repeat(agent.gate.fallback(here)[None], 106, 0))
+    world.step(decision.action)
+    assert not world._verdict.passed
+    here = moved(world, 0.5, 4.0)
+    proposed = agent.act(here).problem.proposals["fallback"].numpy()
+    assert world.gate is not None
+    assert here.snapshot is not None
+    np.testing.assert_array_equal(proposed, np.repeat(world.gate.fallback(here.snapshot)[None], 106, 0))
 
 
 def test_the_task_may_declare_the_back_up() -> None:
-    env, _ = made()
-    task = dataclasses.replace(env.task, back_up=BRAKE)
+    world, _ = made()
+    task = dataclasses.replace(world.env.task, back_up=BRAKE)
     config = Config.model_validate({"task": CARTPOLE, "guardrails": [RAIL], "threads": 1})
-    agent = build.agent(config, task, env.interface)
-    env.reset(seed=3)
-    assert not agent.gate.check(at(env, 0.5, 4.0), IDLE).passed
+    assert not build.gate(config, task, world.env.interface).check(at(world.env, 0.5, 4.0), IDLE).passed
 
 
 def test_an_agent_with_tampered_guardrails_does_not_act() -> None:
-    env, agent = made()
-    observation, _ = env.reset(seed=3)
-    agent.reset(0)
-    agent.act(observation, env.snapshot())
+    world, agent = made()
+    percept, _ = world.step(agent.act(moved(world, 0.0, 0.0)).action)
     tamper(agent.guardrails)
     with pytest.raises(GuardrailTampered):
-        agent.act(observation, env.snapshot())
+        agent.act(percept)
 
 
 def test_copies_of_a_gate_keep_its_rules(env: Environment) -> None:
@@ -387,11 +388,13 @@ def test_the_plan_s_numerics_stay_out_of_the_gate() -> None:
     over = {"world_model.noslip_iterations": 3, "guardrails": [rule], "video": False}
     environment = registry.make(task_id)
     environment.reset(seed=0)
-    agent = build.agent(load("walker-walk", task=task_id, overrides=over), environment.task, environment.interface)
+    config = load("walker-walk", task=task_id, overrides=over)
+    agent = build.agent(config, environment.task, environment.interface)
+    gate = build.gate(config, environment.task, environment.interface)
     assert isinstance(agent.model, Simulator)
     option = agent.model.physics.model.opt
     assert (option.timestep, option.noslip_iterations) == (0.005, 3)
-    agent.gate.check(environment.snapshot(), np.zeros((1, 6)))
-    assert agent.gate.steps == 10, "of 2.5 ms in 25, where the plan has 5"
+    gate.check(environment.snapshot(), np.zeros((1, 6)))
+    assert gate.steps == 10, "of 2.5 ms in 25, where the plan has 5"
     assert environment.backend.model.opt.noslip_iterations == 0
     environment.close()

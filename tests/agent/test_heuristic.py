@@ -10,24 +10,28 @@ import torch
 from torch import Tensor
 
 from agent import build
-from agent.composition.branching import PhysicalProblem
+from agent.composition.branching import DiscretisableProblem
+from agent.composition.judge import Exact
 from agent.config.config import CostConfig
 from envs import registry
 from envs.guardrails.registry import build as guardrails
 from planners.capabilities import Guided
 from tests.agent.conftest import Routed
+from worldmodels.belief import Belief
 from worldmodels.simulator.simulator import Simulator
 
 POINT = "dm_control/point_mass-easy-v0"
 
 
-def problem(task_id: str = POINT, **cost: Any) -> PhysicalProblem:
+def problem(task_id: str = POINT, **cost: Any) -> DiscretisableProblem:
     env = registry.make(task_id)
     env.reset(seed=0)
     _, costs = build.objective(CostConfig.model_validate(cost), env.task)
     model = Simulator(env.task, env.interface, costs.requests, threads=1)
     fallback = torch.zeros(5, env.interface.action_size, dtype=torch.float64)
-    made = PhysicalProblem(model, costs, guardrails(()), env.snapshot(), 5, {"fallback": fallback})
+    made = DiscretisableProblem(
+        model, costs, Exact(guardrails(())), Belief.at(env.snapshot()), 5, {"fallback": fallback}
+    )
     env.close()
     return made
 

@@ -16,6 +16,7 @@ from agent.cost.objective import Cost, Objective
 from envs.task import Snapshot
 from envs.trajectory import Signals, Trajectory
 from worldmodels import registry as models
+from worldmodels.belief import Belief
 
 every = pytest.mark.parametrize("name", sorted(registry.TABLE.built_in))
 TASK = "dm_control/cartpole-swingup-v0"
@@ -33,7 +34,7 @@ def imagined(cost: Cost) -> tuple[Trajectory, Snapshot]:
     actions[0] = actions[0].sign()  # at the limits, where some costs become positive
     doubt = torch.rand(N, H, generator=generator, dtype=torch.float64)
     env.close()
-    return replace(model.imagine(start, actions), doubt=doubt), start
+    return replace(model.imagine(Belief.at(start), actions), doubt=doubt), start
 
 
 def part(trajectory: Trajectory, rows: slice = slice(None), steps: int = 0) -> Trajectory:

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from agent import build
-from agent.agent import Agent
+from agent.agent import Agent, Decision
+from agent.composition.judge import Exact
 from agent.config.config import Config
 from agent.rollouts import episode
 from envs import registry
@@ -22,7 +23,9 @@ from envs.environment import Environment
 from envs.errors import GuardrailTampered, TelosError
 from envs.guard.gate import Gate
 from envs.guard.monitor import Monitor
+from envs.guard.world import GuardedWorld
 from envs.guardrails.registry import build as rules_of
+from envs.percept import Percept
 from envs.physics.variants import Variant
 from envs.task import Snapshot
 
@@ -57,13 +60,8 @@ def push(env: Environment, monitor: Monitor, action: float, steps: int) -> list[
 class Reckless(Agent):
     """Drives into the rail and reports that all is well."""
 
-    def act(self, observation: Any, snapshot: Snapshot | None = None, params: Any = None) -> np.ndarray:
-        super().act(observation, snapshot, params)
-        assert self.decision is not None
-        action = np.ones(1)
-        executed = dataclasses.replace(self.decision.executed, action=action)
-        self.decision = dataclasses.replace(self.decision, executed=executed)
-        return action
+    def act(self, percept: Percept) -> Decision:
+        return dataclasses.replace(super().act(percept), action=np.ones(1))
 
 
 @pytest.mark.parametrize("believed", [[], [{**RAIL, "lower": -99.0, "upper": 99.0}]])
@@ -78,12 +76,12 @@ def test_an_agent_with_empty_or_lying_guardrails_is_scored_all_the_same(believed
         honest.objective,
         lying,
         honest.actor,
-        Gate(env.task, env.interface, lying, None),
         honest.memory,
         honest.configurator,
     )
     monitor = build.monitor(c, env)
-    result = episode.run(agent, env, monitor, 0, 0, frames=40)
+    world = GuardedWorld(env, monitor, Gate(env.task, env.interface, lying, None), privileged=True)
+    result = episode.run(agent, world, 0, 0, frames=40)
     positions = np.array([step.state[1] for step in result.steps])
     violated = np.array([step.violated for step in result.steps])
     np.testing.assert_array_equal(violated, np.abs(positions) > 0.05)
@@ -95,15 +93,17 @@ def test_an_agent_with_empty_or_lying_guardrails_is_scored_all_the_same(believed
 
 def test_what_the_agent_does_to_its_snapshot_reaches_nobody() -> None:
     class Vandal(Agent):
-        def act(self, observation: Any, snapshot: Snapshot | None = None, params: Any = None) -> np.ndarray:
-            action = super().act(observation, snapshot, params)
+        def act(self, percept: Percept) -> Decision:
+            decision = super().act(percept)
+            snapshot = percept.snapshot
             assert snapshot is not None
+            assert percept.params is not None
             snapshot.state.flags.writeable = True
             snapshot.state[:] = 0.0
-            for given in (snapshot.params, params):
+            for given in (snapshot.params, percept.params):
                 for value in (*given.model.values(), *given.stale.values()):
                     value[:] = 0.0
-            return action
+            return decision
 
     c = config(
         task="dm_control/reacher-easy-v0",
@@ -117,11 +117,10 @@ def test_what_the_agent_does_to_its_snapshot_reaches_nobody() -> None:
         modules.objective,
         modules.guardrails,
         modules.actor,
-        modules.gate,
         modules.memory,
         modules.configurator,
     )
-    result = episode.run(agent, env, build.monitor(c, env), 0, 0, frames=5)
+    result = episode.run(agent, build.world(c, env), 0, 0, frames=5)
     assert not any(step.violated for step in result.steps)  # every step could be verified
     assert all(np.isfinite(step.margin).all() for step in result.steps)
 
@@ -269,7 +268,7 @@ def test_an_unverified_step_is_a_violation_in_the_episode() -> None:
         if step.index == 2:
             env.backend.data.qvel[0] += 0.01
 
-    result = episode.run(agent, env, build.monitor(c, env), 0, 0, frames=6, watch=interfere)
+    result = episode.run(agent, build.world(c, env), 0, 0, frames=6, watch=interfere)
     assert [step.violated for step in result.steps] == [False, False, False, True, False, False]
     assert result.steps[3].margin[0] == -np.inf
 
@@ -317,7 +316,7 @@ def test_an_episode_under_a_variant_is_verified_throughout() -> None:
     )
     env = build.environment(c)
     agent = build.agent(c, env.task, env.interface)
-    result = episode.run(agent, env, build.monitor(c, env), 0, 0, frames=8)
+    result = episode.run(agent, build.world(c, env), 0, 0, frames=8)
     assert not any(step.violated for step in result.steps)
 
 
@@ -332,11 +331,12 @@ def test_unsafe_resets_are_rejected_and_counted() -> None:
     seen = set()
     for index in range(6):
         seeds = episode.seeds_of(0, index)
-        observation, accepted, rejected = episode.start(env, monitor, seeds)
-        seen.add(rejected)
-        assert accepted == seeds[rejected]
+        world = GuardedWorld(env, monitor, None, privileged=False)
+        observation = world.reset(*seeds).observation
+        seen.add(world.rejected)
+        assert world.seed == seeds[world.rejected]
         assert observation["position"][0] >= 0
-        for seed in seeds[:rejected]:
+        for seed in seeds[: world.rejected]:
             env.reset(seed=seed)
             assert env.snapshot().state[1] < 0
     assert len(seen) > 1
@@ -346,15 +346,19 @@ def test_a_world_without_a_safe_start_is_refused() -> None:
     env = registry.make(CARTPOLE)
     monitor = Monitor(env.task, env.interface, rules_of([{**RAIL, "lower": 5.0, "upper": 9.0}]))
     with pytest.raises(TelosError, match="100 resets in a row"):
-        episode.start(env, monitor, episode.seeds_of(0, 0))
+        GuardedWorld(env, monitor, None, privileged=False).reset(*episode.seeds_of(0, 0)[:-1])
 
 
 def test_rejected_resets_stand_in_the_result() -> None:
     c = config(guardrails=[{**RAIL, "lower": 0.0, "upper": 9.0}])
     env = build.environment(c)
     agent = build.agent(c, env.task, env.interface)
-    rejected = [episode.run(agent, env, build.monitor(c, env), 0, i, frames=1).resets_rejected for i in range(6)]
-    starts = [episode.start(env, build.monitor(c, env), episode.seeds_of(0, i))[2] for i in range(6)]
+    world = build.world(c, env)
+    rejected = [episode.run(agent, world, 0, i, frames=1).resets_rejected for i in range(6)]
+    starts = []
+    for index in range(6):
+        world.reset(*episode.seeds_of(0, index)[:-1])
+        starts.append(world.rejected)
     assert rejected == starts
     assert max(rejected) > 0
 
@@ -429,17 +433,16 @@ def test_an_agent_and_its_problem_refuse_it_too() -> None:
     fake: Any = Lookalike(agent.guardrails)
     modules = (agent.perception, agent.model, agent.objective, fake, agent.actor)
     with pytest.raises(GuardrailTampered, match="Lookalike"):
-        Agent(*modules, agent.gate, agent.memory, agent.configurator)
+        Agent(*modules, agent.memory, agent.configurator)
     agent.reset()
-    agent.act(observation, env.snapshot())
-    assert agent.decision is not None
-    problem = agent.decision.problem
+    problem = agent.act(Percept(observation, env.snapshot())).problem
+    assert isinstance(problem.judge, Exact)
     for rules in (fake, rules_of([{**RAIL, "upper": 9.0}])):
         with pytest.raises(GuardrailTampered):
-            dataclasses.replace(problem, guardrails=rules)
-    agent.guardrails = fake
+            dataclasses.replace(problem.judge, guardrails=rules)
+    object.__setattr__(agent.judge, "guardrails", fake)
     with pytest.raises(GuardrailTampered, match="Lookalike"):
-        agent.act(observation, env.snapshot())
+        agent.act(Percept(observation, env.snapshot()))
 
 
 def test_without_guardrails_nothing_is_judged() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -18,7 +19,8 @@ import torch
 from dm_control import suite
 
 from agent import build
-from agent.composition.branching import PhysicalProblem
+from agent.composition.branching import DiscretisableProblem
+from agent.composition.judge import Exact
 from agent.config.config import CostConfig
 from envs import registry
 from envs.guardrails.registry import build as guardrails
@@ -28,6 +30,7 @@ from planners.cells.best_first import GraphParams
 from planners.dijkstra import Dijkstra
 from planners.problem import Budget
 from planners.value_iteration import ValueIteration, ValueIterationParams
+from worldmodels.belief import Belief
 from worldmodels.simulator.simulator import Simulator
 
 TASK = "dm_control/pendulum-swingup-v0"
@@ -42,7 +45,7 @@ CASES = [  # two by default: the other limits of both starts take twice as long
 ]
 
 
-def problem(start: tuple[float, float], limit: float) -> PhysicalProblem:
+def problem(start: tuple[float, float], limit: float) -> DiscretisableProblem:
     env = registry.make(TASK)
     env.reset(seed=0)
     _, costs = build.objective(CostConfig(), env.task)
@@ -50,10 +53,10 @@ def problem(start: tuple[float, float], limit: float) -> PhysicalProblem:
     guards = guardrails(() if limit == math.inf else (calm,))
     model = Simulator(env.task, env.interface, (*costs.requests, *guards.requests), None, threads=1)
     proposals = {"fallback": torch.zeros(HORIZON, 1, dtype=torch.float64)}
-    made = PhysicalProblem(model, costs, guards, env.snapshot(), HORIZON, proposals)
+    made = DiscretisableProblem(model, costs, Exact(guards), Belief.at(env.snapshot()), HORIZON, proposals)
     root = made.place(torch.tensor([start], dtype=torch.float64))[0].numpy()
     env.close()
-    return PhysicalProblem(model, costs, guards, Snapshot(root, made.start.params), HORIZON, proposals)
+    return replace(made, start=Belief.at(Snapshot(root, made.start.params)))
 
 
 @cache

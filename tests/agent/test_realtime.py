@@ -20,7 +20,7 @@ from agent import build
 from agent.actor.actor import Actor
 from agent.actor.background import Answer, BackgroundActor, Mind, PlannerThread, Question, Thinker
 from agent.actor.clock import Ticks
-from agent.agent import Agent
+from agent.agent import Agent, Decision
 from agent.config.config import Config
 from agent.realtime import RealTimeAgent
 from agent.rollouts import episode
@@ -28,7 +28,8 @@ from agent.rollouts.episode import EpisodeResult
 from agent.rollouts.row import Row
 from envs.environment import Environment
 from envs.errors import TelosError
-from envs.percept import instruction
+from envs.guard.gate import Gate
+from envs.percept import Percept
 from planners.icem import Icem
 from planners.problem import Plan
 
@@ -109,7 +110,7 @@ def real_time(
 
 def played(agent: Agent, env: Environment, frames: int = FRAMES) -> EpisodeResult:
     with closing(env):
-        return episode.run(agent, env, build.monitor(config(), env), seed=0, episode=0, frames=frames)
+        return episode.run(agent, build.world(config(), env), seed=0, episode=0, frames=frames)
 
 
 def plans_made(monkeypatch: pytest.MonkeyPatch) -> list[Plan[Any]]:
@@ -133,10 +134,9 @@ def test_a_plan_acts_at_the_index_of_its_age(monkeypatch: pytest.MonkeyPatch) ->
     agent, env, _ = real_time(monkeypatch, partial(Later, delay=3))
     act = agent.act
 
-    def noted(*arguments: Any) -> np.ndarray:
-        action = act(*arguments)
-        decided.append(agent.decision)
-        return action
+    def noted(percept: Percept) -> Decision:
+        decided.append(act(percept))
+        return decided[-1]
 
     monkeypatch.setattr(agent, "act", noted)
     result = played(agent, env)
@@ -147,8 +147,8 @@ def test_a_plan_acts_at_the_index_of_its_age(monkeypatch: pytest.MonkeyPatch) ->
     assert [round(step.plan_age / agent.model.dt) for step in result.steps] == ages
     assert max(ages) >= HORIZON, "the test needs a plan that is used up"
     for step, start, age, decision in zip(result.steps, starts, ages, decided, strict=True):
-        assert decision is not None
-        assert not decision.executed.intervened
+        assert not step.intervened
+        assert decision.age == step.plan_age
         assert_array_equal(step.action, plan_of[start].actions[min(age, HORIZON - 1)])
         assert step.plan_cost == plan_of[start].cost
         assert step.plan_ms == 1e3 * plan_of[start].statistics.seconds
@@ -206,14 +206,14 @@ def test_without_delay_the_episode_is_that_of_lock_step(monkeypatch: pytest.Monk
 def test_the_gate_checks_every_action(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, env, _ = real_time(monkeypatch, partial(Later, delay=3))
     checked: list[np.ndarray] = []
-    check = agent.gate.check
+    check = Gate.check
 
-    def noted(start: Any, prefix: np.ndarray) -> Any:
+    def noted(self: Gate, start: Any, prefix: np.ndarray) -> Any:
         checked.append(prefix[0].copy())
-        verdict = check(start, prefix)
+        verdict = check(self, start, prefix)
         return type(verdict)(False, "not today", verdict.back_up) if len(checked) == 4 else verdict
 
-    monkeypatch.setattr(agent.gate, "check", noted)
+    monkeypatch.setattr(Gate, "check", noted)
     result = played(agent, env)
     assert len(checked) == FRAMES
     assert [step.intervened for step in result.steps] == [False, False, False, True, *[False] * 5]
@@ -388,7 +388,7 @@ def test_an_episode_that_is_broken_off_leaves_no_thread(
 
 def test_an_abandoned_stream_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, env, _ = real_time(monkeypatch, PlannerThread)
-    stream = episode.play(agent, env, build.monitor(config(), env), 0, 0, FRAMES)
+    stream = episode.play(agent, build.world(config(), env), 0, 0, FRAMES)
     next(stream)
     assert running()
     stream.close()
@@ -406,21 +406,20 @@ def test_ones_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Mind, "answer", noted)
     agent, env, _ = real_time(monkeypatch, PlannerThread)
+    world = build.world(config(), env)
     for seed in (0, 1):
-        observation, _ = env.reset(seed=seed)
+        percept = world.reset(seed)
         agent.reset(seed)
         assert not running()
         for _ in range(3):
-            told = env.snapshot()
-            action = agent.act(observation, told, instruction(told.params))
-            observation, reward, *_ = env.step(action)
-            agent.remember(-reward, np.zeros(1), env.snapshot().state)
+            percept, judged = world.step(agent.act(percept).action)
+            agent.remember(judged)
         assert len(running()) == 1
         agent.close()
         assert begun[0] == 0
         assert begun == sorted(set(begun)), "no question is answered twice"
         begun.clear()
-    agent.finish(observation)
+    agent.finish(percept)
     env.close()
     assert not running()
 

@@ -15,8 +15,9 @@ from numpy.testing import assert_allclose
 from torch import Tensor
 
 from agent import build
-from agent.agent import Agent
+from agent.agent import Agent, Decision
 from agent.composition.compose import problem_over
+from agent.composition.judge import Exact
 from agent.composition.problem import ImaginedProblem
 from agent.composition.risk import MEAN, WORST, Risk
 from agent.composition.robust import RobustProblem
@@ -28,11 +29,13 @@ from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
 from envs.guardrails.ruleset import Guardrails
 from envs.physics.variants import Variant
+from envs.requests import Request
 from envs.task import Snapshot, TaskParams
 from envs.trajectory import Signals, Trajectory, no_doubt
 from planners import registry as planners
 from planners.capabilities import Differentiable, Linearisable, Steppable
 from planners.problem import Budget
+from worldmodels.belief import Belief
 from worldmodels.ensemble import Ensemble
 from worldmodels.model import Spent
 from worldmodels.simulator.simulator import Simulator
@@ -93,6 +96,7 @@ class Toy:
     """A member whose position is the sum of actions times `gain`; it records the questions."""
 
     stride, dt, action_size = 1, 0.1, 1
+    starts_from, signals = "state", frozenset({Request("joint_position/slider", "state")})
 
     def __init__(self, gain: float, valid: bool = True, offset: float = 0.0) -> None:
         self.gain, self.valid, self.offset = gain, valid, offset
@@ -102,7 +106,7 @@ class Toy:
     def spent(self) -> Spent:
         return Spent(sum(actions.shape[0] * actions.shape[1] for actions in self.asked), 0.5)
 
-    def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
+    def imagine(self, start: Belief, actions: Tensor, states: bool = False) -> Trajectory:
         self.asked.append(actions.clone())
         path = torch.cat([torch.zeros(len(actions), 1, 1), self.gain * actions.cumsum(1)], 1).double() + self.offset
         signals = Signals({"joint_position/slider": path})
@@ -130,10 +134,10 @@ class Last:
 def over(
     members: list[Any], risk: Risk = MEAN, rules: tuple[dict[str, Any], ...] = (RAIL,), critic: Any = None
 ) -> RobustProblem:
-    start = Snapshot(np.zeros(4), TaskParams())
+    start = Belief.at(Snapshot(np.zeros(4), TaskParams()))
     fallback = MappingProxyType({"fallback": torch.zeros(5, 1, dtype=torch.float64)})
     objective = Objective(((1.0, Distance()),), critic)
-    return RobustProblem(Ensemble(members), objective, guardrails(rules), start, 5, fallback, risk=risk)
+    return RobustProblem(Ensemble(members), objective, Exact(guardrails(rules)), start, 5, fallback, risk=risk)
 
 
 def candidates(number: int = 6, horizon: int = 5, size: int = 1) -> Tensor:
@@ -203,7 +207,7 @@ def test_members_judge_the_same_candidates() -> None:
 def test_the_nominal_member_is_what_is_shown() -> None:
     members, actions = [Toy(1.0), Toy(0.5)], candidates()
     shown = over(members).imagine(actions)
-    assert torch.equal(shown.states, Toy(1.0).imagine(Snapshot(np.zeros(4), TaskParams()), actions).states)
+    assert torch.equal(shown.states, Toy(1.0).imagine(Belief.at(Snapshot(np.zeros(4), TaskParams())), actions).states)
     assert not members[1].asked
 
 
@@ -211,7 +215,7 @@ def test_it_offers_no_capability_that_it_has_not() -> None:
     made = over([Toy(1.0), Toy(0.5)])
     for capability in (Differentiable, Linearisable, Steppable):
         assert not isinstance(made, capability)
-    assert problem_over(made.model) is RobustProblem
+    assert problem_over(made.model, robust=True) is RobustProblem
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,7 @@ def test_members_are_of_one_kind(members: list[Any], text: str) -> None:
 
 def test_one_model_is_no_ensemble() -> None:
     made = over([Toy(1.0)])
-    with pytest.raises(TelosError, match="given Toy; allowed: an Ensemble"):
+    with pytest.raises(TelosError, match="given Toy; allowed: a model of several futures"):
         replace(made, model=Toy(1.0))
 
 
@@ -249,7 +253,7 @@ def simulated(variants: list[Variant], horizon: int = 20, task: str = CARTPOLE, 
     model = Ensemble([nominal, *others]) if variants else nominal
     fallback = {"fallback": torch.zeros(horizon, env.interface.action_size, dtype=torch.float64)}
     kind = RobustProblem if variants else ImaginedProblem
-    made = kind(model, objective, rules, env.snapshot(), horizon, fallback)
+    made = kind(model, objective, Exact(rules), Belief.at(env.snapshot()), horizon, fallback)
     env.close()
     return made
 
@@ -257,7 +261,7 @@ def simulated(variants: list[Variant], horizon: int = 20, task: str = CARTPOLE, 
 def test_one_member_is_the_plain_problem_bit_for_bit() -> None:
     plain = simulated([])
     alone = RobustProblem(
-        Ensemble([plain.model]), plain.objective, plain.guardrails, plain.start, plain.horizon, plain.proposals
+        Ensemble([plain.model]), plain.objective, plain.judge, plain.start, plain.horizon, plain.proposals
     )
     actions = candidates(horizon=20)
     one, other = plain.evaluate(actions), alone.evaluate(actions)
@@ -278,7 +282,7 @@ def test_every_variant_is_simulated() -> None:
     """Compare with the real environment under each variant, stepped by hand."""
     made, actions = simulated([HEAVY, LIGHT]), candidates(1, 20)
     assert isinstance(made.model, Ensemble)
-    ends = [future.states[0, -1].numpy() for future in made.model.futures(made.start, actions, states=True)]
+    ends = [future.states[0, -1].numpy() for future in made.model.futures(made.start, actions, 0, states=True)]
     for variant, end in zip((Variant(), HEAVY, LIGHT), ends, strict=True):
         env = tasks.make(CARTPOLE, variant)
         env.reset(seed=0)
@@ -306,9 +310,9 @@ def _planned(name: str, made: ImaginedProblem) -> Any:
 
 def rolling(made: ImaginedProblem) -> ImaginedProblem:
     """The same problem with the cart rolling towards the rail's end, 1 m/s."""
-    state = made.start.state.copy()
+    state = made.start.simulated.state.copy()
     state[1], state[2], state[3], state[4] = 0.0, np.pi, 1.0, 0.0  # slider, hinge, and their speeds
-    return replace(made, start=Snapshot(state, made.start.params))
+    return replace(made, start=Belief.at(Snapshot(state, made.start.params)))
 
 
 def test_a_plan_that_breaks_a_guardrail_in_a_heavier_world_is_refused() -> None:
@@ -343,12 +347,14 @@ def config(**robust: Any) -> Config:
     )
 
 
-def played(given: Config, frames: int = 5) -> tuple[Agent, episode.EpisodeResult]:
+def played(given: Config, frames: int = 5) -> tuple[list[Decision], episode.EpisodeResult]:
+    decisions: list[Decision] = []
     env = build.environment(given)
     agent = build.agent(given, env.task, env.interface)
-    result = episode.run(agent, env, build.monitor(given, env), seed=0, episode=0, frames=frames)
+    world = build.world(given, env)
+    result = episode.run(agent, world, 0, 0, frames, witness=lambda _, decision: decisions.append(decision))
     env.close()
-    return agent, result
+    return decisions, result
 
 
 @pytest.mark.parametrize(
@@ -356,13 +362,12 @@ def played(given: Config, frames: int = 5) -> tuple[Agent, episode.EpisodeResult
     [({}, WORST), ({"risk": "worst"}, WORST), ({"risk": "mean"}, MEAN), ({"risk": "cvar", "alpha": 0.3}, Risk(0.3))],
 )
 def test_a_configured_agent_plans_for_all(robust: dict[str, Any], risk: Risk) -> None:
-    agent, result = played(config(**robust))
-    assert agent.decision is not None
-    problem, plan = agent.decision.problem, agent.decision.plan
+    decisions, result = played(config(**robust))
+    problem, plan = decisions[-1].problem, decisions[-1].plan
     assert isinstance(problem, RobustProblem)
     assert isinstance(problem.model, Ensemble)
     assert problem.risk == risk
-    members = [member for member in problem.model.members if isinstance(member, Simulator)]
+    members = [member for member in problem.model.parts if isinstance(member, Simulator)]
     assert [member.physics.variant for member in members] == [Variant(), LIGHT, HEAVY]
     assert plan.cost == float(problem.evaluate(plan.actions[None]).cost)
     assert result.physics_steps == 3 * 5 * 24 * 8, "all members, decisions, candidates, steps"
@@ -374,7 +379,7 @@ def test_the_same_seed_decides_the_same() -> None:
 
 
 def test_a_risk_needs_members() -> None:
-    agent, _ = played(config(), frames=1)
+    agent = build.agent(config())
     assert isinstance(agent.model, Ensemble)
     nominal = agent.model.nominal
     with pytest.raises(TelosError, match="Agent: risk: given with a Simulator; allowed: an Ensemble"):
@@ -384,7 +389,6 @@ def test_a_risk_needs_members() -> None:
             agent.objective,
             agent.guardrails,
             agent.actor,
-            agent.gate,
             agent.memory,
             agent.configurator,
             WORST,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,31 +11,34 @@ import torch
 from torch import Tensor
 
 from agent import build
-from agent.composition.branching import PhysicalProblem
 from agent.composition.compose import composer, problem_over
+from agent.composition.expansion import LinearisableProblem
+from agent.composition.judge import Exact
 from agent.composition.problem import ImaginedProblem
 from agent.composition.risk import MEAN, WORST, Risk
-from agent.composition.robust_branching import RobustPhysicalProblem
+from agent.composition.robust_branching import RobustChartedProblem, RobustLinearisableProblem, RobustMeasurableProblem
 from agent.config.config import CostConfig
 from envs import registry
 from envs.errors import TelosError
 from envs.guardrails.registry import build as guardrails
 from envs.physics.variants import Variant
-from envs.task import Snapshot
 from envs.trajectory import Trajectory
 from planners import registry as planners
 from planners.capabilities import Discretisable, Linearisable, Linearisation, Measurable, Steppable
 from planners.problem import Budget
 from tests.agent.test_branching import RAIL
 from tests.agent.test_expansion import actions_of, adjoint, slope_of_the_whole
+from worldmodels.belief import Belief
 from worldmodels.ensemble import Ensemble
+from worldmodels.model import Comparable, WorldModel
 from worldmodels.simulator.simulator import Simulator
 
 CARTPOLE, WALKER, HOPPER = "dm_control/cartpole-swingup-v0", "dm_control/walker-walk-v0", "Hopper-v5"
 CHEETAH, FISH = "dm_control/cheetah-run-v0", "dm_control/fish-swim-v0"
 VARIANTS = (Variant(mass=1.3, gain=0.8), Variant(mass=0.7), Variant(gain=1.3))
 RISKS = (MEAN, WORST, Risk(0.6))
-ABLE = sorted(name for name in planners.table() if issubclass(RobustPhysicalProblem, planners.load(name).needs))
+OFFERED = (RobustLinearisableProblem, RobustMeasurableProblem, RobustChartedProblem)
+ABLE = sorted(name for name in planners.table() if any(issubclass(kind, planners.load(name).needs) for kind in OFFERED))
 BRANCHING = [name for name in ABLE if planners.load(name).needs is not object]
 
 
@@ -45,7 +49,7 @@ def problem(
     horizon: int = 8,
     rules: tuple[dict[str, object], ...] = (),
     **cost: float,
-) -> RobustPhysicalProblem:
+) -> RobustLinearisableProblem:
     env = registry.make(task_id)
     env.reset(seed=0)
     rng = np.random.default_rng(0)
@@ -59,9 +63,11 @@ def problem(
     ]
     fallback = torch.zeros(horizon, env.interface.action_size, dtype=torch.float64)
     model = Ensemble(members)
-    made = composer(model, risk)(model, costs, guards, env.snapshot(), horizon, {"fallback": fallback})
+    made = composer(model, risk)(
+        model, costs, Exact(guards), Belief.at(env.snapshot()), horizon, {"fallback": fallback}
+    )
     env.close()
-    assert isinstance(made, RobustPhysicalProblem)
+    assert isinstance(made, RobustLinearisableProblem)
     return made
 
 
@@ -76,7 +82,9 @@ def test_what_it_offers() -> None:
         assert isinstance(made, capability)
     assert not isinstance(made, Discretisable), "one cell would stand for many states"
     assert {"mcts", "sst", "ilqr", "icem"} <= set(ABLE)
-    assert problem_over(made.model) is RobustPhysicalProblem
+    offered = problem_over(made.model, robust=True)
+    for kind in OFFERED:
+        assert issubclass(offered, kind)
 
 
 @pytest.mark.parametrize("risk", RISKS)
@@ -124,8 +132,9 @@ def test_the_episode_is_over_where_it_is_in_every_world() -> None:
 
 def test_one_member_is_the_plain_problem() -> None:
     made = problem(variants=(), rules=(RAIL,))
-    (plain,) = made._alone()
-    assert isinstance(plain, PhysicalProblem)
+    (alone,) = made.members
+    rest = (made.objective, made.judge, made.start, made.horizon, made.proposals)
+    plain: Any = problem_over(alone, robust=False)(alone, *rest)
     actions = candidates(made)
     ours, theirs = (p.step(p.root().repeat(4, 1), actions) for p in (made, plain))
     torch.testing.assert_close(ours.cost, theirs.cost, rtol=1e-15, atol=0)
@@ -198,9 +207,14 @@ def test_planners_that_branch_or_descend_plan_for_all_worlds(name: str, risk: Ri
     assert plan.cost < idle if name in ("ilqr", "mcts") else plan.cost <= idle
     spent = made.model.spent.steps
     planner.plan(planner.start(0), made, budget)
-    steps = made._members[0].physics.timestep if isinstance(made._members[0], Simulator) else 1.0
+    steps = made.members[0].physics.timestep if isinstance(made.members[0], Simulator) else 1.0
     most = 150 * made.horizon * 4 * round(made.dt / steps)
     assert made.model.spent.steps - spent <= most, "a budget counts candidates, each in all worlds"
+
+
+def _embedding(member: WorldModel, states: Tensor) -> Tensor:
+    assert isinstance(member, Comparable)
+    return member.embedding(states, 0.1)
 
 
 def test_distance_is_the_root_mean_square_of_the_members() -> None:
@@ -208,7 +222,7 @@ def test_distance_is_the_root_mean_square_of_the_members() -> None:
     actions = candidates(made, 2)
     nodes = made.step(made.root().repeat(2, 1), actions).nodes
     states = made._worlds(nodes).states
-    each = [member.embedding(states[:, m].contiguous(), 0.1) for m, member in enumerate(made._members)]
+    each = [_embedding(member, states[:, m].contiguous()) for m, member in enumerate(made.members)]
     apart = torch.stack([(one[0] - one[1]).square().sum() for one in each])
     assert apart[0] != apart[1]
     found = made.embedding(nodes, 0.1)
@@ -218,7 +232,7 @@ def test_distance_is_the_root_mean_square_of_the_members() -> None:
 class Diverging(Simulator):
     """A model whose futures are all invalid."""
 
-    def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
+    def branch(self, start: Belief, states: Tensor, actions: Tensor) -> Trajectory:
         future = super().branch(start, states, actions)
         return replace(future, valid=torch.zeros_like(future.valid))
 
@@ -226,12 +240,12 @@ class Diverging(Simulator):
         return False
 
 
-def with_member(made: RobustPhysicalProblem, kind: type[Simulator]) -> RobustPhysicalProblem:
+def with_member(made: RobustLinearisableProblem, kind: type[Simulator]) -> RobustLinearisableProblem:
     """The problem with one more member, of this class."""
-    first = made._members[0]
+    first = made.members[0]
     assert isinstance(first, Simulator)
-    more = kind(first.task, first.interface, made.guardrails.requests, threads=1)
-    return replace(made, model=Ensemble([*made._members, more]))
+    more = kind(first.task, first.interface, made.judge.guardrails.requests, threads=1)
+    return replace(made, model=Ensemble([*made.members, more]))
 
 
 def test_one_member_that_diverges_takes_the_edge_with_it() -> None:
@@ -246,14 +260,14 @@ def test_one_member_that_diverges_takes_the_edge_with_it() -> None:
 
 
 def test_a_margin_that_is_no_number_is_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, expand = problem(rules=(RAIL,)), PhysicalProblem.linearise
-    lost = made._members[1]
+    made, expand = problem(rules=(RAIL,)), LinearisableProblem.linearise
+    lost = made.members[1]
 
-    def linearise(alone: PhysicalProblem, actions: Tensor) -> Linearisation:
+    def linearise(alone: LinearisableProblem, actions: Tensor) -> Linearisation:
         found = expand(alone, actions)
         return replace(found, margin=torch.full_like(found.margin, torch.nan)) if alone.model is lost else found
 
-    monkeypatch.setattr(PhysicalProblem, "linearise", linearise)
+    monkeypatch.setattr(LinearisableProblem, "linearise", linearise)
     linear = made.linearise(actions_of(made))
     size = linear.state.shape[1] // 4
     assert linear.margin.isnan().all()

@@ -22,9 +22,8 @@ from agent.config.load import load
 from agent.configurator import Rule, Settings
 from agent.rollouts import episode
 from envs import registry
-from envs.environment import Environment
 from envs.errors import GuardrailTampered, GuardrailWeakened, TelosError
-from envs.guard.monitor import Monitor
+from envs.guard.world import GuardedWorld
 from envs.guardrails.registry import build as build_guardrails
 
 POST = {
@@ -45,9 +44,9 @@ def quickstart(**overrides: Any) -> Config:
     return load("quickstart", overrides={**SMALL, **overrides})
 
 
-def made(config: Config) -> tuple[Environment, Agent, Monitor]:
+def made(config: Config) -> tuple[Agent, GuardedWorld]:
     env = build.environment(config)
-    return env, build.agent(config, env.task, env.interface), build.monitor(config, env)
+    return build.agent(config, env.task, env.interface), build.world(config, env)
 
 
 @pytest.fixture(scope="module")
@@ -134,23 +133,23 @@ def test_9_a_task_weight_however_large_does_not_buy_a_violation() -> None:
     zone = {"shape": "cylinder", "center": [0.0, 0.0, 0.01], "radius": 0.05, "height": 0.2}
     centre = {**POST, "name": "centre", "zone": zone}
     config = quickstart(guardrails=[centre], **{"cost.task": 1e9, "frames": 120, "planner.horizon": 40})
-    env, agent, judge = made(config)
-    result = episode.run(agent, env, judge, 0, 0, 120)
+    agent, world = made(config)
+    result = episode.run(agent, world, 0, 0, 120)
     assert sum(step.violated for step in result.steps) == 0
     assert min(float(step.margin.min()) for step in result.steps) < 0.03, "it was drawn to the zone's edge"
 
 
 def test_10_changing_the_agents_own_copy_is_noticed_and_changes_no_judgement(reference: Config) -> None:
-    env, agent, judge = made(reference)
-    observation, _, _ = episode.start(env, judge, episode.seeds_of(0, 0))
+    agent, world = made(reference)
+    percept = world.reset(*episode.seeds_of(0, 0)[:-1])
     agent.reset(0)
     with pytest.raises((GuardrailTampered, AttributeError)):
         agent.guardrails._members = ()  # type: ignore[misc]
-    before = judge.guardrails.digest
+    before = world.monitor.guardrails.digest
     object.__setattr__(agent.guardrails, "_members", ())
     with pytest.raises(GuardrailTampered):
-        agent.act(observation, env.snapshot())
-    assert judge.guardrails.digest == before, "the monitor has a copy of its own"
+        agent.act(percept)
+    assert world.monitor.guardrails.digest == before, "the monitor has a copy of its own"
 
 
 def test_11_a_tensor_written_in_place_changes_nothing(reference: Config) -> None:
@@ -176,16 +175,18 @@ def test_12_a_pickle_or_a_copy_with_other_content_is_refused(reference: Config) 
 def test_13_an_actor_that_ignores_the_danger_is_stopped_at_the_gate() -> None:
     """The actor drives at full speed towards a post without a planner; the gate refuses in time."""
     config = quickstart()
-    env, agent, judge = made(config)
-    _, _, _ = episode.start(env, judge, episode.seeds_of(0, 0))
+    _, world = made(config)
+    world.reset(*episode.seeds_of(0, 0)[:-1])
+    env, gate, judge = world.env, world.gate, world.monitor
+    assert gate is not None
     env.backend.data.qpos[:] = [0.02, 0.0]
     env.backend.data.qvel[:] = 0.0
     east = np.array([[1.0, 0.0]])
     violated = refused = 0
     for _ in range(120):
         before = env.snapshot()
-        verdict = agent.gate.check(before, east)
-        action = east[0] if verdict.passed else agent.gate.fallback(before)
+        verdict = gate.check(before, east)
+        action = east[0] if verdict.passed else gate.fallback(before)
         refused += not verdict.passed
         env.step(action)
         violated += not judge.judge(before, env.control(), env.snapshot()).safe

@@ -11,6 +11,7 @@ import pytest
 import torch
 from matplotlib import figure
 
+from agent.agent import Decision
 from agent.config.load import load, preset_of, tuned_seeds
 from agent.rollouts import episode, player
 from agent.runs import statistics
@@ -55,13 +56,12 @@ def test_one_planner_and_one_configuration_per_domain(task: str) -> None:
 @pytest.mark.parametrize("task", planners.SUITE)
 def test_the_budget_holds_and_is_used(task: str) -> None:
     (case,) = planners.cases([task], ["icem"], range(1), 1, planners.BUDGET, None)
-    made = player.made(case.config)
-    observation, _ = made[1].reset(seed=0)
-    made[0].reset(0)
-    made[0].act(observation, made[1].snapshot())
-    assert 0.9 * planners.BUDGET < made[0].model.spent.steps <= planners.BUDGET
+    agent, world = player.made(case.config)
+    agent.reset(0)
+    agent.act(world.reset(0))
+    assert 0.9 * planners.BUDGET < agent.model.spent.steps <= planners.BUDGET
     assert case.config.frames is None
-    made[1].close()
+    world.env.close()
 
 
 def test_planners_share_knots_and_starts_and_nothing_else() -> None:
@@ -323,11 +323,16 @@ def test_a_cold_agent_forgets() -> None:
     warm, forgetful = (player.made(config) for _ in range(2))
     agent = forgetful[0]
     agent.actor = cold.ColdActor(config.planner.kind, config.planner.params)
-    sources = []
-    for who, env, monitor in (warm, forgetful):
-        episode.run(who, env, monitor, 0, 0, frames=3)
-        sources.append(who.decision.plan.population.actions[1] if who.decision else None)
-        env.close()
+    sources: list[torch.Tensor] = []
+
+    def witness(step: int, decision: Decision) -> None:
+        assert decision.plan.population is not None
+        if step == 2:
+            sources.append(decision.plan.population.actions[1])
+
+    for who, world in (warm, forgetful):
+        episode.run(who, world, 0, 0, frames=3, witness=witness)
+        world.env.close()
     previous = warm[0].actor._state.previous
     assert previous is not None
     assert agent.actor._state.previous is None

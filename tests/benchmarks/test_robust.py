@@ -34,11 +34,10 @@ def test_the_guardrails_are_told_with_their_limits() -> None:
 @pytest.mark.parametrize("plan", ["plain", "worst"])
 def test_all_search_as_many_physics_steps_under_the_same_guardrail(task: str, plan: str) -> None:
     case = robust.cases([task], [plan], 1, 1, 10_000)[0]
-    agent, env, _ = player.made(case.config)
-    observation, _ = env.reset(seed=0)
+    agent, world = player.made(case.config)
     agent.reset(0)
-    agent.act(observation, env.snapshot())
-    env.close()
+    agent.act(world.reset(0))
+    world.env.close()
     members = 5 if plan == "worst" else 1
     assert 10_000 - members * steps.per_candidate(case.config) < agent.model.spent.steps <= 10_000
     assert robust.GUARDRAILS[task]["name"] in agent.guardrails.names

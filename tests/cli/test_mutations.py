@@ -137,18 +137,18 @@ def _one_step(text: str, file: Path) -> None:
     file.write_bytes(text.encode(errors="surrogatepass"))
     with contextlib.suppress(TelosError):
         loaded = _tiny(load(str(file)))
-        agent, env, monitor = player.made(loaded)
-        with contextlib.closing(env):
-            episode.run(agent, env, monitor, loaded.seed, 0, frames=1)
+        agent, world = player.made(loaded)
+        with contextlib.closing(world.env):
+            episode.run(agent, world, loaded.seed, 0, frames=1)
 
 
 def test_the_base_is_valid(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(BASE))
     loaded = _tiny(load(str(file)))
-    agent, env, monitor = player.made(loaded)
-    with contextlib.closing(env):
-        assert len(episode.run(agent, env, monitor, loaded.seed, 0, frames=1).steps) == 1
+    agent, world = player.made(loaded)
+    with contextlib.closing(world.env):
+        assert len(episode.run(agent, world, loaded.seed, 0, frames=1).steps) == 1
 
 
 def hunt(name: str, configs: st.SearchStrategy[Any], examples: int, folder: Path) -> None:

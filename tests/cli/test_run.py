@@ -83,13 +83,14 @@ def test_the_back_up_belongs_to_the_evidence(config_file: Path) -> None:
     config = load(str(config_file))
     strict = load(str(config_file), overrides={"back_up": {**BRAKE, "rest_speed": 0.1}})
     said_again = load(str(config_file), overrides={"back_up": BRAKE})
-    found = [build.agent(each) for each in (config, strict, said_again)]
-    digests = [resolved.rules_sha256(agent.digest, agent.gate.back_up) for agent in found]
+    task = resolved.resolve(config).task
+    found = [build.gate(each, task, task.interface()) for each in (config, strict, said_again)]
+    digests = [resolved.rules_sha256(gate.digest, gate.back_up) for gate in found]
     assert digests[0] == digests[2] != digests[1]
-    assert len({agent.digest for agent in found}) == 1, "of the guardrails alone"
+    assert len({gate.digest for gate in found}) == 1, "of the guardrails alone"
     assert len({*digests, resolved.rules_sha256(found[0].digest, None)}) == 3
     heavy = load(str(config_file), overrides={"world_model.robust": {"variants": [{"mass": 1.3}]}})
-    gate = build.agent(heavy).gate
+    gate = build.gate(heavy, task, task.interface())
     assert resolved.rules_sha256(found[0].digest, gate.back_up, gate.variants) != digests[0], "it tries more worlds"
     assert resolved.rules_sha256(found[0].digest, gate.back_up) == digests[0]
     whole, ordered = BackUp(1, 1, 1, ("b", "a")), BackUp(1.0, 1.0, 1.0, ("a", "b"))

@@ -165,10 +165,10 @@ def test_an_agent_plans_for_the_goal_of_its_episode(files: Files) -> None:
     sides = {"sites": {"target": {"pos": [[-1, 1], [0, 0], [0.05, 0.05]]}}}
     config = load(task=files.task(reset=sides, reward=reward), overrides=small)
     agent, env = build.agent(config), build.environment(config)
-    monitor = build.monitor(config, env)
+    world = build.world(config, env)
     goals = []
     for index in range(3):
-        result = episode.run(agent, env, monitor, 0, index, frames=8)
+        result = episode.run(agent, world, 0, index, frames=8)
         goals.append(float(env.backend.data.site("target").xpos[0]))
         moved = float(env.backend.data.site("mass").xpos[0])
         assert np.sign(moved) == np.sign(goals[-1])

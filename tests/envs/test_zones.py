@@ -17,6 +17,7 @@ from agent.config.load import load
 from envs import registry
 from envs.errors import TelosError
 from envs.guardrails import build as build_guardrails
+from envs.percept import Percept
 from envs.physics import signals
 from envs.physics.batch import BatchPhysics
 from envs.requests import Request
@@ -148,7 +149,7 @@ def test_a_cost_on_a_declared_zone_drives_out_of_it() -> None:
         observation, _ = env.reset(seed=3)
         agent.reset(seed=0)
         for _ in range(40):
-            observation, *_ = env.step(agent.act(observation, env.snapshot()))
+            observation, *_ = env.step(agent.act(Percept(observation, env.snapshot())).action)
         distance[weight] = math.dist(env.backend.data.site("tip").xpos, center) - 0.05
         env.close()
     assert distance[0.0] < 0 < distance[5.0], distance

@@ -121,9 +121,9 @@ def test_costs_that_look_back_leave_all_to_the_search() -> None:
     overrides = {"cost.action_rate": 0.1, "planner.budget": {"evaluations": 195}, "frames": 2, "video": False}
     config = load(task="dm_control/acrobot-swingup-v0", overrides=overrides)
     assert config.planner.params["descent"] > 0
-    agent, env, monitor = player.made(config)
-    result = episode.run(agent, env, monitor, 0, 0, 2)
-    env.close()
+    agent, world = player.made(config)
+    result = episode.run(agent, world, 0, 0, 2)
+    world.env.close()
     assert len(result.steps) == 2
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from agent import build
 from agent.config.load import load
+from envs.percept import Percept
 from planners.capabilities import Discretisable, Measurable, Stepped
 from planners.problem import Budget, Evaluation, Limits, Plan
 from planners.sst import Sst, SstParams
@@ -271,11 +272,10 @@ def test_it_drives_agents_of_many_joints(task: str) -> None:
     agent.reset(seed=0)
     sources = []
     for _ in range(3):
-        action = agent.act(observation, env.snapshot())
-        assert np.abs(action).max() <= 1
-        observation, *_ = env.step(action)
-        assert agent.decision is not None
-        plan = agent.decision.plan
+        decision = agent.act(Percept(observation, env.snapshot()))
+        assert np.abs(decision.action).max() <= 1
+        observation, *_ = env.step(decision.action)
+        plan = decision.plan
         sources.append(plan.statistics.source)
         assert plan.feasible
         assert plan.tree is not None

@@ -27,8 +27,8 @@ def threads(resolved: Resolved, episode: int) -> Generator[Step, None, Played]:
 
     from agent.rollouts import player
 
-    agent, env, _ = player.wired(resolved)
-    env.close()
+    agent, world = player.wired(resolved)
+    world.env.close()
     done = yield from trivial.play(resolved, episode)
     found = {
         "mujoco": float(agent.model.physics.threads),  # pyright: ignore[reportAttributeAccessIssue]

@@ -16,10 +16,12 @@ from agent.config.config import Config
 from envs import registry as tasks
 from envs.environment import Environment
 from envs.errors import TelosError
+from envs.percept import Percept
 from envs.requests import Request
-from envs.task import Interface, Snapshot, Task
+from envs.task import Interface, Task
 from envs.trajectory import Trajectory
 from worldmodels import registry
+from worldmodels.belief import Belief
 from worldmodels.model import Spent, WorldModel
 from worldmodels.simulator.simulator import Simulator
 
@@ -29,13 +31,17 @@ STEP = Request("qpos", "state")
 
 
 @cache
-def world(task: str) -> tuple[Environment, Snapshot, Request]:
+def world(task: str) -> tuple[Environment, Belief, Request]:
     """An environment in the middle of an episode, and a force to ask for."""
     env = tasks.make(task)
     env.reset(seed=3)
     for _ in range(5):
         env.step(np.full(env.interface.action_size, 0.3))
-    return env, env.snapshot(), Request(f"contact_force/{env.model.body(env.model.nbody - 1).name}", "interval")
+    return (
+        env,
+        Belief.at(env.snapshot()),
+        Request(f"contact_force/{env.model.body(env.model.nbody - 1).name}", "interval"),
+    )
 
 
 def made(name: str, task: str) -> WorldModel:
@@ -114,7 +120,7 @@ def test_time_and_size(name: str, task: str) -> None:
 def test_it_begins_where_it_is_told(name: str, task: str) -> None:
     env, start, _ = world(task)
     trajectory = made(name, task).imagine(start, candidates(task), states=True)
-    first = torch.from_numpy(np.array(start.state[1 : 1 + env.model.nq]))
+    first = torch.from_numpy(np.array(start.simulated.state[1 : 1 + env.model.nq]))
     torch.testing.assert_close(trajectory.signals.state["qpos"][:, 0], first.expand(N, -1))
 
 
@@ -247,7 +253,7 @@ def test_a_model_of_another_package_is_named_in_the_config() -> None:
     assert made_agent.model.optimism == 0.5
     env, start, _ = world(TASKS[0])
     made_agent.reset()
-    assert made_agent.act(env.backend.observe(), start).shape == (1,)
+    assert made_agent.act(Percept(env.backend.observe(), start.snapshot)).action.shape == (1,)
 
 
 @pytest.mark.usefixtures("installed")
@@ -255,10 +261,8 @@ def test_a_plan_starts_from_a_state() -> None:
     config = Config.model_validate(
         {"task": TASKS[0], "world_model": {"kind": "mine"}, "perception": {"kind": "stacked"}, "threads": 1}
     )
-    built = build.agent(config)
-    built.reset()
     with pytest.raises(TelosError, match=r"perception\.kind"):
-        built.act(world(TASKS[0])[0].backend.observe())
+        build.agent(config)
 
 
 REFUSED = {
@@ -267,7 +271,11 @@ REFUSED = {
     "a parameter given twice": ({"kind": "mine", "params": {"task": 1}}, "world_model.params", "task"),
     "a value it refuses": ({"kind": "mine", "params": {"optimism": 2.0}}, "world_model.params", "above 1"),
     "it skips control steps": ({"kind": "mine", "params": {"stride": 4}}, "world_model.stride", "every control step"),
-    "no world model": ({"kind": "empty"}, "world_model.kind", "without stride, dt, action_size, imagine"),
+    "no world model": (
+        {"kind": "empty"},
+        "world_model.kind",
+        "without stride, dt, action_size, starts_from, signals, imagine",
+    ),
     "a class that is not there": ({"kind": "gone"}, "world_model.kind", "their_models:Gone"),
 }
 
@@ -298,4 +306,4 @@ def test_a_problem_refuses_a_model_that_skips_steps() -> None:
     built = agent()
     built.model.stride = 2
     with pytest.raises(TelosError, match=r"world_model\.stride: given 2"):
-        ImaginedProblem(built.model, built.objective, built.guardrails, world(TASKS[0])[1], 4, {})
+        ImaginedProblem(built.model, built.objective, built.judge, world(TASKS[0])[1], 4, {})

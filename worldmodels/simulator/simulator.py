@@ -14,9 +14,10 @@ from envs.errors import TelosError
 from envs.physics.batch import BatchPhysics, PhysicsOptions
 from envs.physics.variants import Variant
 from envs.requests import Request
-from envs.task import Interface, Snapshot, Task
+from envs.task import Interface, Task
 from envs.trajectory import Trajectory, no_doubt
-from worldmodels.model import Chart, Spent
+from worldmodels.belief import Belief
+from worldmodels.model import Chart, Source, Spent
 from worldmodels.simulator import chart
 from worldmodels.simulator.embedding import Embedding
 from worldmodels.simulator.tangent import Tangent
@@ -26,6 +27,7 @@ class Simulator:
     """Simulates the task's model, nominal or a variant; its numerics may differ from the environment's."""
 
     stride = 1
+    starts_from: Source = "state"
 
     def __init__(
         self,
@@ -55,7 +57,9 @@ class Simulator:
         self.task = task
         self.interface = interface
         self.dt = interface.control_period
-        self.physics = BatchPhysics(task.spec, (*task.requests, *requests), self.dt, options, threads, variant)
+        wanted = (*task.requests, *requests)
+        self.signals = frozenset(wanted)
+        self.physics = BatchPhysics(task.spec, wanted, self.dt, options, threads, variant)
         self.action_size = interface.action_size
 
     @property
@@ -63,15 +67,19 @@ class Simulator:
         """Physics steps, seconds inside MuJoCo's C code, and diverged candidates."""
         return Spent(self.physics.steps, self.physics.seconds, self.physics.diverged)
 
-    def imagine(self, start: Snapshot, actions: Tensor, states: bool = False) -> Trajectory:
+    def imagine(self, start: Belief, actions: Tensor, states: bool = False) -> Trajectory:
         """Simulate N candidates (N,H,A) from `start`; see `WorldModel.imagine`."""
-        return self._rollout(start, start.state, actions, states)
+        return self._rollout(start, start.simulated.state, actions, states)
 
     def resumable(self) -> bool:
         """Whether `branch` can continue from a state."""
         return not self.physics.lagging
 
-    def branch(self, start: Snapshot, states: Tensor, actions: Tensor) -> Trajectory:
+    def root(self, start: Belief) -> Tensor:
+        """The believed state, (1,S)."""
+        return torch.from_numpy(start.simulated.state.copy())[None]
+
+    def branch(self, start: Belief, states: Tensor, actions: Tensor) -> Trajectory:
         """Simulate N candidates (N,K,A), each from its own state (N,S); see `worldmodels.model.Branching`.
 
         Raises:
@@ -106,7 +114,7 @@ class Simulator:
         """(N,S) -> (N,D'), points as in `worldmodels.simulator.embedding`, with velocities times `seconds`."""
         return torch.from_numpy(self._embedding.points(states.numpy(), seconds))
 
-    def mechanics(self, start: Snapshot) -> mujoco.MjModel:
+    def mechanics(self, start: Belief) -> mujoco.MjModel:
         """The simulated model with the reset's parameters; it must not be modified."""
         self.physics.set_params(start.params)
         return self.physics.model
@@ -119,16 +127,16 @@ class Simulator:
         """(N,S) -> (N,D) in the order of the chart; angles without limits are in [-pi,pi)."""
         return torch.from_numpy(chart.read(self.physics.model, states.numpy()))
 
-    def place(self, start: Snapshot, coordinates: Tensor) -> Tensor:
+    def place(self, start: Belief, coordinates: Tensor) -> Tensor:
         """(N,D) -> (N,S): states with these coordinates, actuators and warm starts at zero, the rest as in `start`."""
-        return torch.from_numpy(chart.write(self.physics.model, start.state, coordinates.numpy()))
+        return torch.from_numpy(chart.write(self.physics.model, start.simulated.state, coordinates.numpy()))
 
-    def identity(self, start: Snapshot) -> str:
-        """A digest of simulator and reset parameters; see `worldmodels.model.Physical`."""
+    def identity(self, start: Belief) -> str:
+        """A digest of simulator and reset parameters; see `worldmodels.model.Coordinated`."""
         ends = (*self.interface.action_low.tolist(), *self.interface.action_high.tolist())
         return chart.identity(self.task.id, self.physics, (self.dt, *ends), start.params)
 
-    def _rollout(self, start: Snapshot, states: np.ndarray, actions: Tensor, record: bool) -> Trajectory:
+    def _rollout(self, start: Belief, states: np.ndarray, actions: Tensor, record: bool) -> Trajectory:
         self.physics.set_params(start.params)
         recording = self.physics.rollout(states, self.interface.native(actions.numpy()), record)
         return Trajectory(recording.states, actions, recording.signals, recording.valid, no_doubt(actions), self.dt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -16,6 +17,7 @@ class Doubt:
     """The world model's doubt about each step, as a cost (pessimism)."""
 
     requests: tuple[Request, ...] = ()
+    reads_doubt: ClassVar[bool] = True
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,H), in the unit of the model's doubt."""
