@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agent.actor.actor import Actor
+from agent.actor.actor import Actor, later
 from agent.actor.clock import Pace
 from agent.composition.compose import composer
 from agent.composition.judge import Judge, judge_of
 from agent.composition.problem import ImaginedProblem, insist_every_step
 from agent.composition.risk import Risk
 from agent.configurator import Configurator
-from agent.cost.objective import Objective
+from agent.cost.goal import goal_cost
+from agent.cost.objective import Cost, Objective
+from agent.memory.episode import flat
 from agent.memory.memory import Memory
-from agent.perception.perception import Perception
+from agent.perception.perception import Perception, features
 from envs.errors import TelosError
+from envs.goal import Goal
 from envs.guard.world import Judged
 from envs.guardrails.ruleset import Guardrails
 from envs.percept import Percept
@@ -37,7 +40,7 @@ class Decision:
     planner: str
     seconds: float  # wall clock from percept to action
     plan_seconds: float  # the part of it spent planning; in real time, the duration of the background search
-    age: float = 0.0  # s of simulated time since the plan's start state; 0 except in real time
+    age: float = 0.0  # s of simulated time since the plan's start state
 
     @property
     def fallback(self) -> bool:
@@ -58,12 +61,15 @@ class Agent:
         memory: Memory,
         configurator: Configurator,
         risk: Risk | None = None,
+        replan_every: int = 1,
     ) -> None:
         """
         Args:
             judge: computes margins; guardrails alone are judged by the model's own signals (`Exact`).
             risk: the risk measure over the costs in the futures of a `Plural` model; its nominal future alone counts
                 where None.
+            replan_every: control steps that are executed of each plan; after one that the gate refused, the agent plans
+                anew.
 
         Raises:
             TelosError: the world model skips control steps, starts from a state that perception does not give, or
@@ -85,6 +91,11 @@ class Agent:
         self.memory = memory
         self.configurator = configurator
         self.risk = risk
+        self.replan_every = replan_every
+        self._goal: Goal | None = None
+        self._goal_cost: tuple[Goal, Cost] | None = None
+        self._plan: Plan[Trajectory] | None = None  # the one that is being executed
+        self._age = 0  # control steps executed of it
         self._belief: Belief | None = None
         self._acted: np.ndarray | None = None  # the last action, as it was executed
         self._pending: Judged | None = None  # the last step's outcome, until the belief after it is known
@@ -96,12 +107,27 @@ class Agent:
     def guardrails(self) -> Guardrails:
         return self.judge.guardrails
 
+    @property
+    def goal(self) -> Goal | None:
+        """What a person asks this agent for, in place of a goal in its percepts; it can be set at any time.
+
+        Setting it raises TelosError for a goal that the world model cannot serve.
+        """
+        return self._goal
+
+    @goal.setter
+    def goal(self, goal: Goal | None) -> None:
+        if goal is not None:
+            self._goal_cost = goal, goal_cost(goal, self.model)
+        self._goal = goal
+        self._plan = None
+
     def reset(self, seed: int = 0) -> None:
         """Begin an episode; the next `act` must get its first percept."""
         self.memory.close()
         self.configurator.reset()
         self.actor.reset(seed)
-        self._belief = self._acted = self._pending = None
+        self._belief = self._acted = self._pending = self._plan = None
         self._step = 0
         self._seed = seed
         self._begun = True
@@ -123,7 +149,7 @@ class Agent:
             self.actor.switch(settings.planner, settings.planner_params)
         problem = composer(self.model, self.risk)(
             self.model,
-            self.objective.reweighted(settings.weights),
+            self._aimed(belief.goal, self.objective.reweighted(settings.weights)),
             self.judge,
             belief,
             settings.horizon,
@@ -131,19 +157,27 @@ class Agent:
             self._drawn(),
         )
         begun = time.perf_counter()
-        plan = self.actor.plan(problem, settings.budget)
-        planned = time.perf_counter() - begun
+        anew = self._plan is None or self._age >= self.replan_every
+        if self._plan is None or anew:
+            self._plan, self._age = self.actor.plan(problem, settings.budget), 0
+        plan = later(self._plan, self._age)
+        planned = time.perf_counter() - begun if anew else 0.0
         action = self._acted = plan.actions[0].numpy().copy()
         self.actor.advance(1)
-        self.configurator.observe(plan, self._step)
+        if anew:
+            self.configurator.observe(plan, self._step)
+        age = self._age * self.model.dt
         self._step += 1
-        return Decision(action, plan, problem, settings.planner, time.perf_counter() - clock, planned)
+        self._age += 1
+        return Decision(action, plan, problem, settings.planner, time.perf_counter() - clock, planned, age)
 
     def remember(self, judged: Judged) -> None:
         """Take note of what became of the last action; memory stores it with the next belief."""
         if self._acted is None:
             raise TelosError("Agent.remember", "before act", "the outcome of the last decision's action")
         self._acted, self._pending = judged.executed.action, judged
+        if judged.executed.intervened:
+            self._plan = None
 
     def finish(self, percept: Percept) -> None:
         """End the episode with the percept that the last action led to."""
@@ -160,16 +194,35 @@ class Agent:
         """Stop background planning; in lock-step there is none."""
 
     def _perceive(self, percept: Percept) -> Belief:
+        seen = features(percept.observation)
         if self._belief is None or self._acted is None:
             belief = self.perception.reset(percept)
-            self.memory.begin(belief.remembered)
+            goal = self.goal or percept.goal
+            asked = "" if goal is None else goal.text()
+            self.memory.begin(seen, _state(belief), flat(belief.params), asked, self.actor.planner_name)
         else:
             belief = self.perception.update(percept, self._acted)
             if (judged := self._pending) is not None:
-                self.memory.add(judged.executed.action, -judged.reward, judged.margin, belief.remembered)
+                self.memory.add(
+                    judged.executed.action,
+                    judged.reward,
+                    judged.margin,
+                    seen,
+                    _state(belief),
+                    judged.terminated,
+                    judged.truncated,
+                )
                 self._pending = None
-        self._belief = belief
-        return belief
+        self._belief = replace(belief, goal=self.goal or percept.goal)
+        return self._belief
+
+    def _aimed(self, goal: Goal | None, objective: Objective) -> Objective:
+        """The objective with the cost of the goal, which is composed once for each goal."""
+        if goal is None:
+            return objective
+        if self._goal_cost is None or self._goal_cost[0] is not goal:
+            self._goal_cost = goal, goal_cost(goal, self.model)
+        return replace(objective, terms=(*objective.terms, (goal.weight, self._goal_cost[1])))
 
     def _drawn(self) -> int:
         """The seed of this decision's draws, apart from the planner's."""
@@ -188,3 +241,7 @@ class Agent:
                 given = f"no signal {request.name!r} at {request.at!r}, which {reader} reads"
                 names = sorted({found.name for found in self.model.signals})
                 raise TelosError("world_model", given, f"a model that predicts it; this one has {names or 'none'}")
+
+
+def _state(belief: Belief) -> np.ndarray | None:
+    return None if belief.snapshot is None else belief.snapshot.state

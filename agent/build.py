@@ -14,7 +14,7 @@ from agent.composition.compose import problem_over
 from agent.composition.judge import Judge, judge_of
 from agent.composition.problem import ImaginedProblem
 from agent.composition.risk import MEAN, WORST, Risk
-from agent.config.config import Config, CostConfig, RobustConfig, RuleConfig
+from agent.config.config import Config, CostConfig, RiskConfig, RuleConfig, SimulatorConfig
 from agent.config.plugins import known_planners
 from agent.config.resolved import back_up, planned_for, rules_over
 from agent.configurator import Configurator, Rule, Settings
@@ -44,7 +44,7 @@ from planners.params import Refused
 from planners.problem import Budget
 from worldmodels import registry as models
 from worldmodels.ensemble import Ensemble
-from worldmodels.model import WorldModel
+from worldmodels.model import Plural, WorldModel
 
 
 def environment(config: Config, render_mode: str | None = "rgb_array", task: Task | None = None) -> Environment:
@@ -73,13 +73,14 @@ def gate(config: Config, task: Task, interface: Interface) -> Gate:
     """
     task = _zoned(config, task)
     rules = rules_over(config, task.guardrails())
-    return Gate(task, interface, rules, back_up(config, task), planned_for(config.world_model.robust))
+    return Gate(task, interface, rules, back_up(config, task), planned_for(config))
 
 
 def world(config: Config, env: Environment) -> GuardedWorld:
     """The environment behind gate and monitor. Raises TelosError for what does not fit."""
     made = gate(config, env.task, env.interface)
-    return GuardedWorld(env, monitor(config, env), made, config.perception.kind == "privileged")
+    goal = None if config.goal is None else config.goal.goal
+    return GuardedWorld(env, monitor(config, env), made, config.perception.kind == "privileged", goal)
 
 
 def _zoned(config: Config, task: Task) -> Task:
@@ -88,11 +89,20 @@ def _zoned(config: Config, task: Task) -> Task:
 
 
 def objective(config: CostConfig, task: Task, critic: Critic | None = None) -> tuple[tuple[str, ...], Objective]:
-    """The names of the cost terms, and the objective that sums them."""
+    """The names of the cost terms, and the objective that sums them. Raises TelosError for an unknown term."""
     terms: list[tuple[str, float, Cost]] = [("task", config.task, TaskCost(task))]
     terms += [(f"residuals[{i}]", 1.0, residual) for i, residual in enumerate(config.residuals)]
     terms += [(name, getattr(config, name), intrinsic.TABLE.load(name)()) for name in intrinsic.TABLE.built_in]
-    return tuple(name for name, _, _ in terms), Objective(tuple((weight, cost) for _, weight, cost in terms), critic)
+    terms += [(name, weight, intrinsic.TABLE.load(_others(name))()) for name, weight in config.terms.items()]
+    weighed = tuple((weight, cost) for _, weight, cost in terms)
+    return tuple(name for name, _, _ in terms), Objective(weighed, critic, config.critic, config.discount)
+
+
+def _others(name: str) -> str:
+    """The name of another package's cost term. Raises TelosError for a built-in one, which has a field of its own."""
+    if name in intrinsic.TABLE.built_in:
+        raise TelosError("cost.terms", repr(name), f"a term of another package; cost.{name} is a field")
+    return name
 
 
 def agent(
@@ -129,13 +139,14 @@ def agent(
     # Checked before anything is simulated, so that errors name the config field that does not fit the model.
     check_residuals(task.spec(), config.cost.residuals, "cost.residuals")
     check_guardrails(task, rules)
-    if config.world_model.disable_contacts:
+    if isinstance(config.world_model, SimulatorConfig) and config.world_model.disable_contacts:
         _check_contactless(rules)
     names, minimised = objective(config.cost, task, critic)
     if costs is not None:
         names, minimised = tuple(costs), replace(minimised, terms=tuple(costs.values()))
     if model is None:
-        model = world_model(config, task, interface, (*minimised.requests, *rules.requests))
+        wanted = () if config.goal is None else config.goal.goal.requests
+        model = world_model(config, task, interface, (*minimised.requests, *rules.requests, *wanted))
     if judge is not None and judge_of(judge).guardrails.digest != rules.digest:
         raise GuardrailWeakened("judge", f"of {judge.guardrails}", f"a judge of the config's {rules}")
     settings = Settings(
@@ -145,7 +156,7 @@ def agent(
         Budget(config.planner.budget.evaluations, config.planner.budget.seconds),
         tuple(weight for weight, _ in minimised.terms),
     )
-    risk = _risk(config.world_model.robust) if risk is None else risk
+    risk = _risk(config.risk) if risk is None and isinstance(model, Plural) else risk
     offered = problem_over(model, risk is not None)
     _check_planner(settings.planner, settings.planner_params, "planner.kind", "planner.params", offered)
     for index, rule in enumerate(config.configurator.rules):
@@ -162,6 +173,7 @@ def agent(
         Memory(config.memory.capacity),
         Configurator(settings, tuple(_rule(rule, i, names) for i, rule in enumerate(config.configurator.rules))),
         risk,
+        **({"replan_every": config.planner.replan_every} if config.planner.replan_every > 1 else {}),
     )
 
 
@@ -185,33 +197,34 @@ def world_model(config: Config, task: Task, interface: Interface, requests: tupl
         TelosError: an unknown world model, parameters that are not its own, or a variant it does not support.
     """
     chosen = config.world_model
-    params = chosen.params
-    if chosen.kind == "simulator":
-        params = {"options": PhysicsOptions(**chosen.model_dump(exclude={"kind", "params", "robust"}))}
+    if isinstance(chosen, SimulatorConfig):
+        own = {"options": PhysicsOptions(**chosen.model_dump(exclude={"kind", "variants"}))}
+    else:
+        own = chosen.params
 
     def member(**more: Any) -> WorldModel:
-        return models.make(chosen.kind, task, interface, requests, config.threads, {**params, **more})
+        return models.make(chosen.kind, task, interface, requests, config.threads, {**own, **more})
 
-    if chosen.robust is None:
+    if not chosen.variants:
         return member()
     members = [member()]
-    for index, variant in enumerate(planned_for(chosen.robust)):
+    for index, variant in enumerate(planned_for(config)):
         try:
             members.append(member(variant=variant))
         except TelosError as error:
             if not error.where.startswith("variant."):
                 raise
-            where = f"world_model.robust.{error.where.replace('variant', f'variants[{index}]', 1)}"
+            where = f"world_model.{error.where.replace('variant', f'variants[{index}]', 1)}"
             raise TelosError(where, error.given, error.allowed, error.nearest) from None
     return Ensemble(members)
 
 
-def _risk(config: RobustConfig | None) -> Risk | None:
+def _risk(config: RiskConfig | None) -> Risk | None:
     if config is None:
         return None
     if config.alpha is not None:
         return Risk(config.alpha)
-    return MEAN if config.risk == "mean" else WORST
+    return MEAN if config.kind == "mean" else WORST
 
 
 def _check_planner(

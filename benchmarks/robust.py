@@ -34,10 +34,10 @@ WORLDS = tuple({"mass": mass, "gain": gain} for mass, gain in product(OFF, OFF) 
 CORNERS = tuple({"mass": mass, "gain": gain} for mass, gain in product((0.7, 1.3), (0.7, 1.3)))
 PLANS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
-    "mean": {"world_model.robust": {"risk": "mean", "variants": CORNERS}},
-    "cvar": {"world_model.robust": {"risk": "cvar", "alpha": 0.4, "variants": CORNERS}},
-    "worst": {"world_model.robust": {"risk": "worst", "variants": CORNERS}},
-    "worst_x5": {"world_model.robust": {"risk": "worst", "variants": CORNERS}},
+    "mean": {"risk.kind": "mean", "world_model.variants": CORNERS},
+    "cvar": {"risk": {"kind": "cvar", "alpha": 0.4}, "world_model.variants": CORNERS},
+    "worst": {"risk.kind": "worst", "world_model.variants": CORNERS},
+    "worst_x5": {"risk.kind": "worst", "world_model.variants": CORNERS},
 }
 AS_MANY_CANDIDATES = ("worst_x5",)  # plans with as many candidates as `plain`, whatever they cost
 GUARDRAILS: Mapping[str, Mapping[str, Any]] = {
@@ -69,7 +69,7 @@ def configured(task: str, plan: str, world: Mapping[str, float], seed: int, thre
         return load(task=task_id, overrides={**PLANS[plan], **fixed, **named, **more})
 
     config = made({})
-    alone = config.world_model.robust is None or plan in AS_MANY_CANDIDATES
+    alone = not config.world_model.variants or plan in AS_MANY_CANDIDATES
     members = 1 if alone else 1 + len(CORNERS)
     least = members * steps.per_candidate(config)
     if budget < least:

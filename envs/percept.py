@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.goal import Goal
 from envs.task import Snapshot, TaskParams
 
 
@@ -19,6 +20,7 @@ class Percept:
     observation: Any  # the environment's own: an array or a dict of arrays
     snapshot: Snapshot | None  # a copy of state and TaskParams, for agents declared privileged
     params: TaskParams | None = None  # the task's instruction: targets and sizes that a person set
+    goal: Goal | None = None  # what a person asks for beyond the task; given at any time
     proposals: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     """Name -> action sequence (T,A) in [-1,1] that every planner must consider; empty where there is no gate.
 

@@ -62,18 +62,24 @@ class Residual(BaseModel):
 
     def step_cost(self, trajectory: Trajectory, params: object = None) -> Tensor:
         """Cost of every step, (N,H), evaluated at the state after the step (a force: at its last substep)."""
+        if self.norm != "tolerance":
+            return self.weight * self._norm(self.value(trajectory))
+        lower = -torch.inf if self.lower is None else self.lower
+        upper = torch.inf if self.upper is None else self.upper
+        read = self._read(trajectory)
+        value = rewards.tolerance(read, lower, upper, self.margin, self.sigmoid, self.value_at_margin)
+        return self.weight * (1 - value).sum(-1)
+
+    def value(self, trajectory: Trajectory) -> Tensor:
+        """The residual of every step, signal − reference − target, (N,H,D)."""
+        residual = self._read(trajectory)
+        return residual - torch.as_tensor(self.target, dtype=residual.dtype)
+
+    def _read(self, trajectory: Trajectory) -> Tensor:
         residual = self._value(trajectory, self.signal)
         if self.reference is not None:
             residual = residual - self._value(trajectory, self.reference)
-        if self.component is not None:
-            residual = residual[..., self.component : self.component + 1]
-        if self.norm == "tolerance":
-            lower = -torch.inf if self.lower is None else self.lower
-            upper = torch.inf if self.upper is None else self.upper
-            value = rewards.tolerance(residual, lower, upper, self.margin, self.sigmoid, self.value_at_margin)
-            return self.weight * (1 - value).sum(-1)
-        residual = residual - torch.as_tensor(self.target, dtype=residual.dtype)
-        return self.weight * self._norm(residual)
+        return residual if self.component is None else residual[..., self.component : self.component + 1]
 
     def _value(self, trajectory: Trajectory, name: str) -> Tensor:
         signals = trajectory.signals

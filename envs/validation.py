@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from envs.errors import TelosError, nearest
 
@@ -68,14 +68,25 @@ def _follow(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[type[Ba
         if isinstance(part, int):
             path += f"[{part}]"
             continue
-        chosen = [x for x in members if part in (field.default for field in x.model_fields.values())]
+        chosen = [x for x, tags in members if part in tags]
         if chosen:
             model, members = chosen[0], []
             continue
         path += f".{part}"
         field = model.model_fields.get(part)
-        within = (field.annotation, *get_args(field.annotation)) if field else ()
-        members = [x for x in within if isinstance(x, type) and issubclass(x, BaseModel)]
+        members = [] if field is None else _members(field.annotation)
         if len(members) == 1:
-            model, members = members[0], []
+            model, members = members[0][0], []
     return model, path
+
+
+def _members(annotation: Any) -> list[tuple[type[BaseModel], set[Any]]]:
+    """The models among an annotation and its union's members, each with the tags that pydantic's paths give it."""
+    found = []
+    for part in (annotation, *get_args(annotation)):
+        tags = {note.tag for note in getattr(part, "__metadata__", ()) if isinstance(note, Tag)}
+        kind = get_args(part)[0] if tags else part
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            defaults = (field.default for field in kind.model_fields.values())
+            found.append((kind, tags | {value for value in defaults if isinstance(value, str)}))
+    return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from envs.errors import TelosError
+from envs.goal import Goal
 from envs.task import Snapshot, TaskParams
 
 
@@ -18,6 +19,7 @@ class Belief:
     features: np.ndarray = field(default_factory=lambda: np.zeros(0))
     """What was observed, in its own dtype: a vector (F,), or pixels (height,width,channels) uint8."""
     params: TaskParams = field(default_factory=TaskParams)  # targets and sizes that the reset chose
+    goal: Goal | None = None  # what a person asks for beyond the task
 
     @staticmethod
     def at(snapshot: Snapshot) -> Belief:
@@ -31,8 +33,3 @@ class Belief:
             allowed = "privileged or estimated: this world model starts from a state"
             raise TelosError("perception.kind", "features alone", allowed)
         return self.snapshot
-
-    @property
-    def remembered(self) -> np.ndarray:
-        """What memory stores: the state (S,), or the features (F,) where there is none."""
-        return self.features if self.snapshot is None else self.snapshot.state

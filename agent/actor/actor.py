@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -89,3 +90,10 @@ class Actor:
     def _take(self, planner: str, params: Mapping[str, Any]) -> None:
         self.planner_name, self.planner_params = planner, params
         self._planner = registry.make(planner, **params)
+
+
+def later(plan: Plan[Trajectory], age: int) -> Plan[Trajectory]:
+    """The plan from its step `age` on, with its last action held to the end; cost and margins stay the whole plan's."""
+    if age == 0:
+        return plan
+    return replace(plan, actions=plan.actions[np.minimum(np.arange(len(plan.actions)) + age, len(plan.actions) - 1)])

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
-from agent.actor.actor import Actor
+from agent.actor.actor import Actor, later
 from agent.composition.problem import ImaginedProblem
 from envs.trajectory import Trajectory
 from planners.problem import Budget, Plan
@@ -164,8 +162,7 @@ class BackgroundActor(Actor):
         self._thinker.ask(Question(self._step, problem, budget, self.planner_name, self.planner_params))
         answer = self._thinker.latest()
         self.age = self._step - answer.step
-        actions = answer.plan.actions
-        return replace(answer.plan, actions=actions[np.minimum(np.arange(len(actions)) + self.age, len(actions) - 1)])
+        return later(answer.plan, self.age)
 
     def advance(self, steps: int) -> None:
         """See `Actor`."""

@@ -242,7 +242,7 @@ def recalled(rundir: RunDir) -> list[Episode]:
     episodes = []
     for row in rundir.rows()[-rundir.config.memory.capacity :]:
         steps = rundir.steps(row.episode)
-        episodes.append(Episode(steps.believed, steps.action, -steps.reward, steps.margin))
+        episodes.append(steps.episode(row))
     return episodes
 
 

@@ -11,8 +11,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Tag,
     create_model,
     field_serializer,
     model_serializer,
@@ -22,6 +24,7 @@ from pydantic import (
 from agent.configurator import MAX_EVALUATIONS, MAX_SECONDS
 from agent.cost.intrinsic import registry as intrinsic
 from envs.backup_config import BackUpConfig
+from envs.goal import Goal, Near, parsed
 from envs.numbers import Flag, NonNegative, Number, Positive, Scale, Whole
 from envs.residuals import Residual
 from envs.zones import Zone
@@ -84,43 +87,57 @@ def _physical(variant: VariantConfig) -> VariantConfig:
     return variant
 
 
-class RobustConfig(Closed):
-    """The variants in which a plan must work besides the nominal physics, and the risk measure over all costs."""
+class RiskConfig(Closed):
+    """The risk measure over the costs in all futures of the world model, where it has several."""
 
-    risk: Literal["mean", "worst", "cvar"] = Field(default="worst", description="of whole trajectories' costs")
+    kind: Literal["mean", "worst", "cvar"] = Field(default="worst", description="of whole trajectories' costs")
     alpha: Annotated[Positive, Field(le=1)] | None = Field(
-        default=None, description="with cvar: the mean over this share of the members, the worst ones"
+        default=None, description="with cvar: the mean over this share of the futures, the worst ones"
     )
-    variants: tuple[Annotated[VariantConfig, AfterValidator(_physical)], ...] = Field(min_length=1, max_length=64)
 
     @model_validator(mode="after")
-    def _share(self) -> RobustConfig:
-        if (self.risk == "cvar") != (self.alpha is not None):
-            raise ValueError("alpha with risk: cvar, and with it alone")
+    def _share(self) -> RiskConfig:
+        if (self.kind == "cvar") != (self.alpha is not None):
+            raise ValueError("alpha with kind: cvar, and with it alone")
         return self
 
 
-class WorldModelConfig(Closed):
-    """The world model. For the simulator (MuJoCo itself), settings that are not given stay as the task has them."""
+class SimulatorConfig(Closed):
+    """MuJoCo itself as the world model; settings that are not given stay as the task has them."""
 
-    kind: str = "simulator"
+    kind: Literal["simulator"] = "simulator"
     timestep: Positive | None = Field(default=None, description="s; divides the control period")
     integrator: Literal["Euler", "RK4", "implicit", "implicitfast"] | None = None
     solver: Literal["PGS", "CG", "Newton"] | None = None
     iterations: Whole | None = Field(default=None, ge=1, le=MAX_ITERATIONS)
     noslip_iterations: Whole | None = Field(default=None, ge=0, le=MAX_ITERATIONS, description="0: contacts may creep")
     disable_contacts: Flag = Field(default=False, description="in plans; refused where a guardrail reads contacts")
-    robust: RobustConfig | None = Field(default=None, description="plan for other physics too; guardrails by the worst")
-    params: dict[str, Any] = Field(default_factory=dict, description="another kind's own")
+    variants: tuple[Annotated[VariantConfig, AfterValidator(_physical)], ...] = Field(
+        default=(), max_length=64, description="further physics to plan for; guardrails by the worst, costs by the risk"
+    )
 
-    @model_validator(mode="after")
-    def _own(self) -> WorldModelConfig:
-        foreign = self.model_dump(exclude={"kind", "params"}, exclude_defaults=True)
-        if self.kind == "simulator" and self.params:
-            raise ValueError("no params for the simulator: its settings stand beside kind")
-        if self.kind != "simulator" and foreign:
-            raise ValueError(f"{', '.join(foreign)} with the simulator alone; settings of {self.kind!r} go into params")
-        return self
+
+class OwnModelConfig(Closed):
+    """A world model of another kind, from the registry or another package."""
+
+    kind: str
+    params: dict[str, Any] = Field(default_factory=dict, description="the kind's own")
+
+    @property
+    def variants(self) -> tuple[VariantConfig, ...]:
+        """None: only the simulator's physics can be varied."""
+        return ()
+
+
+def _kind_of_model(value: Any) -> str:
+    kind = value.get("kind", "simulator") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return "simulator" if kind == "simulator" else "own"
+
+
+WorldModelConfig = Annotated[
+    Annotated[SimulatorConfig, Tag("simulator")] | Annotated[OwnModelConfig, Tag("own")],
+    Discriminator(_kind_of_model),
+]
 
 
 class _CostConfig(Closed):
@@ -128,6 +145,9 @@ class _CostConfig(Closed):
 
     task: Number = Field(default=1.0, description="weight of minus the task's reward")
     residuals: tuple[Residual, ...] = Field(default=(), description="terms on named signals, each with its weight")
+    terms: dict[str, NonNegative] = Field(default_factory=dict, description="terms of other packages, with weights")
+    critic: NonNegative = Field(default=1.0, description="weight of the critic, where there is one")
+    discount: Annotated[Positive, Field(le=1)] = Field(default=1.0, description="of costs, per control step")
 
 
 if TYPE_CHECKING:  # a type checker cannot see fields that are created from a table
@@ -143,6 +163,22 @@ else:
             for name, cost in intrinsic.TABLE.built_in.items()
         },
     )
+
+
+def _near(value: Any) -> Any:
+    """Read a goal that is given as text."""
+    return {"near": parsed(value)} if isinstance(value, str) else value
+
+
+class GoalConfig(Closed):
+    """What the agent is asked for beyond the task: signals near their targets."""
+
+    near: tuple[Near, ...] = Field(min_length=1, max_length=64)
+    weight: Positive = Field(default=1.0, description="of its cost, whose unit is the distance that is allowed")
+
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.near, weight=self.weight)
 
 
 class BudgetConfig(Closed):
@@ -163,6 +199,7 @@ class PlannerConfig(Closed):
 
     kind: str = "icem"
     horizon: Whole = Field(default=40, ge=1, le=10_000, description="control steps")
+    replan_every: Whole = Field(default=1, ge=1, le=10_000, description="control steps executed of each plan")
     budget: BudgetConfig = BudgetConfig(evaluations=192)
     params: dict[str, Any] = Field(default_factory=dict, description="the planner's own")
 
@@ -266,8 +303,12 @@ class Config(Closed):
     frames: Whole | None = Field(default=None, ge=1, description="control steps per episode; the task's where None")
     variant: VariantConfig = VariantConfig()
     perception: PerceptionConfig = PrivilegedConfig()
-    world_model: WorldModelConfig = WorldModelConfig()
+    world_model: WorldModelConfig = SimulatorConfig()
+    risk: RiskConfig | None = Field(default=RiskConfig(), description="null: the nominal future alone counts")
     cost: CostConfig = CostConfig()
+    goal: Annotated[GoalConfig | None, BeforeValidator(_near)] = Field(
+        default=None, description='{near: [{signal, target, within}]}, or as text, "SIGNAL = TARGET ± WITHIN"'
+    )
     planner: PlannerConfig = PlannerConfig()
     back_up: BackUpConfig | None = None
     zones: dict[str, Zone] = Field(default_factory=dict, description="added to the model, for zone_distance signals")
@@ -296,8 +337,23 @@ class Config(Closed):
         at, index = divmod(episode, self.episodes)
         return (self.seeds[at] if self.seeds else self.seed), index
 
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, values: Any) -> Any:
+        """Read `world_model.robust`, which files older than December 2026 contain, as variants and risk."""
+        model = values.get("world_model") if isinstance(values, Mapping) else None
+        if not isinstance(model, Mapping) or not isinstance(robust := model.get("robust", ...), Mapping | None):
+            return values
+        model = {name: value for name, value in model.items() if name != "robust"}
+        if robust is None:
+            return {**values, "world_model": model}
+        risk = {"kind": robust.get("risk", "worst"), "alpha": robust.get("alpha")}
+        return {**values, "world_model": {**model, "variants": robust.get("variants", ())}, "risk": risk}
+
     @model_validator(mode="after")
     def _one_way(self) -> Config:
+        if self.real_time is not None and self.planner.replan_every > 1:
+            raise ValueError("planner.replan_every 1 in real time, where the planner searches all the time")
         if self.seeds and self.seed:
             raise ValueError("seed or seeds, one of them")
         return self

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agent.config.config import Config, RobustConfig
+from agent.config.config import Config
 from envs import registry
 from envs.backup import BackUp, strengthened
 from envs.guardrails.registry import build as build_guardrails
@@ -79,6 +79,6 @@ def rules_sha256(guardrails_sha256: str, back_up: BackUp | None, variants: Seque
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def planned_for(config: RobustConfig | None) -> list[Variant]:
+def planned_for(config: Config) -> list[Variant]:
     """The variants of the nominal physics in which a plan must work too."""
-    return [] if config is None else [Variant(**variant.model_dump()) for variant in config.variants]
+    return [Variant(**variant.model_dump()) for variant in config.world_model.variants]

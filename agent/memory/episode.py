@@ -1,41 +1,76 @@
-"""The records that memory keeps of an episode."""
+"""The one record of an episode, from which memory, run directories and data sets derive."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
+from envs.task import TaskParams
 
-@dataclass(frozen=True)
+ARRAYS = ("observations", "actions", "rewards", "margins", "states")
+
+
+@dataclass(frozen=True, eq=False)
 class Episode:
-    """One episode as arrays, T control steps."""
+    """One episode, T control steps; each frame is kept once, in its own dtype."""
 
-    states: np.ndarray  # (T+1,S), believed integration states (or features)
+    observations: np.ndarray  # (T+1,F) float64, or pixels (T+1,height,width,channels) uint8; (0,0) where not recorded
     actions: np.ndarray  # (T,A), executed, in [-1,1]
-    costs: np.ndarray  # (T,), minus the environment's own reward
+    rewards: np.ndarray  # (T,), the environment's own
     margins: np.ndarray  # (T,G), as the monitor judged them
+    states: np.ndarray  # (T+1,S), believed simulator states; (0,0) where only features are perceived
+    terminated: bool = False  # the task ended it
+    truncated: bool = False  # the time limit ended it
+    params: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))  # see `flat`
+    goal: str = ""  # what a person asked for beyond the task
+    actor: str = ""  # who acted: the planner, and the digest of learned weights, if any
 
     def __len__(self) -> int:
         return len(self.actions)
 
+    @property
+    def believed(self) -> np.ndarray:
+        """What was believed, one row per state: the states where there are any, or else the observations, (T+1,…)."""
+        return self.states if len(self.states) else self.observations.reshape(len(self.observations), -1)
+
+    def stacked(self, depth: int) -> np.ndarray:
+        """The features of `perception.kind: stacked`, rebuilt: the last `depth` observations, the oldest first.
+
+        Vectors become (T+1,depth·F), pixels (T+1,height,width,depth·channels). The first one fills the first stack.
+        """
+        steps = np.arange(len(self.observations))
+        parts = [self.observations[np.maximum(steps - back, 0)] for back in reversed(range(depth))]
+        return np.concatenate(parts, -1)
+
     def check(self) -> None:
         """Raises ValueError where lengths, axes or types of the arrays do not fit together."""
         steps = len(self)
-        lengths = (len(self.states) - 1, len(self.costs), len(self.margins))
-        axes = (self.states.ndim, self.actions.ndim, self.costs.ndim, self.margins.ndim)
-        kinds = {getattr(self, part.name).dtype.kind for part in fields(self)}
-        if lengths != (steps,) * 3 or axes != (2, 2, 1, 2) or kinds != {"f"}:
+        ends = [len(found) for found in (self.observations, self.states) if found.size]
+        fit = len(self.rewards) == len(self.margins) == steps and set(ends) == {steps + 1}
+        axes = (self.actions.ndim, self.rewards.ndim, self.margins.ndim, self.states.ndim) == (2, 1, 2, 2)
+        seen = (self.observations.dtype.kind, self.observations.ndim) in (("f", 2), ("u", 4))
+        kinds = {getattr(self, name).dtype.kind for name in ARRAYS[1:]} == {"f"}
+        if not (steps and fit and axes and seen and kinds):
             raise ValueError("arrays that do not fit together")
 
 
-@dataclass(frozen=True)
+def flat(params: TaskParams) -> dict[str, np.ndarray]:
+    """What a reset chose, by name: `model/FIELD` of MjModel, and `task/NAME` of the environment's task."""
+    model = {f"model/{name}": np.array(value) for name, value in params.model.items()}
+    return model | {f"task/{name}": np.array(value) for name, value in params.attributes.items()}
+
+
+@dataclass(frozen=True, eq=False)
 class Window:
     """L consecutive steps of one episode."""
 
     episode: int
     step: int
-    states: np.ndarray  # (L+1,S)
+    observations: np.ndarray  # (L+1,…); (0,0) where not recorded
+    states: np.ndarray  # (L+1,S); (0,0) where there are none
     actions: np.ndarray  # (L,A)
-    costs: np.ndarray  # (L,)
+    rewards: np.ndarray  # (L,)
     margins: np.ndarray  # (L,G)

@@ -57,7 +57,7 @@ def _of_manifests(a: Manifest, b: Manifest) -> Iterator[Differing]:
     if a.guardrails_sha256 != b.guardrails_sha256:
         yield _digests("guardrails_sha256", a.guardrails_sha256, b.guardrails_sha256, MEANING["guardrails"])
     elif a.rules_sha256 != b.rules_sha256:
-        what = "the back-up, or the physics of world_model.robust: what counts as a safe stop does not mean the same"
+        what = "the back-up, or the physics of world_model.variants: what counts as a safe stop does not mean the same"
         yield _digests("rules_sha256", a.rules_sha256, b.rules_sha256, what)
     for name in sorted(a.files_sha256.keys() | b.files_sha256.keys()):
         before, after = a.files_sha256.get(name), b.files_sha256.get(name)

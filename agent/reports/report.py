@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,6 +115,10 @@ def _cards(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[R
         cards.append(
             Card("Smallest margin", f"{worst.worst:.3g}".replace("-inf", "none"), f"{worst.unit}, {worst.name}")
         )
+    if rows[0].goal:
+        firsts = [row.reached["first"] for row in rows if not math.isnan(row.reached["first"])]
+        when = f"after {np.median(firsts):.0f} steps (median); " if firsts else ""
+        cards.append(Card("Goal reached", f"{len(firsts)} of {len(rows)}", f"{when}{rows[0].goal}"))
     physics, fraction = estimates["model_steps_per_decision"], estimates["simulator_fraction"].mean
     # Over all decisions, as in the report's histogram.
     median, late = np.percentile(np.concatenate([steps.plan_ms for steps in episodes.values()]), [50, 95])

@@ -222,8 +222,8 @@ def _missing(config: Config, manifest: Manifest, rows: Sequence[Row]) -> tuple[s
 
 
 def _and_variants(config: Config) -> str:
-    robust = config.world_model.robust
-    return "" if robust is None else f" and {_count(len(robust.variants), 'variant')} of it"
+    number = len(config.world_model.variants)
+    return f" and {_count(number, 'variant')} of it" if number else ""
 
 
 def _same(config: Config) -> bool:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
 from agent.actor.clock import Pace
 from agent.agent import Agent, Decision
+from agent.memory.episode import flat
+from agent.perception.perception import features
 from envs.guard.world import GuardedWorld, Judged
+from envs.task import TaskParams
 
 MAX_RESETS = 100
 
@@ -33,6 +37,7 @@ class Step:
     reason: str
     action: np.ndarray  # (A,) in [-1,1]
     state: np.ndarray  # (S,), raw, after the step; before it if the world's simulation diverged
+    reached: bool = False  # whether the goal holds after the step, judged on the world's state
     plan_age: float = 0.0  # s since the state that the plan starts from; above 0 only in real time
     notice: str = ""  # a message for the user, shown at once
 
@@ -57,6 +62,11 @@ class EpisodeResult:
     diverged: bool = False  # whether the world's simulation diverged in the last step
     diverged_candidates: int = 0  # imagined futures whose simulation diverged
     notice: str = ""  # a message for the user
+    goal: str = ""  # what the user asked for beyond the task, in words
+    observations: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    """At the start and after each step, (T+1,F) float64, or pixels (T+1,height,width,channels) uint8."""
+    params: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
+    """What the reset chose, as `agent.memory.episode.flat` names it."""
 
     @property
     def total(self) -> float:
@@ -117,11 +127,14 @@ def _play(
 ) -> Generator[Step, None, EpisodeResult]:
     clock = time.perf_counter()
     *starts, drawn = seeds_of(seed, episode)
+    gate_before = world.gate_steps
     percept = world.reset(*starts)
     agent.reset(drawn)
     notice = world.warning
-    spent_before, gate_before = agent.model.spent, world.gate_steps
+    spent_before = agent.model.spent
     steps: list[Step] = []
+    seen = [features(percept.observation)]
+    params = flat(percept.params or TaskParams())
     judged: Judged | None = None
     limit = frames or world.env.interface.frame_limit
     while not (judged and judged.ended) and len(steps) < limit:
@@ -130,6 +143,7 @@ def _play(
             witness(len(steps), decision)
         percept, judged = world.step(decision.action)
         agent.remember(judged)
+        seen.append(features(percept.observation))
         steps.append(_step(len(steps), decision, judged, world.state, notice))
         notice = ""
         yield steps[-1]
@@ -149,6 +163,9 @@ def _play(
         diverged=bool(judged.divergence),
         diverged_candidates=spent.diverged,
         notice=judged.notice(episode, len(steps)),
+        goal="" if world.goal is None else world.goal.text(),
+        observations=np.stack(seen),
+        params=params,
     )
 
 
@@ -168,6 +185,7 @@ def _step(index: int, decision: Decision, judged: Judged, state: np.ndarray, not
         reason=executed.reason,
         action=executed.action,
         state=state,
+        reached=judged.reached,
         plan_age=decision.age,
         notice=notice,
     )

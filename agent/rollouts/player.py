@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing, nullcontext
 
+import numpy as np
+
 from agent import build
 from agent.agent import Agent, Decision
 from agent.config.config import Config
@@ -59,7 +61,8 @@ def played(
 
         with closing(taken) if taken is not None else nullcontext():
             result = yield from episode.play(agent, world, *config.place(index), limit, witnessed)
-            steps = Steps.of(result, agent.memory.episodes[-1].states, world.env.interface.control_period)
+            states = agent.memory.episodes[-1].states
+            steps = Steps.of(result, states if len(states) else np.zeros(0), world.env.interface.control_period)
             row = row_of(config, agent, world, result, steps, index)
             video = taken.developed() if taken is not None else None
         notice = taken.notice if taken is not None else notice

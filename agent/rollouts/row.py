@@ -12,11 +12,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
 from agent.config import resolved
+from agent.memory.episode import Episode
 from agent.rollouts.episode import EpisodeResult
 from envs.errors import TelosError
 
@@ -33,6 +35,10 @@ TIMES = (
 
 All other fields are the same, bit for bit, each time a configuration is run.
 """
+
+
+OPTIONAL = frozenset({"reached", "real_time"})
+"""Fields that are absent from JSON where they are empty."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +78,17 @@ class Row:
     seconds: float  # wall-clock time of the episode
     steps_sha256: str = ""  # of the episode's steps; set, like `run_sha256`, when the row enters a run directory
     run_sha256: str = ""  # of the run's manifest
+    reached: dict[str, float] = field(default_factory=dict)
+    """With a goal: `first`, the control steps until it first held (NaN if never), and the `share` of steps in which it
+    held, judged on the world's state. Empty, and absent from JSON, without a goal.
+    """
     real_time: dict[str, float] = field(default_factory=dict)
     """The fields of `agent.actor.clock.Pace` for a run in real time; otherwise empty, and absent from JSON."""
 
     def values(self) -> dict[str, Any]:
         """The fields as JSON values, by key."""
         values = _plain({field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)})
-        return {name: value for name, value in values.items() if name != "real_time" or value}
+        return {name: value for name, value in values.items() if name not in OPTIONAL or value}
 
     def text(self) -> str:
         """The row as JSON."""
@@ -105,21 +115,21 @@ class Row:
     def of_values(cls, data: dict[str, Any], where: str) -> Row:
         """Make a row from what `values` returned. Raises TelosError for other keys or other types."""
         wanted = {field.name.rstrip("_"): field.name for field in fields(cls)}
-        if data.keys() | {"real_time"} != wanted.keys():
-            missing = [name for name in wanted if name not in {*data, "real_time"}]
+        if data.keys() | OPTIONAL != wanted.keys():
+            missing = [name for name in wanted if name not in {*data, *OPTIONAL}]
             raise TelosError(where, f"not an episode's row (without {', '.join(missing[:3]) or 'nothing'})", "a row")
-        data = {"real_time": {}, **data}
+        data = {**{name: {} for name in OPTIONAL}, **data}
         kinds = get_type_hints(cls)
         return cls(**{field: _as(kinds[field], data[name], f"{where}.{name}") for name, field in wanted.items()})
 
     def numbers(self) -> dict[str, float]:
-        """All numeric results by name; margins are named `min_margin.NAME`, the pace `real_time.NAME`."""
+        """All numeric results by name; those in a group are named as `min_margin.NAME`."""
         plain = {
             field.name.rstrip("_"): float(getattr(self, field.name))
             for field in fields(self)
             if field.type in ("int", "float") and field.name not in ("seed", "episode", "reset_seed")
         }
-        named = {"min_margin": self.min_margin, "real_time": self.real_time}
+        named = {"min_margin": self.min_margin, "reached": self.reached, "real_time": self.real_time}
         return plain | {f"{where}.{name}": value for where, parts in named.items() for name, value in parts.items()}
 
 
@@ -138,17 +148,23 @@ class Steps:
     fallback: np.ndarray  # (T,) bool
     action: np.ndarray  # (T,A) in [-1,1], executed
     state: np.ndarray  # (T,S), raw, after each step
-    belief: np.ndarray  # (T+1,S) or (T+1,F), or only its first row, (1,S), if the rest equals `state`; see `believed`
+    belief: np.ndarray
+    """(T+1,S), or only its first row, (1,S), if the rest equals `state`; (1,0) where only features are perceived, and
+    (T+1,F) there in older runs. See `believed`."""
     reasons: np.ndarray  # (T,) text, why the gate intervened
     control_period: np.ndarray  # scalar (), s
+    observation: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    """At the start and after each step, (T+1,F), or pixels (T+1,height,width,channels) uint8; (0,0) in older runs."""
+    params: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
+    """What the reset chose, as `agent.memory.episode.flat` names it; nothing in older runs."""
 
     @staticmethod
     def of(result: EpisodeResult, belief: np.ndarray, control_period: float) -> Steps:
         """The steps of a finished episode.
 
         Args:
-            belief: the agent's belief at the start and after each step, (T+1,S) or (T+1,F); only the one at the
-                start, (S,), for an agent that reads the simulator's state.
+            belief: the believed states at the start and after each step, (T+1,S); only the one at the start, (S,),
+                for an agent that reads the simulator's state, and nothing, (0,), for one that perceives features alone.
         """
 
         def column(name: str, dtype: type | None = None) -> np.ndarray:
@@ -172,7 +188,39 @@ class Steps:
             belief=np.array(belief),
             reasons=column("reason", str),
             control_period=np.array(control_period),
+            observation=result.observations,
+            params=result.params,
         )
+
+    def episode(self, row: Row) -> Episode:
+        """The record of the episode, from which memory and data sets derive."""
+        actor = " ".join(filter(None, (row.planner, row.model_sha256)))
+        return Episode(
+            observations=self.observation,
+            actions=self.action,
+            rewards=self.reward,
+            margins=self.margin,
+            states=self.believed if self.belief.shape[1] else np.zeros((0, 0)),
+            terminated=row.terminated,
+            truncated=not (row.terminated or row.diverged),
+            params=self.params,
+            goal=row.goal,
+            actor=actor,
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name, params as `params/NAME`, as in a run's file; what older runs lack is left out."""
+        found = {part.name: np.asarray(getattr(self, part.name)) for part in fields(self) if part.name != "params"}
+        if not self.observation.size:
+            del found["observation"]
+        return found | {f"params/{name}": np.asarray(value) for name, value in sorted(self.params.items())}
+
+    @staticmethod
+    def read(arrays: Mapping[str, np.ndarray]) -> Steps:
+        """The steps that `arrays` gave. Raises KeyError where one is missing."""
+        params = {name.removeprefix("params/"): value for name, value in arrays.items() if name.startswith("params/")}
+        own = {name: arrays[name] for name in (*_ARRAYS, "observation") if name in _ARRAYS or name in arrays}
+        return Steps(**own, params=MappingProxyType(params))
 
     def check(self) -> None:
         """Raise ValueError if the arrays do not fit together, or their types or axes are not those of the fields."""
@@ -183,6 +231,8 @@ class Steps:
         lengths = {len(getattr(self, name)) for name in _ARRAYS if name not in ("belief", "control_period")}
         if len(lengths) != 1 or lengths == {0} or len(self.belief) not in (1, len(self.reward) + 1):
             raise ValueError("arrays that do not fit together")
+        if self.observation.size and len(self.observation) != len(self.reward) + 1:
+            raise ValueError("observations that do not fit the steps")
         if not 0 < float(self.control_period) < math.inf:
             raise ValueError(f"a control period of {float(self.control_period)} s")
 
@@ -190,20 +240,21 @@ class Steps:
     def sha256(self) -> str:
         """The digest of names, types, shapes and contents of all arrays; independent of their memory layout."""
         found = hashlib.sha256()
-        for part in fields(self):
-            value = np.asarray(getattr(self, part.name), order="C")
-            found.update(f"{part.name} {value.dtype.str} {value.shape}\n".encode())
-            found.update(value.tobytes())
+        for name, value in self.arrays().items():
+            found.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+            found.update(np.asarray(value, order="C").tobytes())
         return found.hexdigest()
 
     @property
     def believed(self) -> np.ndarray:
-        """The agent's belief at the start and after each step, (T+1,S) or (T+1,F)."""
+        """The agent's belief at the start and after each step: states (T+1,S), or else observations (T+1,F)."""
+        if not self.belief.shape[1]:
+            return self.observation.reshape(len(self.observation), -1)
         return self.belief if len(self.belief) > 1 else np.concatenate([self.belief, self.state])
 
     @property
     def start(self) -> np.ndarray:
-        """The agent's belief at the start, (S,) or (F,)."""
+        """The agent's belief at the start, (S,), or (0,) where only features are perceived."""
         return self.belief[0]
 
     def __len__(self) -> int:
@@ -265,13 +316,19 @@ def row_of(config: Config, agent: Agent, world: GuardedWorld, result: EpisodeRes
         ),
         gate="simulator" if gate is not None and len(gate.guardrails) else "none",
         model_sha256="",
-        goal="",
+        goal=result.goal,
+        reached=_reached(result) if result.goal else {},
         diverged=result.diverged,
         diverged_candidates=result.diverged_candidates,
         seconds=result.seconds,
         real_time={} if pace is None else {name: float(value) for name, value in asdict(pace).items()},
         **follows(steps, rules.names),
     )
+
+
+def _reached(result: EpisodeResult) -> dict[str, float]:
+    held = np.array([step.reached for step in result.steps])
+    return {"first": float(held.argmax()) + 1 if held.any() else math.nan, "share": float(held.mean())}
 
 
 def json_row(line: str | bytes, where: str) -> dict[str, Any]:

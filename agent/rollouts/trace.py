@@ -38,7 +38,8 @@ class Tracer:
         Raises:
             TelosError: the world model does not exist.
         """
-        nominal = config.world_model.model_copy(update={"robust": None})
+        alone = {} if not config.world_model.variants else {"variants": ()}
+        nominal = config.world_model.model_copy(update=alone)
         self._model = build.world_model(config.model_copy(update={"world_model": nominal}), env.task, env.interface)
         self._env = env
         self._data = mujoco.MjData(env.model)

@@ -131,6 +131,7 @@ def _expected(rundir: RunDir, row: Row, steps: Steps) -> dict[str, Any]:
         "planner": config.planner.kind,
         "world_model": config.world_model.kind,
         "privileged": rundir.manifest.privileged,
+        "goal": "" if config.goal is None else config.goal.goal.text(),
         "reset_seed": seeds[rejected] if 0 <= rejected < len(seeds) - 1 else None,
         **follows(steps, tuple(row.min_margin)),
     }

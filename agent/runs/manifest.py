@@ -111,7 +111,7 @@ def following(config: Config) -> dict[str, Any]:
         "config_sha256": config_sha256(config),
         "files_sha256": files_sha256(config.task),
         "guardrails_sha256": rules.digest,
-        "rules_sha256": resolved.rules_sha256(rules.digest, back_up, resolved.planned_for(config.world_model.robust)),
+        "rules_sha256": resolved.rules_sha256(rules.digest, back_up, resolved.planned_for(config)),
         "privileged": config.perception.kind == "privileged",
         "safe_stop": back_up is not None,
         "assurance": "L2",

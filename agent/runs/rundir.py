@@ -21,7 +21,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,9 +175,9 @@ class RunDir:
         return row
 
     def _save_steps(self, row: Row, steps: Steps) -> None:
-        arrays = {field.name: getattr(steps, field.name) for field in fields(steps)}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, row=np.array(row.text()), **arrays)
+        arrays: dict[str, Any] = {"row": np.array(row.text()), **steps.arrays()}
+        np.savez_compressed(buffer, **arrays)
         with writing(self.path):
             (self.path / "steps").mkdir(exist_ok=True)
         write(self.steps_file(row.episode), buffer.getvalue())
@@ -196,7 +196,7 @@ class RunDir:
         data = contents(file)
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                steps = Steps(**{field.name: arrays[field.name] for field in fields(Steps)})
+                steps = Steps.read({name: arrays[name] for name in arrays.files})
                 text = str(arrays["row"]) if self.manifest.verifiable else ""
             steps.check()
             return steps, text
@@ -258,5 +258,5 @@ def _changed(config: Config, then: Manifest) -> str:
     now = following(config)
     if now["guardrails_sha256"] != then.guardrails_sha256:
         return f"other guardrails (digest {now['guardrails_sha256'][:12]}…, not {then.guardrails_sha256[:12]}…)"
-    what = "configuration" if now["rules_sha256"] == then.rules_sha256 else "back-up or world_model.robust"
+    what = "configuration" if now["rules_sha256"] == then.rules_sha256 else "back-up or world_model.variants"
     return f"another {what} (digest {now['config_sha256'][:12]}…, not {then.config_sha256[:12]}…)"

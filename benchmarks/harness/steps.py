@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from agent.config.config import Config
+from agent.config.config import Config, SimulatorConfig
 from envs import registry
 from envs.errors import TelosError
 
@@ -23,7 +23,9 @@ def natural(task_id: str) -> tuple[float, float]:
 def per_candidate(config: Config) -> int:
     """Physics steps of one candidate: horizon times the planning model's steps per control step."""
     period, timestep = natural(config.task)
-    return config.planner.horizon * round(period / (config.world_model.timestep or timestep))
+    model = config.world_model
+    planned = (model.timestep if isinstance(model, SimulatorConfig) else None) or timestep
+    return config.planner.horizon * round(period / planned)
 
 
 def affordable(config: Config, budget: int) -> dict[str, int]:

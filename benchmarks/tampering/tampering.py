@@ -28,7 +28,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, NoReturn
@@ -41,9 +40,10 @@ from agent.command.cli import INTERRUPTED
 from agent.command.cli import main as telos
 from agent.config.config import Config
 from agent.config.load import load
+from agent.memory.episode import ARRAYS
 from agent.memory.memory import Memory
 from agent.reports import explain, report
-from agent.rollouts.row import TIMES, Steps
+from agent.rollouts.row import TIMES
 from agent.runs.rundir import RunDir
 from benchmarks.harness import rows
 from benchmarks.tampering.mutations import KINDS
@@ -195,10 +195,10 @@ def _facts(rundir: RunDir) -> list[Any]:
     for row in rundir.rows():
         steps = rundir.steps(row.episode)
         found.append({name: value for name, value in vars(row).items() if name not in TIMES})
-        found += [getattr(steps, f.name).tobytes() for f in fields(Steps) if f.name not in ("plan_ms", "decision_ms")]
+        found += [value.tobytes() for name, value in steps.arrays().items() if name not in ("plan_ms", "decision_ms")]
     found.append({name: value for name, value in rundir.summary().items() if name not in TIMES})
     for episode in Memory.load(rundir.path / "memory.safetensors").episodes:
-        found += [array.tobytes() for array in vars(episode).values()]
+        found += [getattr(episode, name).tobytes() for name in ARRAYS]
     return found
 
 

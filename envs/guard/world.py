@@ -11,8 +11,10 @@ import numpy as np
 
 from envs.environment import Environment
 from envs.errors import Diverged, TelosError
+from envs.goal import Goal
 from envs.guard.gate import Executed, Gate, Verdict
 from envs.guard.monitor import Monitor
+from envs.guard.reached import GoalCheck
 from envs.percept import Percept, instruction
 from envs.task import Snapshot
 
@@ -27,6 +29,7 @@ class Judged:
     truncated: bool
     margin: np.ndarray  # (G,), as the monitor judged it
     violated: bool
+    reached: bool = False  # whether the goal holds after the step; False where there is none
     divergence: str = ""  # why the world can no longer be simulated; "" if it can
     gate_seconds: float = 0.0  # s of wall clock that the gate took
 
@@ -47,22 +50,40 @@ class GuardedWorld:
     action that it refuses, the fallback is executed. This object lives in the agent's process (assurance level L2).
     """
 
-    def __init__(self, env: Environment, monitor: Monitor, gate: Gate | None, privileged: bool) -> None:
+    def __init__(
+        self, env: Environment, monitor: Monitor, gate: Gate | None, privileged: bool, goal: Goal | None = None
+    ) -> None:
         """
         Args:
             gate: None only for the unguarded players of `benchmarks/`, whose rows say `gate: none`.
             privileged: whether percepts carry a copy of the simulator's state.
+            goal: what a person asks for beyond the task; `goal` can be set again at any time.
+
+        Raises:
+            TelosError: a goal on a signal that the model lacks.
         """
         self.env = env
         self.monitor = monitor
         self.gate = gate
         self.privileged = privileged
+        self.goal = goal
         self.snapshot: Snapshot | None = None  # the world's present state, for scoring and records
         self.seed = 0  # of the accepted reset
         self.rejected = 0  # resets of this episode into a state that the guardrails forbid
         self.warning = ""  # where the declared back-up cannot stop safely from the episode's start
         self._observation: Any = None
         self._verdict: Verdict | None = None
+
+    @property
+    def goal(self) -> Goal | None:
+        """What a person asks for; the next percept says it. Setting it raises TelosError for a missing signal."""
+        return self._goal
+
+    @goal.setter
+    def goal(self, goal: Goal | None) -> None:
+        env = self.env
+        self._check = None if goal is None else GoalCheck(env.task, env.interface, goal, env.variant)
+        self._goal = goal
 
     @property
     def state(self) -> np.ndarray:
@@ -115,11 +136,19 @@ class GuardedWorld:
         except Diverged as error:
             rules = len(self.monitor.guardrails)
             margin = np.full(rules, -np.inf)
-            return self._last(before), Judged(executed, 0.0, False, False, margin, rules > 0, error.given, gated)
+            judged = Judged(executed, 0.0, False, False, margin, rules > 0, divergence=error.given, gate_seconds=gated)
+            return self._last(before), judged
         after = self.snapshot = self.env.snapshot()
         found = self.monitor.judge(before, self.env.control(), after)
         judged = Judged(
-            executed, reward, terminated, truncated, found.margin.numpy(), not found.safe, gate_seconds=gated
+            executed=executed,
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            margin=found.margin.numpy(),
+            violated=not found.safe,
+            reached=self._check is not None and self._check(after, self._observation),
+            gate_seconds=gated,
         )
         return self._last(after) if judged.ended else self._percept(after), judged
 
@@ -143,7 +172,7 @@ class GuardedWorld:
     def _last(self, now: Snapshot, proposals: Mapping[str, np.ndarray] | None = None) -> Percept:
         """What the agent is told; copies, which it may modify. After an episode's last step, nothing is proposed."""
         told = self.env.snapshot() if self.privileged else None
-        return Percept(self._observation, told, instruction(now.params), proposals or {})
+        return Percept(self._observation, told, instruction(now.params), self.goal, proposals or {})
 
     def _proposals(self, gate: Gate, now: Snapshot) -> dict[str, np.ndarray]:
         """See `Percept.proposals`."""

@@ -70,7 +70,7 @@ def test_a_loop_of_ones_own() -> None:
     agent.finish(percept)
     (remembered,) = agent.memory.episodes
     assert len(remembered) == 5
-    assert -remembered.costs.sum() == pytest.approx(total)
+    assert remembered.rewards.sum() == pytest.approx(total)
     assert_array_equal(remembered.states[-1], env.snapshot().state)
 
 
@@ -228,7 +228,7 @@ def test_a_privileged_agent_remembers_the_episode() -> None:
     (remembered,) = agent.memory.episodes
     assert_array_equal(remembered.states[1:], np.stack([step.state for step in result.steps]))
     assert_array_equal(remembered.actions, np.stack([step.action for step in result.steps]))
-    assert_array_equal(remembered.costs, [-step.reward for step in result.steps])
+    assert_array_equal(remembered.rewards, [step.reward for step in result.steps])
     assert_array_equal(remembered.margins, np.stack([step.margin for step in result.steps]))
 
 
@@ -237,7 +237,7 @@ def test_an_agent_that_is_not_privileged_remembers_what_it_believed() -> None:
     result = episode.run(agent, build.world(c, env), 0, 0, frames=6)
     (remembered,) = agent.memory.episodes
     assert len(remembered) == 6
-    assert_array_equal(remembered.costs, [-step.reward for step in result.steps])
+    assert_array_equal(remembered.rewards, [step.reward for step in result.steps])
     real = np.stack([step.state for step in result.steps])
     model = env.model
     root, rest = 1, slice(2, 1 + model.nq + model.nv)

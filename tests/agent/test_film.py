@@ -231,9 +231,9 @@ def _follows(one: Traced, path: np.ndarray, place: Callable[[Any], np.ndarray]) 
             one.env.step(one.decision.plan.actions[step].numpy())
 
 
-@pytest.mark.parametrize("robust", [None, {"variants": [{"mass": 1.3}]}])
+@pytest.mark.parametrize("robust", [(), [{"mass": 1.3}]])
 def test_the_path_of_what_the_cost_reads_is_the_plan_carried_out(traced: Callable[..., Traced], robust: Any) -> None:
-    one = traced(ARM, **{"world_model.robust": robust})
+    one = traced(ARM, **{"world_model.variants": robust})
     spent = one.agent.model.spent
     (path,) = one.paths()  # of the tip; the target does not move
     assert one.agent.model.spent == spent

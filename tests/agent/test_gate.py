@@ -241,13 +241,13 @@ def test_a_stop_in_another_world_is_the_controllers_own_there(env: Environment) 
 
 
 def test_an_agent_that_plans_for_other_physics_has_a_gate_that_knows_them() -> None:
-    robust = {"risk": "worst", "variants": [{"mass": 1.3, "gain": 0.7}]}
+    robust = [{"mass": 1.3, "gain": 0.7}]
     overrides = {"guardrails": [RAIL]}
     env = registry.make(CARTPOLE)
     env.reset(seed=3)
     made = [
         build.gate(load(task=CARTPOLE, overrides={**overrides, **more}), env.task, env.interface)
-        for more in ({}, {"world_model.robust": robust})
+        for more in ({}, {"world_model.variants": robust})
     ]
     start = next(at(env, 0.4, v) for v in np.linspace(0, 6, 25) if not made[1].check(at(env, 0.4, v), IDLE).passed)
     assert made[0].check(start, IDLE).passed

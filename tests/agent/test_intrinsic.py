@@ -18,7 +18,7 @@ from envs.trajectory import Signals, Trajectory
 from worldmodels import registry as models
 from worldmodels.belief import Belief
 
-every = pytest.mark.parametrize("name", sorted(registry.TABLE.built_in))
+every = pytest.mark.parametrize("name", sorted(registry.TABLE.entries()))
 TASK = "dm_control/cartpole-swingup-v0"
 N, H = 6, 5
 

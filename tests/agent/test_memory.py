@@ -10,52 +10,88 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from agent.memory.episode import Episode
+from agent.memory.episode import ARRAYS, Episode
 from agent.memory.memory import Memory
+from agent.perception.perception import ObservationStack
 from envs.errors import TelosError
+from envs.percept import Percept
 
-S, A, G = 3, 2, 1
+S, F, A, G = 3, 4, 2, 1
 
 
 def remembered(lengths: list[int], capacity: int = 10, seed: int = 0, guardrails: int = G) -> Memory:
     rng = np.random.default_rng(seed)
     memory = Memory(capacity)
     for length in lengths:
-        memory.begin(rng.normal(size=S))
-        for _ in range(length):
-            memory.add(rng.uniform(-1, 1, A), rng.normal(), rng.normal(size=guardrails), rng.normal(size=S))
+        memory.begin(rng.normal(size=F), rng.normal(size=S), {"model/size": rng.normal(size=2)}, "there", "icem")
+        for t in range(length):
+            step = (rng.uniform(-1, 1, A), rng.normal(), rng.normal(size=guardrails))
+            memory.add(*step, rng.normal(size=F), rng.normal(size=S), terminated=t == length - 1)
     memory.close()
     return memory
 
 
 def same(one: Episode, other: Episode) -> bool:
-    return all(
-        getattr(one, name).tobytes() == getattr(other, name).tobytes()
-        and getattr(one, name).shape == getattr(other, name).shape
-        and getattr(one, name).dtype == getattr(other, name).dtype
-        for name in ("states", "actions", "costs", "margins")
+    pairs = [(getattr(one, name), getattr(other, name)) for name in ARRAYS]
+    pairs += [(value, other.params[name]) for name, value in one.params.items()]
+    said = [
+        (one.terminated, one.truncated, one.goal, one.actor),
+        (other.terminated, other.truncated, other.goal, other.actor),
+    ]
+    return said[0] == said[1] and all(
+        a.tobytes() == b.tobytes() and a.shape == b.shape and a.dtype == b.dtype for a, b in pairs
     )
 
 
 def test_an_episode_is_what_was_added() -> None:
     memory = Memory()
-    memory.begin(np.array([0.0, 0.5]))
-    memory.add(np.array([0.1]), 2.0, np.array([0.3]), np.array([1.0, 1.5]))
-    memory.add(np.array([0.2]), 3.0, np.array([0.4]), np.array([2.0, 2.5]))
+    memory.begin(np.array([7.0]), np.array([0.0, 0.5]), {"model/size": np.ones(1)}, "there", "icem")
+    memory.add(np.array([0.1]), 2.0, np.array([0.3]), np.array([8.0]), np.array([1.0, 1.5]))
+    memory.add(np.array([0.2]), 3.0, np.array([0.4]), np.array([9.0]), np.array([2.0, 2.5]), truncated=True)
     assert memory.episodes == []  # the episode is not closed yet
     memory.close()
     (episode,) = memory.episodes
     assert len(episode) == 2
     assert_array_equal(episode.states, [[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]])
     assert_array_equal(episode.actions, [[0.1], [0.2]])
-    assert_array_equal(episode.costs, [2.0, 3.0])
+    assert_array_equal(episode.rewards, [2.0, 3.0])
     assert_array_equal(episode.margins, [[0.3], [0.4]])
+    assert_array_equal(episode.observations, [[7.0], [8.0], [9.0]])
+    assert (episode.terminated, episode.truncated, episode.goal, episode.actor) == (False, True, "there", "icem")
+    assert episode.params == {"model/size": np.ones(1)}
+
+
+def test_pixels_stay_bytes_and_stacks_are_rebuilt_from_single_frames(tmp_path: Path) -> None:
+    """Each frame is kept once; a stack is what perception saw at the time."""
+    rng, memory, perception = np.random.default_rng(0), Memory(), ObservationStack(3)
+    frames = [rng.integers(0, 256, (4, 5, 3), dtype=np.uint8) for _ in range(6)]
+    seen = [perception.reset(Percept(frames[0], None)).features]
+    memory.begin(frames[0], None)
+    for frame in frames[1:]:
+        memory.add(np.zeros(A), 0.0, np.zeros(G), frame, None)
+        seen.append(perception.update(Percept(frame, None), np.zeros(A)).features)
+    memory.close()
+    memory.save(tmp_path / "m")
+    (episode,) = Memory.load(tmp_path / "m").episodes
+    assert episode.observations.dtype == np.uint8
+    assert episode.observations.shape == (6, 4, 5, 3)
+    assert_array_equal(episode.stacked(3), np.stack(seen))
+    assert episode.states.size == 0
+    assert episode.believed.shape == (6, 60)
+
+
+def test_stacks_of_vectors_are_rebuilt() -> None:
+    memory, perception = remembered([4]), ObservationStack(2)
+    (episode,) = memory.episodes
+    seen = [perception.reset(Percept(episode.observations[0], None)).features]
+    seen += [perception.update(Percept(row, None), np.zeros(A)).features for row in episode.observations[1:]]
+    assert_array_equal(episode.stacked(2), np.stack(seen))
 
 
 def test_what_was_added_is_copied() -> None:
     memory, state, action, margin = Memory(), np.zeros(2), np.zeros(1), np.zeros(1)
-    memory.begin(state)
-    memory.add(action, 0.0, margin, state)
+    memory.begin(state, state)
+    memory.add(action, 0.0, margin, state, state)
     for array in (state, action, margin):
         array += 9.0
     memory.close()
@@ -66,7 +102,7 @@ def test_what_was_added_is_copied() -> None:
 
 def test_an_episode_without_steps_is_none() -> None:
     memory = Memory()
-    memory.begin(np.zeros(S))
+    memory.begin(np.zeros(F), np.zeros(S))
     memory.close()
     memory.close()
     assert memory.episodes == []
@@ -74,9 +110,9 @@ def test_an_episode_without_steps_is_none() -> None:
 
 def test_begin_closes_what_is_under_way() -> None:
     memory = remembered([2])
-    memory.begin(np.zeros(S))
-    memory.add(np.zeros(A), 0.0, np.zeros(G), np.ones(S))
-    memory.begin(np.ones(S))
+    memory.begin(np.zeros(F), np.zeros(S))
+    memory.add(np.zeros(A), 0.0, np.zeros(G), np.zeros(F), np.ones(S))
+    memory.begin(np.zeros(F), np.ones(S))
     assert [len(episode) for episode in memory.episodes] == [2, 1]
 
 
@@ -108,7 +144,8 @@ def test_windows_are_all_stretches_that_fit(lengths: list[int], length: int, str
         assert_array_equal(window.states[:-1], episode.states[steps])
         assert_array_equal(window.states[-1], episode.states[window.step + length])
         assert_array_equal(window.actions, episode.actions[steps])
-        assert_array_equal(window.costs, episode.costs[steps])
+        assert_array_equal(window.rewards, episode.rewards[steps])
+        assert_array_equal(window.observations[:-1], episode.observations[steps])
         assert_array_equal(window.margins, episode.margins[steps])
 
 
@@ -141,9 +178,9 @@ def test_recall_of_nothing_is_nothing() -> None:
 
 def test_a_dimension_that_never_changes_does_not_divide_by_zero() -> None:
     memory = Memory()
-    memory.begin(np.array([1.0, 0.0]))
+    memory.begin(np.zeros(F), np.array([1.0, 0.0]))
     for t in range(3):
-        memory.add(np.zeros(A), 0.0, np.zeros(G), np.array([1.0, t + 1.0]))
+        memory.add(np.zeros(A), 0.0, np.zeros(G), np.zeros(F), np.array([1.0, t + 1.0]))
     memory.close()
     assert memory.recall(np.array([1.0, 1.1]))[0].step == 1
 
@@ -166,8 +203,9 @@ def test_a_file_holds_every_bit(tmp_path: Path, lengths: list[int], capacity: in
 
 def test_special_numbers_survive(tmp_path: Path) -> None:
     memory = Memory()
-    memory.begin(np.array([np.nan, np.inf, -0.0]))
-    memory.add(np.array([5e-324, 1.0]), float("-inf"), np.array([np.nan]), np.array([1e308, -1e308, 0.1 + 0.2]))
+    memory.begin(np.zeros(1), np.array([np.nan, np.inf, -0.0]))
+    last = np.array([1e308, -1e308, 0.1 + 0.2])
+    memory.add(np.array([5e-324, 1.0]), float("-inf"), np.array([np.nan]), np.array([np.nan]), last)
     memory.close()
     memory.save(tmp_path / "m")
     assert same(Memory.load(tmp_path / "m").episodes[0], memory.episodes[0])
@@ -176,8 +214,8 @@ def test_special_numbers_survive(tmp_path: Path) -> None:
 def test_a_loaded_memory_goes_on(tmp_path: Path) -> None:
     remembered([2, 3], 2).save(tmp_path / "m")
     memory = Memory.load(tmp_path / "m")
-    memory.begin(np.zeros(S))
-    memory.add(np.zeros(A), 0.0, np.zeros(G), np.zeros(S))
+    memory.begin(np.zeros(F), np.zeros(S))
+    memory.add(np.zeros(A), 0.0, np.zeros(G), np.zeros(F), np.zeros(S))
     memory.close()
     assert [len(episode) for episode in memory.episodes] == [3, 1]
 
@@ -211,7 +249,7 @@ def test_a_damaged_file_is_read_or_refused_never_worse(tmp_path: Path, saved: by
         return
     for episode in memory.episodes:  # accepted files are consistent
         assert len(episode.states) == len(episode) + 1
-        assert len(episode.costs) == len(episode.margins) == len(episode)
+        assert len(episode.rewards) == len(episode.margins) == len(episode)
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

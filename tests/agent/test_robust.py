@@ -335,11 +335,12 @@ def test_a_plan_that_breaks_a_guardrail_in_a_heavier_world_is_refused() -> None:
 # --- as a whole agent --------------------------------------------------------------------------------------
 
 
-def config(**robust: Any) -> Config:
+def config(**risk: Any) -> Config:
     return Config.model_validate(
         {
             "task": CARTPOLE,
-            "world_model": {"robust": {"variants": [{"mass": 0.7}, {"mass": 1.3, "gain": 0.8}], **robust}},
+            "world_model": {"variants": [{"mass": 0.7}, {"mass": 1.3, "gain": 0.8}]},
+            **({"risk": risk} if risk else {}),
             "planner": {"horizon": 8, "budget": {"evaluations": 24}, "params": {"knots": 4}},
             "guardrails": [RAIL],
             "threads": 1,
@@ -358,11 +359,11 @@ def played(given: Config, frames: int = 5) -> tuple[list[Decision], episode.Epis
 
 
 @pytest.mark.parametrize(
-    ("robust", "risk"),
-    [({}, WORST), ({"risk": "worst"}, WORST), ({"risk": "mean"}, MEAN), ({"risk": "cvar", "alpha": 0.3}, Risk(0.3))],
+    ("given", "risk"),
+    [({}, WORST), ({"kind": "worst"}, WORST), ({"kind": "mean"}, MEAN), ({"kind": "cvar", "alpha": 0.3}, Risk(0.3))],
 )
-def test_a_configured_agent_plans_for_all(robust: dict[str, Any], risk: Risk) -> None:
-    decisions, result = played(config(**robust))
+def test_a_configured_agent_plans_for_all(given: dict[str, Any], risk: Risk) -> None:
+    decisions, result = played(config(**given))
     problem, plan = decisions[-1].problem, decisions[-1].plan
     assert isinstance(problem, RobustProblem)
     assert isinstance(problem.model, Ensemble)
@@ -401,3 +402,16 @@ def test_a_model_varies_in_physics_alone(name: str) -> None:
     with pytest.raises(TelosError, match=f"variant.{name}: given 2"):
         Simulator(env.task, env.interface, variant=Variant(**{name: 2}))
     env.close()
+
+
+def test_without_a_risk_the_nominal_future_alone_counts() -> None:
+    given = config().model_copy(update={"risk": None})
+    decisions, result = played(given)
+    assert not isinstance(decisions[0].problem, RobustProblem)
+    assert result.physics_steps == 5 * 24 * 8, "the nominal model's"
+
+
+def test_files_of_older_versions_are_read() -> None:
+    old = {"robust": {"risk": "cvar", "alpha": 0.3, "variants": [{"mass": 0.7}, {"mass": 1.3, "gain": 0.8}]}}
+    read = Config.model_validate({**config().model_dump(mode="json"), "world_model": old})
+    assert read == config(kind="cvar", alpha=0.3)

@@ -23,6 +23,7 @@ from agent.configurator import Rule, Settings
 from agent.rollouts import episode
 from envs import registry
 from envs.errors import GuardrailTampered, GuardrailWeakened, TelosError
+from envs.guard.gate import Gate
 from envs.guard.world import GuardedWorld
 from envs.guardrails.registry import build as build_guardrails
 
@@ -47,6 +48,11 @@ def quickstart(**overrides: Any) -> Config:
 def made(config: Config) -> tuple[Agent, GuardedWorld]:
     env = build.environment(config)
     return build.agent(config, env.task, env.interface), build.world(config, env)
+
+
+def gate_of(config: Config) -> Gate:
+    task = resolved.resolve(config).task
+    return build.gate(config, task, task.interface())
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +115,7 @@ def test_6_an_override_that_disables_or_softens_the_safe_stop(tmp_path: Path) ->
             load(str(file), overrides={"back_up": change})
     with pytest.raises(GuardrailWeakened):
         load(str(file), overrides={"back_up": None})
-    assert build.agent(quickstart(back_up=None)).gate.back_up is not None, "the task's own still holds"
+    assert gate_of(quickstart(back_up=None)).back_up is not None, "the task's own still holds"
 
 
 def test_7_no_key_of_the_config_turns_enforcement_off() -> None:
@@ -219,9 +225,9 @@ def test_15_another_task_does_not_shed_the_rules_of_a_task_file(tmp_path: Path) 
     assert moved.task == bare
     assert digest(moved) == digest(held)
     assert set(resolved.guardrails(moved).names) == {"tip_off_sphere", "calm_shoulder"}
-    agents = [build.agent(config) for config in (held, moved)]
-    assert agents[0].gate.back_up is not None
-    assert agents[0].gate.back_up == agents[1].gate.back_up
+    gates = [gate_of(config) for config in (held, moved)]
+    assert gates[0].back_up is not None
+    assert gates[0].back_up == gates[1].back_up
     with pytest.raises(TelosError, match=r"shoulder|tip"):  # the other model has no such signal
         build.agent(load(str(mine), task="dm_control/pendulum-swingup-v0"))
     with pytest.raises(GuardrailWeakened):  # nor may a layer relax a rule while it changes the task

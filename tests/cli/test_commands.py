@@ -112,7 +112,7 @@ def test_explain_runs_the_decision_again(telos, copy: Path, episode: int, step: 
     assert (copy / f"explain-{episode}-{step}.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("more", [(), ("--world_model.robust", "{risk: worst, variants: [{mass: 1.2}]}")])
+@pytest.mark.parametrize("more", [(), ("--world_model.variants", "[{mass: 1.2}]")])
 def test_explain_draws_the_tree_of_a_search(telos, tmp_path: Path, more: tuple[str, ...]) -> None:
     search = ("--planner", "mcts", "--planner.params", "{hold: 5}", "--planner.budget", "{evaluations: 6}", *more)
     telos("run", "--task=dm_control/pendulum-swingup-v0", "--frames=2", "--out", tmp_path / "run", *search)

@@ -64,9 +64,9 @@ def test_guardrails_are_told_by_their_names(plain: Config) -> None:
 
 
 def test_the_physics_of_the_gate(plain: Config) -> None:
-    found = differing(plain, **{"world_model.robust": {"variants": [{"mass": 1.3}]}})
+    found = differing(plain, **{"world_model.variants": [{"mass": 1.3}]})
     assert "safe stop" in found["rules_sha256"].meaning
-    assert found["world_model.robust.variants.0.mass"].b == "1.3"
+    assert found["world_model.variants.0.mass"].b == "1.3"
 
 
 def test_versions_files_and_code(plain: Config) -> None:

@@ -157,7 +157,7 @@ def test_files_of_another_run_are_refused_by_resume_too(telos, twin: Path, copy:
 EDITS: dict[str, tuple[str, str]] = {
     "variant.mass": ("mass: 1.0", "mass: 1.2"),
     "variant.latency": ("latency: 0", "latency: 1"),
-    "world_model.robust": ("robust: null", "robust: {variants: [{mass: 1.3}]}"),
+    "world_model.variants": ("variants: []", "variants: [{mass: 1.3}]"),
     "planner.horizon": ("horizon: 8", "horizon: 9"),
     "guardrails": ("upper: 1.0", "upper: 2.0"),
     "back_up": ("back_up: null", "back_up: {seconds: 1.5, rest_speed: 0.1, gain: 5.0, joints: [slider]}"),

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from agent.config import resolved
-from agent.config.config import RobustConfig, VariantConfig
+from agent.config.config import VariantConfig
 from agent.reports import explain_plot, plots
 from agent.reports.verdict import judge, records
 from agent.rollouts.row import Row, Steps
@@ -89,7 +89,7 @@ def test_the_verdict_says_in_which_worlds_the_gate_tried(finished: Path) -> None
     rows, rules = rundir.rows(), resolved.guardrails(rundir.config)
     episodes = {row.episode: rundir.steps(row.episode) for row in rows}
     variants = tuple(VariantConfig(mass=mass) for mass in (0.7, 1.3))
-    worlds = rundir.config.world_model.model_copy(update={"robust": RobustConfig(variants=variants)})
+    worlds = rundir.config.world_model.model_copy(update={"variants": variants})
     for model, words in ((rundir.config.world_model, "model, and"), (worlds, "model and 2 variants of it, and")):
         config = rundir.config.model_copy(update={"world_model": model})
         checked = judge(config, rundir.manifest, rows, episodes, records(rules, episodes)).checked

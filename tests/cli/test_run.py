@@ -89,7 +89,7 @@ def test_the_back_up_belongs_to_the_evidence(config_file: Path) -> None:
     assert digests[0] == digests[2] != digests[1]
     assert len({gate.digest for gate in found}) == 1, "of the guardrails alone"
     assert len({*digests, resolved.rules_sha256(found[0].digest, None)}) == 3
-    heavy = load(str(config_file), overrides={"world_model.robust": {"variants": [{"mass": 1.3}]}})
+    heavy = load(str(config_file), overrides={"world_model.variants": [{"mass": 1.3}]})
     gate = build.gate(heavy, task, task.interface())
     assert resolved.rules_sha256(found[0].digest, gate.back_up, gate.variants) != digests[0], "it tries more worlds"
     assert resolved.rules_sha256(found[0].digest, gate.back_up) == digests[0]

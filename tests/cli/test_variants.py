@@ -36,12 +36,12 @@ def task(tmp_path: Path) -> Path:
     [
         (["--variant.gain", "1.5"], "variant.gain: given 1.5"),
         (
-            ["--world_model.robust", "{variants: [{mass: 2}, {gain: 1.5}]}"],
-            "world_model.robust.variants[1].gain: given 1.5",
+            ["--world_model.variants", "[{mass: 2}, {gain: 1.5}]"],
+            "world_model.variants[1].gain: given 1.5",
         ),
         (
-            ["--world_model.robust", "{variants: [{gain: 1.5}]}", "--guardrails", RULE],
-            "world_model.robust.variants[0].gain: given 1.5",
+            ["--world_model.variants", "[{gain: 1.5}]", "--guardrails", RULE],
+            "world_model.variants[0].gain: given 1.5",
         ),
     ],
     ids=["reality", "planned for", "planned for and guarded"],
@@ -55,6 +55,6 @@ def test_gain_of_a_plugin_is_refused(telos: Callable[..., Any], task: Path, argu
 
 @pytest.mark.usefixtures("fast")
 def test_its_bodies_and_joints_can_vary(telos: Callable[..., Any], task: Path) -> None:
-    vary = ["--variant.mass", "1.5", "--world_model.robust", "{variants: [{damping: 2, friction: 2, mass: 2}]}"]
+    vary = ["--variant.mass", "1.5", "--world_model.variants", "[{damping: 2, friction: 2, mass: 2}]"]
     small = ["--episodes", "1", "--planner.budget.evaluations", "8", "--planner.horizon", "3", "--video", "false"]
     assert telos("run", "--task", task, "--out", task.parent / "run", *vary, *small).status == 0

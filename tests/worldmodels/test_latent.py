@@ -314,6 +314,7 @@ def agent(**given: Any) -> Any:
             "planner": {"kind": "icem", "horizon": H, "budget": {"evaluations": 128}},
             "guardrails": [WALL],
             "threads": 1,
+            "risk": None,
         }
     )
     env = environment()
@@ -339,7 +340,8 @@ def test_it_acts_from_observations_only_and_keeps_its_rule(risk: Risk | None) ->
         assert not judged.violated
     made.finish(percept)
     assert float(np.linalg.norm(percept.observation["position"])) < far / 2
-    assert made.memory.episodes[0].states.shape == (121, 2 * F)
+    assert made.memory.episodes[0].observations.shape == (121, F)
+    assert made.memory.episodes[0].states.size == 0
 
 
 def test_a_signal_that_it_does_not_predict_is_named_when_the_agent_is_built() -> None:

@@ -1,0 +1,50 @@
+"""Whether the world has reached a goal, judged on its raw state, whatever the agent believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from envs.goal import Goal
+from envs.physics.batch import BatchPhysics
+from envs.physics.variants import Variant
+from envs.task import Interface, Snapshot, Task
+from envs.trajectory import Trajectory, no_doubt
+
+
+class GoalCheck:
+    """Compares the world with a goal after every step."""
+
+    def __init__(self, task: Task, interface: Interface, goal: Goal, variant: Variant | None = None) -> None:
+        """Raises TelosError for a goal on a signal that the model lacks."""
+        self._goal = goal
+        self._actions = torch.zeros(1, 1, interface.action_size, dtype=torch.float64)
+        self._period = interface.control_period
+        self._physics = None
+        if goal.near:
+            self._physics = BatchPhysics(task.spec, goal.requests, interface.control_period, threads=1, variant=variant)
+
+    def __call__(self, now: Snapshot, observation: Any) -> bool:
+        """Whether the goal holds in this state; of an observation, whether no number differs by more than `within`."""
+        if self._physics is None:
+            assert self._goal.observation is not None
+            seen = np.concatenate([np.ravel(part) for part in _parts(observation)]).astype(np.float64)
+            wanted = np.ravel(self._goal.observation).astype(np.float64)
+            return seen.shape == wanted.shape and bool((np.abs(seen - wanted) <= self._goal.within).all())
+        self._physics.set_params(now.params)
+        signals = self._physics.look(now.state)
+        if signals is None:  # a state that cannot be simulated
+            return False
+        states = torch.zeros(1, 2, 0, dtype=torch.float64)
+        valid = torch.ones(1, dtype=torch.bool)
+        path = Trajectory(states, self._actions, signals, valid, no_doubt(self._actions), self._period)
+        return bool(self._goal.holds(path)[0, 0])
+
+
+def _parts(observation: Any) -> list[Any]:
+    """The arrays of an observation, dict entries in key order."""
+    if isinstance(observation, dict):
+        return [part for name in sorted(observation) for part in _parts(observation[name])]
+    return [observation]
