@@ -275,8 +275,11 @@ def test_a_missing_file_a_folder_and_a_foreign_file_are_refused(tmp_path: Path) 
     ("part", "values"),
     [
         ("states", np.zeros((2, S))),  # one short
-        ("costs", np.zeros(3)),
-        ("costs", np.zeros((2, 1))),
+        ("observations", np.zeros((2, F))),
+        ("observations", np.zeros((3, F), np.int64)),
+        ("observations", np.zeros((3, 4, 5), np.uint8)),  # pixels have three axes
+        ("rewards", np.zeros(3)),
+        ("rewards", np.zeros((2, 1))),
         ("margins", np.zeros((1, G))),
         ("actions", np.zeros((2, A), np.int64)),
         ("states", np.zeros(3)),
@@ -285,8 +288,9 @@ def test_a_missing_file_a_folder_and_a_foreign_file_are_refused(tmp_path: Path) 
 def test_a_file_whose_parts_do_not_fit_together_is_refused(tmp_path: Path, part: str, values: np.ndarray) -> None:
     from safetensors.numpy import save_file
 
-    parts = {"states": np.zeros((3, S)), "actions": np.zeros((2, A)), "costs": np.zeros(2), "margins": np.zeros((2, G))}
-    about = {"capacity": "3", "episodes": "1"}
+    parts = {"states": np.zeros((3, S)), "actions": np.zeros((2, A)), "rewards": np.zeros(2)}
+    parts |= {"margins": np.zeros((2, G)), "observations": np.zeros((3, F))}
+    about = {"capacity": "3", "episodes": '[{"params": []}]'}
     save_file({f"0/{name}": array for name, array in parts.items()}, tmp_path / "good", about)
     assert len(Memory.load(tmp_path / "good").episodes) == 1
     save_file({f"0/{name}": array for name, array in (parts | {part: values}).items()}, tmp_path / "bad", about)
@@ -299,9 +303,11 @@ def test_a_file_whose_parts_do_not_fit_together_is_refused(tmp_path: Path, part:
     [
         {},
         {"capacity": "3"},
-        {"capacity": "x", "episodes": "1"},
-        {"capacity": "0", "episodes": "1"},
+        {"capacity": "x", "episodes": "[]"},
+        {"capacity": "0", "episodes": "[]"},
         {"capacity": "3", "episodes": "2"},
+        {"capacity": "3", "episodes": "[2]"},
+        {"capacity": "3", "episodes": '[{"params": ["model/size"]}]'},
     ],
 )
 def test_a_file_whose_header_is_wrong_is_refused(tmp_path: Path, about: dict[str, str]) -> None:
@@ -315,4 +321,4 @@ def test_a_file_whose_header_is_wrong_is_refused(tmp_path: Path, about: dict[str
 
 def test_a_step_before_any_beginning_is_refused() -> None:
     with pytest.raises(TelosError, match="begin"):
-        Memory().add(np.zeros(A), 0.0, np.zeros(G), np.zeros(S))
+        Memory().add(np.zeros(A), 0.0, np.zeros(G), np.zeros(F), np.zeros(S))

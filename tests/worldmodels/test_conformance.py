@@ -92,6 +92,7 @@ def test_shapes(name: str, task: str, states: bool) -> None:
     assert trajectory.valid.dtype == torch.bool
     assert bool(trajectory.valid.all())  # five moderate candidates from an ordinary state
     wanted = {*env.task.requests, STEP, force}
+    assert made(name, task).signals == wanted
     assert set(trajectory.signals.state) == {request.name for request in wanted if request.at == "state"}
     assert set(trajectory.signals.interval) == {request.name for request in wanted if request.at == "interval"}
     for value in trajectory.signals.state.values():
