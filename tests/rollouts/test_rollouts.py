@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -92,6 +93,23 @@ def test_every_job_once_and_in_this_order_where_one_runs_them(rollouts: Rollouts
     ran = [outcome.job.episode for outcome in rollouts.run(jobs[:3], [].append, NEVER)]
     assert sorted(ran) == [0, 0, 1]
     assert played(rollouts, []) == {}
+
+
+def test_a_run_logs_the_same_whoever_runs_it(
+    rollouts: Rollouts, small: Callable[..., Config], tmp_path: Path, fast: None
+) -> None:
+    from agent.command import run
+
+    config = small(frames=4)
+    paths = [
+        run.run(config, tmp_path / str(n), None, each, (), "jsonl").path for n, each in enumerate([Serial(), rollouts])
+    ]
+    found = [[json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()] for path in paths]
+    assert len(found[0]) == config.total * 5
+    for ours, theirs in zip(*found, strict=True):
+        assert {name: ours[name] for name in ours if name not in CLOCKED + TIMES} == {
+            name: theirs[name] for name in theirs if name not in CLOCKED + TIMES
+        }
 
 
 def test_no_further_job_begins_once_it_is_to_stop(rollouts: Rollouts, jobs: list[Job]) -> None:
