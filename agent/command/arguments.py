@@ -122,7 +122,7 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         if arguments[:1] == ["bench"] and len(arguments) > 2:
             arguments = [*arguments[:2], "--", *arguments[2:]]  # the benchmark parses the rest itself
         return arguments, {}
-    own = ("--task", "--out", "--workers", "--ray", "--help")
+    own = ("--task", "--out", "--workers", "--ray", "--logger", "--help")
     rest, overrides, words = ["run"], {}, iter(arguments[1:])
     for word in words:
         name, equals, value = word.partition("=")

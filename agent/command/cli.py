@@ -61,17 +61,21 @@ class Run:
     """Run episodes in N processes (Ray); in this one where not given. The rows are the same."""
     ray: Annotated[str | None, Arg(metavar="ADDRESS", help_behavior_hint="")] = None
     """Run them on a Ray cluster that runs: HOST:PORT, or auto."""
+    logger: Annotated[str | None, Arg(metavar="jsonl|tensorboard", help_behavior_hint="")] = None
+    """Log the numbers of episodes and steps too: DIR/log.jsonl, or DIR/tensorboard. The rows are the same."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
         quiet_gl(video=overrides.get("video.which") not in (False, "none"))
         from agent.command import run
         from agent.config.load import load
         from agent.rollouts.rollouts import rollouts_for
+        from agent.runs import logs
 
         notices: list[str] = []
+        logs.wanted(self.logger)  # refused before Ray is started
         config = load(self.preset, self.task, overrides, notices.append)
         with rollouts_for(self.workers, self.ray, config.threads) as rollouts:
-            return _told(run.run(config, self.out, _console(), rollouts, notices).path)
+            return _told(run.run(config, self.out, _console(), rollouts, notices, self.logger).path)
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,20 @@ class Resume:
     """As for `telos run`."""
     ray: Annotated[str | None, Arg(metavar="ADDRESS", help_behavior_hint="")] = None
     """As for `telos run`."""
+    logger: Annotated[str | None, Arg(metavar="jsonl|tensorboard", help_behavior_hint="")] = None
+    """Another log, made from all episodes of the run; those that are there go on anyway."""
 
     def execute(self, overrides: dict[str, Any]) -> Status:
         quiet_gl(video=True)
         from agent.command import run
         from agent.rollouts.rollouts import rollouts_for
+        from agent.runs import logs
         from agent.runs.rundir import RunDir
 
-        with rollouts_for(self.workers, self.ray, RunDir.open(self.dir).config.threads) as rollouts:
-            return _told(run.resume(self.dir, _console(), rollouts).path)
+        threads = RunDir.open(self.dir).config.threads
+        logs.wanted(self.logger, self.dir)  # refused before Ray is started
+        with rollouts_for(self.workers, self.ray, threads) as rollouts:
+            return _told(run.resume(self.dir, _console(), rollouts, self.logger).path)
 
 
 @dataclass(frozen=True)

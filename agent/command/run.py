@@ -8,7 +8,7 @@ a planning budget in seconds, because results then depend on the clock.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -30,8 +30,9 @@ from agent.rollouts.player import frame_limit, made
 from agent.rollouts.progress import RunProgress
 from agent.rollouts.rollouts import Serial
 from agent.rollouts.row import Row, to_json
-from agent.runs import integrity, seeds, statistics
+from agent.runs import integrity, logs, seeds, statistics
 from agent.runs.files import refusal, write, writing
+from agent.runs.logger import Logger
 from agent.runs.manifest import manifest_of
 from agent.runs.repair import repair
 from agent.runs.rundir import RunDir, is_run
@@ -68,6 +69,7 @@ def run(
     console: Console | None = None,
     rollouts: Rollouts | None = None,
     notices: Sequence[str] = (),
+    logger: str | None = None,
 ) -> RunDir:
     """Run all episodes of a configuration.
 
@@ -77,12 +79,14 @@ def run(
         out: a new or empty directory, or the directory of a run of an equal configuration, which is then resumed;
             None means `default_out`.
         notices: about the configuration; printed once the configuration is known to fit the task.
+        logger: a name in `agent.runs.logger.KINDS`, for a log of the run.
 
     Raises:
-        TelosError: the configuration does not fit the task, or `out` cannot be used. Nothing is left on disk.
+        TelosError: the configuration does not fit the task, `out` cannot be used, or the logger is unknown or not
+            installed. Nothing is left on disk.
         Interrupted: the user pressed Ctrl-C.
     """
-    console = console or Console(stderr=True)
+    console, loggers = console or Console(stderr=True), logs.wanted(logger)
     if registry.is_file(config.task):  # an absolute path, so that the run works from any working directory
         config = config.model_copy(update={"task": writable(str(mjcf.located(config.task)))})
     config, shorter = _fitted(config)
@@ -91,7 +95,7 @@ def run(
         there = path.exists()
         taken = there and (not path.is_dir() or any(path.iterdir()))
     if taken:
-        return _continued(path, config, console, rollouts)
+        return _continued(path, config, console, rollouts, logger)
     _, world = made(config)  # raises if the configuration does not fit, before anything is on disk
     with closing(world.env):
         world.reset(*episode.seeds_of(*config.place(0))[:-1])
@@ -101,7 +105,7 @@ def run(
     rundir = RunDir.create(path, config, manifest_of(config))
     with rundir.locked():
         try:
-            return _finish(rundir, rollouts or Serial(), console)
+            return _finish(rundir, rollouts or Serial(), console, loggers)
         except Unplayable:
             if not rundir.rows():
                 shutil.rmtree(rundir.path, ignore_errors=True)
@@ -121,27 +125,33 @@ def _fitted(config: Config) -> tuple[Config, tuple[str, ...]]:
     return config.model_copy(update={"frames": limit}), (notice,)
 
 
-def resume(path: Path, console: Console | None = None, rollouts: Rollouts | None = None) -> RunDir:
+def resume(
+    path: Path, console: Console | None = None, rollouts: Rollouts | None = None, logger: str | None = None
+) -> RunDir:
     """Finish an interrupted run; for a finished run, only write memory, summary and report again.
 
     Rows and steps that do not fit each other are set aside, and their episodes run again. If versions have changed
     since the run began, the user is only warned.
 
+    Args:
+        logger: a log besides those that the run has.
+
     Raises:
-        TelosError: the path is not a run directory, the run is damaged or of an older schema, or its configuration,
-            rules, manifest or task files are no longer those with which it began.
+        TelosError: the path is not a run directory, the run is damaged or of an older schema, its configuration,
+            rules, manifest or task files are no longer those with which it began, or a logger is not installed.
         Interrupted: the user pressed Ctrl-C.
     """
     console = console or Console(stderr=True)
     rundir = RunDir.open(path)
     integrity.insist_verifiable(rundir, "resumed")
+    loggers = logs.wanted(logger, path)
     with rundir.locked():
         rules = integrity.rules_of(rundir)
         _sweep(rundir.path)
         for notice in repair(rundir, rules):
             console.print(notice, highlight=False, markup=False, soft_wrap=True)
         _tell_of_other_versions(rundir, console)
-        return _finish(rundir, rollouts or Serial(), console)
+        return _finish(rundir, rollouts or Serial(), console, loggers)
 
 
 def _tell_of_other_versions(rundir: RunDir, console: Console) -> None:
@@ -159,7 +169,7 @@ def _tell_of_other_versions(rundir: RunDir, console: Console) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _continued(path: Path, config: Config, console: Console, rollouts: Rollouts | None) -> RunDir:
+def _continued(path: Path, config: Config, console: Console, rollouts: Rollouts | None, logger: str | None) -> RunDir:
     """Resume the run in an existing `out` if it has an equal configuration. Raises TelosError otherwise."""
     if not path.is_dir():
         raise TelosError(f"--out {path}", "a file", "a new or an empty directory")
@@ -175,16 +185,20 @@ def _continued(path: Path, config: Config, console: Console, rollouts: Rollouts 
             f"another directory, or `telos resume {path}` to finish that run",
         )
     console.print(f"{path} holds this run: going on with it", highlight=False, markup=False, soft_wrap=True)
-    return resume(path, console, rollouts)
+    return resume(path, console, rollouts, logger)
 
 
-def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
+def _finish(rundir: RunDir, rollouts: Rollouts, console: Console, loggers: Mapping[str, type[Logger]]) -> RunDir:
     torch.set_num_threads(1)  # planning uses its own C threads
     config, path = rundir.config, rundir.path
     rows = list(rundir.rows())
+
+    def tell(notice: str) -> None:
+        console.print(notice, highlight=False, markup=False, soft_wrap=True)
+
     try:
-        with interrupts() as stop:
-            _episodes(rundir, rows, rollouts, stop, console)
+        with interrupts() as stop, logs.opened(rundir, rows, loggers, tell) as log:
+            _episodes(rundir, rows, rollouts, stop, console, log)
         if len(rows) < config.total:
             raise KeyboardInterrupt
         _close(rundir)
@@ -195,8 +209,15 @@ def _finish(rundir: RunDir, rollouts: Rollouts, console: Console) -> RunDir:
     return rundir
 
 
-def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callable[[], bool], console: Console) -> None:
-    """Run the missing episodes, save each, and append its row to `rows`.
+def _episodes(
+    rundir: RunDir,
+    rows: list[Row],
+    rollouts: Rollouts,
+    stop: Callable[[], bool],
+    console: Console,
+    log: Callable[[Row], None],
+) -> None:
+    """Run the missing episodes, save and log each, and append its row to `rows`.
 
     The row is saved last, after steps and video, because an episode counts as finished once its row is on disk.
     """
@@ -218,6 +239,7 @@ def _episodes(rundir: RunDir, rows: list[Row], rollouts: Rollouts, stop: Callabl
                     _save_video(rundir.video_file(outcome.job.episode), played.video, progress.watch)
                 assert played.steps is not None
                 rows.append(rundir.record(played.row, played.steps))
+                log(rows[-1])
                 progress.end(played.row, seeds.title(config, played.row.episode))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Protocol
@@ -73,12 +74,28 @@ class Rollouts(Protocol):
     def run(self, jobs: Iterable[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
         """Yield each job's outcome once, as it finishes; closing the iterator abandons the running jobs.
 
+        A job is taken only when a worker is free for it. So of the jobs taken, at most as many have no outcome yet as
+        there are workers (one in this process), and a generator may make each job from the outcomes yielded so far.
+        It is called in this process, between two outcomes; to wait in it for an outcome would be to wait for ever.
+
         Args:
-            jobs: consumed lazily, so there may be any number of them.
+            jobs: any number of them, even without end. A generator is closed when the run ends, in whatever way; what
+                it raises is raised here, and ends the run.
             watch: called with progress, and with notices for the user.
-            stop: once it returns True, no further job begins; the running jobs are finished.
+            stop: once it returns True, no further job is taken or begins; the running jobs are finished.
         """
         ...
+
+
+@contextmanager
+def taking(jobs: Iterable[Job]) -> Iterator[Iterator[Job]]:
+    """Yield an iterator over the jobs. At the end it is closed, if it is a generator."""
+    iterator = iter(jobs)
+    try:
+        yield iterator
+    finally:
+        if isinstance(iterator, Generator):
+            iterator.close()
 
 
 def play(job: Job, sha256: str, worker: int = 0, threads: int | None = None) -> Generator[Tick | str, None, Outcome]:

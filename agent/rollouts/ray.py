@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import provenance
-from agent.rollouts.jobs import Job, Outcome, Tick, Watch, play
+from agent.rollouts.jobs import Job, Outcome, Tick, Watch, play, taking
 from agent.rollouts.supervisor import ray_folder
 from envs.errors import TelosError
 from envs.physics.batch import cpus
@@ -59,11 +59,16 @@ class _Run:
     parcels: dict[str, Any] = field(default_factory=dict)  # digest -> Ray reference to the parcel in the object store
     lost: Counter[str] = field(default_factory=Counter)  # episode -> how often it lost its worker
     heard: float = field(default_factory=time.monotonic)  # when any worker last came up or was found alive
+    raised: BaseException | None = None  # by the iterator of jobs
 
     def take(self, most: int) -> None:
-        """Take jobs until `most` of them wait, or none are left."""
-        while len(self.waiting) < most and (job := next(self.jobs, None)) is not None:
-            self.waiting.append(job)
+        """Take jobs until `most` of them wait, or none are left. Raises what their iterator raises."""
+        try:
+            while len(self.waiting) < most and (job := next(self.jobs, None)) is not None:
+                self.waiting.append(job)
+        except BaseException as error:
+            self.raised = error
+            raise
 
 
 class Player:
@@ -184,12 +189,15 @@ class RayRollouts:
         Raises:
             TelosError: an episode raised it, one episode lost `attempts` workers, no worker came up, or Ray failed.
         """
-        run = _Run(iter(jobs), watch)
+        with taking(jobs) as waiting:
+            yield from self._run(_Run(waiting, watch), stop)
+
+    def _run(self, run: _Run, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
         try:
             while True:
                 self._insist_on_ray()
                 if not stop():
-                    run.take(self.workers)
+                    run.take(self.workers - sum(worker.job is not None for worker in self._staff))
                     self._hand_out(run)
                 if all(worker.job is None for worker in self._staff) and (not run.waiting or stop()):
                     return
@@ -202,6 +210,8 @@ class RayRollouts:
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
+            if error is run.raised:  # not by our use of Ray
+                raise
             self._gone = True
             raise _broken(error) from None
         finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 
-from agent.rollouts.jobs import Job, Outcome, Rollouts, Watch, play
+from agent.rollouts.jobs import Job, Outcome, Rollouts, Watch, play, taking
 
 
 class Serial:
@@ -18,16 +18,15 @@ class Serial:
 
     def run(self, jobs: Iterable[Job], watch: Watch, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
         """See `Rollouts.run`."""
-        for job in jobs:
-            if stop():
-                return
-            stream = play(job, job.parcel.sha256)
-            while True:
-                try:
-                    watch(next(stream))
-                except StopIteration as end:
-                    yield end.value
-                    break
+        with taking(jobs) as waiting:
+            while not stop() and (job := next(waiting, None)) is not None:
+                with closing(play(job, job.parcel.sha256)) as stream:
+                    while True:
+                        try:
+                            watch(next(stream))
+                        except StopIteration as end:
+                            yield end.value
+                            break
 
 
 @contextmanager

@@ -5,6 +5,7 @@
     episodes.jsonl         one row per finished episode (agent.rollouts.row) with its digest, in the order they finished
     steps/episode-0000.npz the steps of an episode, and the text of its row; written before the row is appended
     video/episode-0000.mp4 if a video was asked for and a GL library works
+    log.jsonl, tensorboard/ if a log was asked for (agent.runs.logs); `telos resume` makes them again
     memory.safetensors, summary.json, report.html: made when the run ends; `telos resume` makes them again
 
 Files are written atomically: to a temporary file, which is synced and renamed. A row is appended in one write and

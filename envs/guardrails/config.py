@@ -29,10 +29,16 @@ class GuardrailConfig(BaseModel, extra="forbid", frozen=True):
 
     `margin`, `lowest_margin` and `at_least_as_strict` are static and get only plain numbers, so that a guardrail
     depends on nothing outside its digest.
+
+    The margin of a step depends on the signals of that step alone. A kind whose margin depends on earlier steps, such
+    as a mean over a window, sets `looks_back = True`; `registry.build` refuses its rules, because planner, gate and
+    monitor judge different parts of an episode. It also refuses a plug-in whose memory shows without being declared
+    (`envs.guardrails.memory`).
     """
 
     components: ClassVar[int | None] = None  # the D that its signals must have; None for any
     positions: ClassVar[bool] = False  # whether its signals must be positions in the world, m
+    looks_back: ClassVar[bool] = False  # whether the margin of a step depends on earlier steps
 
     kind: str
     name: Name  # unique within a set

@@ -44,9 +44,12 @@ def parse(config: Mapping[str, Any] | GuardrailConfig, where: str = "guardrail")
 
 
 def guardrail(config: GuardrailConfig) -> Guardrail:
-    """The guardrail of this configuration. Raises TelosError when a signal does not exist at this granularity."""
+    """The guardrail of this configuration.
+
+    Raises TelosError when a signal does not exist at this granularity, and for a rule with memory.
+    """
     at = "state" if config.granularity == "step" else "interval"
-    return Guardrail(
+    made = Guardrail(
         name=config.name,
         kind=config.kind,
         rule=tuple(config.rule().items()),
@@ -56,13 +59,30 @@ def guardrail(config: GuardrailConfig) -> Guardrail:
         granularity=config.granularity,
         unit=config.unit,
     )
+    _insist_no_memory(made)
+    return made
+
+
+def _insist_no_memory(rule: Guardrail) -> None:
+    """Raises TelosError for a rule whose margin at a step depends on other steps, declared or not.
+
+    Whether it does is tried only for plug-ins; for the built-in kinds, the conformance suite tries it.
+    """
+    said = "which looks back at earlier steps" if getattr(resolve(rule.kind), "looks_back", True) else ""
+    if not said and rule.kind not in KINDS:
+        from envs.guardrails.memory import remembers  # here, because it imports torch
+
+        said = "whose margin at a step depends on more than the signals of that step" if remembers(rule) else ""
+    if said:
+        allowed = "a kind that judges each step by itself: planner, gate and monitor see different parts of an episode"
+        raise TelosError(f"guardrail {rule.name!r}.kind", f"{rule.kind!r}, {said}", allowed)
 
 
 def build(configs: Sequence[Mapping[str, Any] | GuardrailConfig]) -> Guardrails:
     """The guardrails that these configurations describe.
 
     Raises TelosError such as "guardrails[2].kind: given 'keep_put'; allowed: …; did you mean 'keep_out'?", also for a
-    tolerance so large that nothing could break the rule.
+    rule with memory, and for a tolerance so large that nothing could break the rule.
     """
     if isinstance(configs, (str, Mapping)) or not isinstance(configs, Sequence):
         raise TelosError("guardrails", f"a {type(configs).__name__}", "a list of guardrails")

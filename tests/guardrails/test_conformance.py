@@ -14,6 +14,7 @@ import torch
 
 from envs.errors import TelosError
 from envs.guardrails import Guardrail, Guardrails, build
+from envs.guardrails.memory import remembers
 from envs.guardrails.registry import KINDS, describe, kinds, resolve
 from envs.requests import INTERVAL_ONLY
 from envs.trajectory import Signals
@@ -92,6 +93,19 @@ def test_one_bad_moment_decides(kind: str, granularity: str) -> None:
             expected[step] = h_bad
             torch.testing.assert_close(steps, expected)
             torch.testing.assert_close(Guardrails([rule]).margins(signals)[0, 0], h_bad)
+
+
+@pytest.mark.parametrize(("kind", "granularity"), EACH)
+def test_each_step_is_judged_by_itself(kind: str, granularity: str) -> None:
+    """The margins of a trajectory are those of its parts, so that all who judge any part of it agree."""
+    rule = example(kind, granularity=granularity)
+    assert not resolve(kind).looks_back
+    assert not remembers(rule)
+    signals = signals_for(rule, random_values(rule, 3.0))
+    whole = rule.margin(signals)
+    for step in range(H):
+        values = random_values(rule, 3.0)[:, step : step + 1]
+        torch.testing.assert_close(rule.margin(signals_for(rule, values))[:, 0], whole[:, step], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("kind", "granularity"), EACH)

@@ -94,3 +94,18 @@ def test_one_worker_plays_all_jobs_in_their_order(one: RayRollouts, small: Calla
         assert {name: ours[name] for name in ours if name not in TIMES} == {
             name: theirs[name] for name in theirs if name not in TIMES
         }
+
+
+def test_an_error_of_ray_in_the_jobs_is_not_a_failure_of_this_cluster(
+    one: RayRollouts, small: Callable[..., Config]
+) -> None:
+    """A learner that makes the jobs may use Ray itself."""
+    from ray.exceptions import GetTimeoutError
+
+    def jobs() -> Iterator[Job]:
+        raise GetTimeoutError("the weights are late")
+        yield
+
+    with pytest.raises(GetTimeoutError, match="the weights are late"):
+        list(one.run(jobs(), [].append, NEVER))
+    assert len(list(one.run([Job(sealed(small(frames=2)), 0)], [].append, NEVER))) == 1

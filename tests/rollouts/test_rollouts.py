@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -94,6 +95,23 @@ def test_every_job_once_and_in_this_order_where_one_runs_them(rollouts: Rollouts
     assert played(rollouts, []) == {}
 
 
+def test_a_run_logs_the_same_whoever_runs_it(
+    rollouts: Rollouts, small: Callable[..., Config], tmp_path: Path, fast: None
+) -> None:
+    from agent.command import run
+
+    config = small(frames=4)
+    paths = [
+        run.run(config, tmp_path / str(n), None, each, (), "jsonl").path for n, each in enumerate([Serial(), rollouts])
+    ]
+    found = [[json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()] for path in paths]
+    assert len(found[0]) == config.total * 5
+    for ours, theirs in zip(*found, strict=True):
+        assert {name: ours[name] for name in ours if name not in CLOCKED + TIMES} == {
+            name: theirs[name] for name in theirs if name not in CLOCKED + TIMES
+        }
+
+
 def test_no_further_job_begins_once_it_is_to_stop(rollouts: Rollouts, jobs: list[Job]) -> None:
     found: list[Outcome] = []
     for outcome in rollouts.run(jobs, [].append, lambda: bool(found)):
@@ -110,6 +128,90 @@ def test_jobs_are_made_as_they_are_needed(rollouts: Rollouts, small: Callable[..
             found.append(outcome)
     assert sorted(outcome.job.episode for outcome in found)[:3] == [0, 1, 2]
     assert next(made) <= len(found) + 4, "no more than workers could soon begin"
+
+
+def workers(rollouts: Rollouts) -> int:
+    return getattr(rollouts, "workers", 1)
+
+
+def test_a_job_may_depend_on_the_outcomes_before_it(rollouts: Rollouts, small: Callable[..., Config]) -> None:
+    """A training loop: each job is made from what was found so far, and the loop ends when enough was found."""
+    parcel, found, known = sealed(small(frames=2)), list[Outcome](), list[int]()
+
+    def jobs() -> Iterator[Job]:
+        while len(found) < 5:
+            known.append(len(found))
+            yield Job(parcel, 10 * len(known) + sum(outcome.played.row.decisions for outcome in found))
+
+    for outcome in rollouts.run(jobs(), [].append, NEVER):
+        found.append(outcome)
+    assert len(found) == len(known) >= 5
+    assert all(index - before < workers(rollouts) for index, before in enumerate(known)), "no staler than it must be"
+    assert sorted(outcome.job.episode for outcome in found) == [10 * n + 2 * k for n, k in enumerate(known, 1)]
+
+
+def test_no_job_is_taken_before_a_worker_is_free_for_it(rollouts: Rollouts, small: Callable[..., Config]) -> None:
+    parcel, taken, found = sealed(small(frames=2)), list[Job](), list[Outcome]()
+    ahead: list[int] = []
+
+    def jobs() -> Iterator[Job]:
+        for episode in count():
+            taken.append(Job(parcel, episode))
+            ahead.append(len(taken) - len(found))
+            yield taken[-1]
+
+    for outcome in rollouts.run(jobs(), [].append, lambda: len(found) >= 4):
+        found.append(outcome)
+    assert max(ahead) == workers(rollouts)
+    assert len(taken) == len(found) < 4 + workers(rollouts), "none is taken in vain"
+
+
+@pytest.mark.parametrize("error", [LookupError("no weights"), TelosError("learner", "no weights"), KeyboardInterrupt()])
+def test_what_the_jobs_raise_is_raised_here(
+    rollouts: Rollouts, small: Callable[..., Config], error: BaseException
+) -> None:
+    parcel = sealed(small(frames=2))
+
+    def jobs() -> Iterator[Job]:
+        yield Job(parcel, 0)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        list(rollouts.run(jobs(), [].append, NEVER))
+    assert raised.value is error
+    assert all(worker.job is None for worker in getattr(rollouts, "_staff", [])), "their workers are free again"
+
+
+@pytest.mark.parametrize("end", ["closed", "stopped", "failed", "thrown into"])
+def test_the_generator_of_jobs_is_closed_at_the_end(rollouts: Rollouts, small: Callable[..., Config], end: str) -> None:
+    parcel, closed, found = sealed(small(frames=2)), list[bool](), list[Outcome]()
+    unplayable = sealed(small(**{"planner.kind": "mcts", "planner.params": {}, "cost.action_rate": 0.1}))
+
+    def jobs() -> Iterator[Job]:
+        try:
+            for episode in count():
+                yield Job(unplayable if end == "failed" else parcel, episode)
+        finally:
+            closed.append(True)
+
+    made = jobs()  # referred to here, so that it is not closed for want of a reference
+    outcomes = rollouts.run(made, [].append, lambda: end == "stopped" and bool(found))
+    if end == "failed":
+        with pytest.raises(Unplayable):
+            list(outcomes)
+    else:
+        found.append(next(outcomes))
+        assert not closed
+    if end == "closed":
+        outcomes.close()
+    elif end == "stopped":
+        found.extend(outcomes)
+    elif end == "thrown into":
+        with pytest.raises(LookupError):
+            outcomes.throw(LookupError())
+    assert closed == [True]
+    with pytest.raises(StopIteration):
+        next(made)
 
 
 def test_abandoned_it_can_run_others(rollouts: Rollouts, jobs: list[Job], expected: dict[Any, Outcome]) -> None:
