@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Planning has C threads of its own, so numerical libraries get one each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: run setup dev test pytest test-all soak lint lock clean
+.PHONY: run setup dev test pytest test-all soak lint docs lock clean
 
 run: setup
 	@$(BIN)/telos run quickstart
@@ -46,6 +46,10 @@ test-all: lint
 # Of the slow tests, those of faults, commands and agents: minutes, where all of them take most of an hour.
 soak: dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow tests/agent tests/cli tests/faults
+
+# The documentation site, in build/docs/site. Its search needs a server: python -m http.server -d build/docs/site
+docs: dev
+	@$(BIN)/python docs/site/build.py
 
 # Resolve the ranges of pyproject.toml anew, in clean environments.
 lock:

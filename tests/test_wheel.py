@@ -58,6 +58,7 @@ def test_it_ships_the_packages_and_nothing_else(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {*packages, "telos.py"}
     assert "configs/quickstart.yaml" in names
     assert any(name.startswith("configs/tasks/") for name in names)
+    assert {name for name in names if name.endswith("py.typed")} == {f"{package}/py.typed" for package in packages}
     shipped = {name for name in names if name.endswith(".py")}
     sources = {str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py")}
     assert shipped == {*sources, "telos.py"}
