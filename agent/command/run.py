@@ -38,6 +38,7 @@ from agent.runs.rundir import RunDir, is_run
 from envs import registry
 from envs.errors import TelosError, Unplayable
 from envs.guardrails.doubtful import doubts
+from envs.judged import start
 from envs.mjcf import task as mjcf
 
 RUNS = Path("runs")
@@ -94,7 +95,7 @@ def run(
         return _continued(path, config, console, rollouts)
     _, env, monitor = made(config)  # raises if the configuration does not fit, before anything is on disk
     with closing(env):
-        episode.start(env, monitor, episode.seeds_of(*config.place(0)))
+        start(env, monitor, episode.seeds_of(*config.place(0)))
         warnings = [f"warning: {doubt}" for doubt in doubts(env.model, monitor.guardrails)]
     for notice in (*notices, *shorter, *warnings):
         console.print(notice, highlight=False, markup=False, soft_wrap=True)

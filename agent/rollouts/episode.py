@@ -6,19 +6,16 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from agent.actor.clock import Pace
 from agent.agent import Agent, Decision
-from agent.rollouts.outcome import Outcome, advance
 from envs.environment import Environment
-from envs.errors import TelosError
 from envs.guard.monitor import Monitor
+from envs.judged import MAX_RESETS, Outcome, advance, start
 from envs.percept import instruction
-
-MAX_RESETS = 100
 
 
 @dataclass(frozen=True)
@@ -77,22 +74,6 @@ def seeds_of(seed: int, episode: int) -> tuple[int, ...]:
     """The reset seeds to try, in order; they depend only on the run's seed and the episode's index."""
     words = np.random.SeedSequence([seed, episode]).generate_state(MAX_RESETS + 1)
     return tuple(int(word) % 2**31 for word in words)
-
-
-def start(env: Environment, monitor: Monitor, seeds: tuple[int, ...]) -> tuple[Any, int, int]:
-    """Reset the environment to a state that the guardrails allow.
-
-    Returns:
-        The observation, the accepted seed, and the number of rejected starts.
-
-    Raises:
-        TelosError: the guardrails forbid all `MAX_RESETS` starts.
-    """
-    for rejected, seed in enumerate(seeds[:MAX_RESETS]):
-        observation, _ = env.reset(seed=seed)
-        if monitor.judge_reset(env.snapshot()):
-            return observation, seed, rejected
-    raise TelosError("guardrails", f"{MAX_RESETS} resets in a row into an unsafe state", "a start that they allow")
 
 
 def run(

@@ -16,12 +16,12 @@ from agent.config.resolved import Resolved, rules_sha256
 from agent.rollouts import episode
 from agent.rollouts.episode import Step
 from agent.rollouts.jobs import Played
-from agent.rollouts.outcome import Outcome, advance
 from agent.rollouts.player import frame_limit
 from agent.rollouts.row import Row
 from envs.environment import Environment
 from envs.guard.monitor import Monitor
 from envs.guardrails.ruleset import Guardrails
+from envs.judged import Outcome, advance, start
 from envs.task import Interface
 
 RANDOM = "benchmarks.players.scripted:random"
@@ -55,7 +55,7 @@ def _play(
     with closing(env):
         monitor = build.monitor(config, env)
         seeds = episode.seeds_of(config.seed, index)
-        observation, accepted, rejected = episode.start(env, monitor, seeds)
+        observation, accepted, rejected = start(env, monitor, seeds)
         rng = np.random.default_rng(seeds[-1])
         steps: list[Step] = []
         limit = frame_limit(config, env.interface)

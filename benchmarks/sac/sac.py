@@ -47,6 +47,7 @@ from benchmarks.planners.scores import interval, mean_return, name_of
 from benchmarks.players import scripted
 from benchmarks.sac.training import CHUNK, Learner, Make, Spent, StableBaselines, Training, flat, trained
 from envs import registry
+from envs.judged import start
 
 TASKS = ("dm_control/cartpole-swingup-v0", "dm_control/cheetah-run-v0")
 OUT = rows.RESULTS / "planners" / "sac.jsonl"
@@ -75,7 +76,7 @@ def evaluate(learner: Learner, task: str, seed: int, action_repeat: int) -> Eval
     config = load(task=task, overrides={"seed": seed, "video": False})
     with closing(build.environment(config)) as env:
         monitor = build.monitor(config, env)
-        observation, accepted, _ = episode.start(env, monitor, episode.seeds_of(config.seed, 0))
+        observation, accepted, _ = start(env, monitor, episode.seeds_of(config.seed, 0))
         steps: list[Step] = []
         times: list[float] = []
 

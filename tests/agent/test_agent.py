@@ -15,6 +15,7 @@ from agent.config.config import Config
 from agent.rollouts import episode
 from envs.environment import Environment
 from envs.errors import TelosError
+from envs.judged import MAX_RESETS
 from envs.percept import instruction
 from envs.requests import Request
 from envs.task import TaskParams
@@ -171,7 +172,7 @@ def test_other_seeds_are_other_episodes() -> None:
     assert len({result.seed for result in results}) == 3
     assert len({result.steps[-1].state.tobytes() for result in results}) == 3
     words = {word for seed in range(5) for index in range(5) for word in episode.seeds_of(seed, index)}
-    assert len(words) > 0.999 * 25 * (episode.MAX_RESETS + 1)
+    assert len(words) > 0.999 * 25 * (MAX_RESETS + 1)
 
 
 def test_threads_do_not_change_an_episode() -> None:

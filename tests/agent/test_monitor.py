@@ -23,6 +23,7 @@ from envs.errors import GuardrailTampered, TelosError
 from envs.guard.gate import Gate
 from envs.guard.monitor import Monitor
 from envs.guardrails.registry import build as rules_of
+from envs.judged import start
 from envs.physics.variants import Variant
 from envs.task import Snapshot
 
@@ -332,7 +333,7 @@ def test_unsafe_resets_are_rejected_and_counted() -> None:
     seen = set()
     for index in range(6):
         seeds = episode.seeds_of(0, index)
-        observation, accepted, rejected = episode.start(env, monitor, seeds)
+        observation, accepted, rejected = start(env, monitor, seeds)
         seen.add(rejected)
         assert accepted == seeds[rejected]
         assert observation["position"][0] >= 0
@@ -346,7 +347,7 @@ def test_a_world_without_a_safe_start_is_refused() -> None:
     env = registry.make(CARTPOLE)
     monitor = Monitor(env.task, env.interface, rules_of([{**RAIL, "lower": 5.0, "upper": 9.0}]))
     with pytest.raises(TelosError, match="100 resets in a row"):
-        episode.start(env, monitor, episode.seeds_of(0, 0))
+        start(env, monitor, episode.seeds_of(0, 0))
 
 
 def test_rejected_resets_stand_in_the_result() -> None:
@@ -354,7 +355,7 @@ def test_rejected_resets_stand_in_the_result() -> None:
     env = build.environment(c)
     agent = build.agent(c, env.task, env.interface)
     rejected = [episode.run(agent, env, build.monitor(c, env), 0, i, frames=1).resets_rejected for i in range(6)]
-    starts = [episode.start(env, build.monitor(c, env), episode.seeds_of(0, i))[2] for i in range(6)]
+    starts = [start(env, build.monitor(c, env), episode.seeds_of(0, i))[2] for i in range(6)]
     assert rejected == starts
     assert max(rejected) > 0
 

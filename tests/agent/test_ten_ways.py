@@ -26,6 +26,7 @@ from envs.environment import Environment
 from envs.errors import GuardrailTampered, GuardrailWeakened, TelosError
 from envs.guard.monitor import Monitor
 from envs.guardrails.registry import build as build_guardrails
+from envs.judged import start
 
 POST = {
     "kind": "keep_out",
@@ -142,7 +143,7 @@ def test_9_a_task_weight_however_large_does_not_buy_a_violation() -> None:
 
 def test_10_changing_the_agents_own_copy_is_noticed_and_changes_no_judgement(reference: Config) -> None:
     env, agent, judge = made(reference)
-    observation, _, _ = episode.start(env, judge, episode.seeds_of(0, 0))
+    observation, _, _ = start(env, judge, episode.seeds_of(0, 0))
     agent.reset(0)
     with pytest.raises((GuardrailTampered, AttributeError)):
         agent.guardrails._members = ()  # type: ignore[misc]
@@ -177,7 +178,7 @@ def test_13_an_actor_that_ignores_the_danger_is_stopped_at_the_gate() -> None:
     """The actor drives at full speed towards a post without a planner; the gate refuses in time."""
     config = quickstart()
     env, agent, judge = made(config)
-    _, _, _ = episode.start(env, judge, episode.seeds_of(0, 0))
+    _, _, _ = start(env, judge, episode.seeds_of(0, 0))
     env.backend.data.qpos[:] = [0.02, 0.0]
     env.backend.data.qvel[:] = 0.0
     east = np.array([[1.0, 0.0]])

@@ -1,4 +1,4 @@
-"""The outcome of one control step in the real world, judged by the independent monitor."""
+"""Resets and control steps of the real world, judged by the independent monitor."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from envs.environment import Environment
-from envs.errors import Diverged
+from envs.errors import Diverged, TelosError
 from envs.guard.monitor import Monitor
 from envs.task import Snapshot
+
+MAX_RESETS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,22 @@ class Outcome:
     def notice(self, episode: int, steps: int) -> str:
         """The message for the user if the simulation diverged in this step, the last of `steps`; "" otherwise."""
         return f"episode {episode} ended at step {steps}: {self.divergence}" if self.divergence else ""
+
+
+def start(env: Environment, monitor: Monitor, seeds: tuple[int, ...]) -> tuple[Any, int, int]:
+    """Reset the environment to a state that the guardrails allow.
+
+    Returns:
+        The observation, the accepted seed, and the number of rejected starts.
+
+    Raises:
+        TelosError: the guardrails forbid all `MAX_RESETS` starts.
+    """
+    for rejected, seed in enumerate(seeds[:MAX_RESETS]):
+        observation, _ = env.reset(seed=seed)
+        if monitor.judge_reset(env.snapshot()):
+            return observation, seed, rejected
+    raise TelosError("guardrails", f"{MAX_RESETS} resets in a row into an unsafe state", "a start that they allow")
 
 
 def advance(env: Environment, monitor: Monitor, before: Snapshot, observation: Any, action: np.ndarray) -> Outcome:
