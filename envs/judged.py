@@ -26,6 +26,7 @@ class Outcome:
     margin: np.ndarray  # (G,), as the monitor judged it
     violated: bool
     after: Snapshot  # the world after the step; the world before it if the simulation diverged
+    violations: int = 0  # the number of violated guardrails; all of them where the step could not be verified
     divergence: str = ""  # why the world can no longer be simulated; "" if it can
 
     @property
@@ -72,7 +73,8 @@ def advance(env: Environment, monitor: Monitor, before: Snapshot, observation: A
         seen, reward, terminated, truncated, _ = env.step(action)
     except Diverged as error:
         rules = len(monitor.guardrails)
-        return Outcome(observation, 0.0, False, False, np.full(rules, -np.inf), rules > 0, before, error.given)
+        return Outcome(observation, 0.0, False, False, np.full(rules, -np.inf), rules > 0, before, rules, error.given)
     after = env.snapshot()
     found = monitor.judge(before, env.control(), after)
-    return Outcome(seen, reward, terminated, truncated, found.margin.numpy(), not found.safe, after)
+    violations = int(found.violated.sum())
+    return Outcome(seen, reward, terminated, truncated, found.margin.numpy(), not found.safe, after, violations)
