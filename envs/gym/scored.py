@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -49,7 +49,7 @@ class ScoredEnvironment(gymnasium.Env[Any, np.ndarray]):
     the last observation before it.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}  # read by `gymnasium.make` before any instance
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012  declared so by `gymnasium.Env`
 
     def __init__(
         self,

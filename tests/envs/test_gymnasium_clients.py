@@ -62,9 +62,7 @@ def test_ppo_trains_and_sees_the_costs() -> None:
 
 def walked(mode: str) -> tuple[list[Any], dict[str, Any]]:
     """Rewards, costs and margins of two environments under the same actions, and the infos of the last step."""
-    envs = gymnasium.make_vec(
-        CARTPOLE, num_envs=2, vectorization_mode=mode, guardrails=[CALM], max_episode_steps=15
-    )
+    envs = gymnasium.make_vec(CARTPOLE, num_envs=2, vectorization_mode=mode, guardrails=[CALM], max_episode_steps=15)
     with closing(envs):
         envs.reset(seed=7)
         rng = np.random.default_rng(0)
@@ -103,9 +101,7 @@ class Clip:
 def test_videos_are_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Clip.written = []
     monkeypatch.setitem(sys.modules, "moviepy", SimpleNamespace())
-    monkeypatch.setitem(
-        sys.modules, "moviepy.video.io.ImageSequenceClip", SimpleNamespace(ImageSequenceClip=Clip)
-    )
+    monkeypatch.setitem(sys.modules, "moviepy.video.io.ImageSequenceClip", SimpleNamespace(ImageSequenceClip=Clip))
     env = gymnasium.make(CARTPOLE, render_mode="rgb_array", width=128, height=96, max_episode_steps=5)
     with closing(RecordVideo(RecordEpisodeStatistics(env), str(tmp_path / "films"))) as recorded:
         recorded.reset(seed=0)
