@@ -6,6 +6,10 @@
     env = telos.environment(config)
     agent, world = telos.agent(config, env), telos.world(config, env)
 
+The import also registers every task with Gymnasium, for agents of other libraries (`envs.gym`):
+
+    env = gymnasium.make("telos/Hopper-v5", guardrails=[...])
+
 The packages behind it (`agent`, `envs`, `planners`, …) have generic names. Where a file or folder of the same name
 comes first on the search path, it would run in place of ours: then `import telos` fails, and names it.
 """
@@ -42,6 +46,10 @@ def _insist_on_ours() -> None:
 
 
 _insist_on_ours()
+
+from envs.gym.registration import register  # noqa: E402  the packages are ours only after the check
+
+register()
 
 
 def load(preset: str | None = None, task: str | None = None, **overrides: Any) -> Config:

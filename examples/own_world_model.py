@@ -6,7 +6,7 @@ import torch
 from agent import build
 from agent.config.load import load
 from envs.trajectory import Signals, Trajectory, no_doubt
-from worldmodels.model import Spent
+from worldmodels.model import Source, Spent
 
 POINT, SEEN = "dm_control/point_mass-easy-v0", 4  # an observation is two positions and two velocities
 
@@ -14,7 +14,8 @@ POINT, SEEN = "dm_control/point_mass-easy-v0", 4  # an observation is two positi
 class Linear:
     """observation' = A observation + B action, by least squares; it has gradients."""
 
-    stride, starts_from, signals, spent = 1, "observation", frozenset(), Spent()
+    stride, signals, spent = 1, frozenset(), Spent()
+    starts_from: Source = "observation"
 
     def __init__(self, env, steps=300):
         rng, rows, now = np.random.default_rng(0), [], env.reset(seed=0)[0]
@@ -47,8 +48,7 @@ class RewardHead:
 
 
 for planner in ("icem", "gradient"):
-    seen = {"kind": "stacked", "depth": 1}  # the last observation
-    config = load(task=POINT, overrides={"planner": {"kind": planner, "horizon": 25}, "perception": seen})
+    config = load(task=POINT, overrides={"planner": {"kind": planner, "horizon": 25}, "perception.kind": "stacked"})
     env = build.environment(config)
     agent = build.agent(config, env.task, env.interface, model=Linear(env), costs={"reward": (1.0, RewardHead())})
     world = build.world(config, env)

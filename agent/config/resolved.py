@@ -11,7 +11,7 @@ from typing import Any
 from agent.config.config import Config
 from envs import registry
 from envs.backup import BackUp, strengthened
-from envs.guardrails.registry import build as build_guardrails
+from envs.guardrails.registry import build_over
 from envs.guardrails.ruleset import Guardrails
 from envs.physics.variants import Variant
 from envs.task import Task
@@ -53,8 +53,7 @@ def guardrails(config: Config) -> Guardrails:
 
 def rules_over(config: Config, declared: Sequence[Mapping[str, Any]]) -> Guardrails:
     """The guardrails of the config, over those that the task's file declares. Raises as `guardrails` does."""
-    rules = build_guardrails(config.guardrails)
-    return build_guardrails(declared).strengthened(rules) if declared else rules
+    return build_over(declared, config.guardrails)
 
 
 def back_up(config: Config, task: Task) -> BackUp | None:

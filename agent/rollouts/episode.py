@@ -14,10 +14,8 @@ from agent.actor.clock import Pace
 from agent.agent import Agent, Decision
 from agent.memory.episode import flat
 from agent.perception.perception import features
-from envs.guard.world import GuardedWorld, Judged
+from envs.guard.world import MAX_RESETS, GuardedWorld, Judged
 from envs.task import TaskParams
-
-MAX_RESETS = 100
 
 
 @dataclass(frozen=True)

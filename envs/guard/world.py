@@ -18,6 +18,8 @@ from envs.guard.reached import GoalCheck
 from envs.percept import Percept, instruction
 from envs.task import Snapshot
 
+MAX_RESETS = 100  # into an unsafe state, one after the other, before an episode is given up
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:
@@ -29,6 +31,7 @@ class Judged:
     truncated: bool
     margin: np.ndarray  # (G,), as the monitor judged it
     violated: bool
+    violations: int = 0  # guardrails violated; all of them where the step could not be verified
     reached: bool = False  # whether the goal holds after the step; False where there is none
     divergence: str = ""  # why the world can no longer be simulated; "" if it can
     gate_seconds: float = 0.0  # s of wall clock that the gate took
@@ -91,6 +94,15 @@ class GuardedWorld:
         return self._present.state
 
     @property
+    def whereabouts(self) -> tuple[Any, ...]:
+        """What a copy needs besides its own environment, monitor and gate; it carries no stop that is under way on."""
+        return self.snapshot, self._observation, self.seed, self.rejected, self.warning
+
+    @whereabouts.setter
+    def whereabouts(self, of: tuple[Any, ...]) -> None:
+        self.snapshot, self._observation, self.seed, self.rejected, self.warning = of
+
+    @property
     def gate_steps(self) -> int:
         """Physics steps that the gate simulated so far."""
         return 0 if self.gate is None else self.gate.steps
@@ -136,7 +148,7 @@ class GuardedWorld:
         except Diverged as error:
             rules = len(self.monitor.guardrails)
             margin = np.full(rules, -np.inf)
-            judged = Judged(executed, 0.0, False, False, margin, rules > 0, divergence=error.given, gate_seconds=gated)
+            judged = Judged(executed, 0.0, False, False, margin, rules > 0, rules, False, error.given, gated)
             return self._last(before), judged
         after = self.snapshot = self.env.snapshot()
         found = self.monitor.judge(before, self.env.control(), after)
@@ -147,6 +159,7 @@ class GuardedWorld:
             truncated=truncated,
             margin=found.margin.numpy(),
             violated=not found.safe,
+            violations=int(found.violated.sum()),
             reached=self._check is not None and self._check(after, self._observation),
             gate_seconds=gated,
         )

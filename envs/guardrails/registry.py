@@ -15,7 +15,7 @@ from envs.guardrails.ruleset import Guardrails
 from envs.requests import Request
 from envs.validation import validated
 
-__all__ = ["KINDS", "build", "describe", "kinds", "parse", "resolve"]
+__all__ = ["KINDS", "build", "build_over", "describe", "kinds", "parse", "resolve"]
 
 
 def describe() -> dict[str, str]:
@@ -104,3 +104,16 @@ def build(configs: Sequence[Mapping[str, Any] | GuardrailConfig]) -> Guardrails:
             raise TelosError(f"{where}.tolerance", rule.tolerance, allowed)
         members.append(rule)
     return Guardrails(members)
+
+
+def build_over(
+    declared: Sequence[Mapping[str, Any]], configs: Sequence[Mapping[str, Any] | GuardrailConfig]
+) -> Guardrails:
+    """The guardrails of `configs` over those that a task's file declares, which they can only strengthen.
+
+    Raises:
+        TelosError: a guardrail is not well formed, or two of one list have the same name.
+        GuardrailWeakened: one of `configs` would weaken a declared one.
+    """
+    rules = build(configs)
+    return build(declared).strengthened(rules) if declared else rules

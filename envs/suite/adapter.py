@@ -29,6 +29,8 @@ class DmControl:
         self.model: mujoco.MjModel = self._dm.physics.model.ptr
         self.substeps = int(self._dm._n_sub_steps)
         self.frame_limit = round(self._dm._step_limit)
+        # `Environment` applies the time limit. dm_control's own step after it would silently start another episode.
+        self._dm._step_limit = float("inf")
         self.observation_space = self._env.observation_space
         bounds = self._dm.action_spec()
         self.action_low = np.broadcast_to(bounds.minimum, bounds.shape).astype(np.float64)

@@ -146,3 +146,15 @@ def test_a_planner_is_told_nominal_values_also_where_a_reset_writes_them(task: s
     assert judge.judge(before, varied.control(), varied.snapshot()).verified, "the judge knows the real values"
     plain.close()
     varied.close()
+
+
+@pytest.mark.parametrize("task", ["dm_control/pendulum-swingup-v0", "Reacher-v5"])
+def test_the_time_limit_is_the_environments_own(task: str) -> None:
+    """Naive: leave it to dm_control, whose next step after the limit starts another episode."""
+    env = registry.make(task)
+    env.reset(seed=0)
+    limit = env.interface.frame_limit
+    ends = [env.step(np.zeros(env.interface.action_size))[3] for _ in range(limit + 2)]
+    assert ends == [False] * (limit - 1) + [True] * 3
+    assert env.snapshot().time == pytest.approx((limit + 2) * env.interface.control_period)
+    env.close()

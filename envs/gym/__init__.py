@@ -1,0 +1,1 @@
+"""Tasks as Gymnasium environments, for agents of other libraries: ids, and costs of guardrails in `info`."""
