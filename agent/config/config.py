@@ -340,11 +340,15 @@ class Config(Closed):
     @model_validator(mode="before")
     @classmethod
     def _moved(cls, values: Any) -> Any:
-        """Read `world_model.robust`, which files older than December 2026 contain, as variants and risk."""
+        """Read what files older than December 2026 contain: `world_model.robust`, and empty `params` of the simulator."""
         model = values.get("world_model") if isinstance(values, Mapping) else None
-        if not isinstance(model, Mapping) or not isinstance(robust := model.get("robust", ...), Mapping | None):
+        if not isinstance(model, Mapping):
             return values
-        model = {name: value for name, value in model.items() if name != "robust"}
+        robust = model.get("robust")
+        if "robust" in model and not isinstance(robust, Mapping | None):
+            return values
+        empty = {"params"} if _kind_of_model(model) == "simulator" and model.get("params") == {} else set()
+        model = {name: value for name, value in model.items() if name not in {"robust", *empty}}
         if robust is None:
             return {**values, "world_model": model}
         risk = {"kind": robust.get("risk", "worst"), "alpha": robust.get("alpha")}

@@ -110,7 +110,7 @@ def test_6_an_override_that_disables_or_softens_the_safe_stop(tmp_path: Path) ->
     file.write_text(f"extends: quickstart\nback_up: {declared}\n")
     for change in ({"seconds": 100.0}, {"seconds": 0.5}, {"gain": 0.0}, {"rest_speed": 1e9}, {"joints": ["root_x"]}):
         with pytest.raises(GuardrailWeakened):  # weaker than the task's own
-            build.agent(quickstart(back_up={**declared, **change}))
+            gate_of(quickstart(back_up={**declared, **change}))
         with pytest.raises(GuardrailWeakened):  # weaker than a file's
             load(str(file), overrides={"back_up": change})
     with pytest.raises(GuardrailWeakened):
