@@ -340,7 +340,7 @@ class Config(Closed):
     @model_validator(mode="before")
     @classmethod
     def _moved(cls, values: Any) -> Any:
-        """Read what files older than December 2026 contain: `world_model.robust`, and empty `params` of the simulator."""
+        """Read what files older than December 2026 have: `world_model.robust`, and the simulator's empty `params`."""
         model = values.get("world_model") if isinstance(values, Mapping) else None
         if not isinstance(model, Mapping):
             return values

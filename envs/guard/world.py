@@ -110,17 +110,20 @@ class GuardedWorld:
     def reset(self, *seeds: int) -> Percept:
         """Begin an episode at the first of these resets that the guardrails allow.
 
+        After a single seed come others that derive from it.
+
         Raises:
             TelosError: they forbid all of them.
         """
-        for self.rejected, self.seed in enumerate(seeds):
+        tried = starts_of(*seeds) if len(seeds) == 1 else seeds
+        for self.rejected, self.seed in enumerate(tried):
             self._observation, _ = self.env.reset(seed=self.seed)
             start = self.env.snapshot()
             if self.monitor.judge_reset(start):
                 break
         else:
             raise TelosError(
-                "guardrails", f"{len(seeds)} resets in a row into an unsafe state", "a start that they allow"
+                "guardrails", f"{len(tried)} resets in a row into an unsafe state", "a start that they allow"
             )
         self.env.shown = self.monitor.guardrails
         self._verdict, self.warning, self.snapshot = None, "", start
@@ -204,3 +207,9 @@ def _warning(gate: Gate, start: Snapshot) -> str:
         return ""
     assert gate.back_up is not None
     return f"the back-up ({gate.back_up.law}) cannot stop safely from this start: {verdict.reason}"
+
+
+def starts_of(seed: int) -> tuple[int, ...]:
+    """The resets to try: the given one, then others that derive from it."""
+    words = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(MAX_RESETS - 1)
+    return (seed, *(int(word) % 2**31 for word in words))

@@ -15,7 +15,7 @@ from envs import registry
 from envs.environment import Environment
 from envs.errors import TelosError
 from envs.guard.monitor import Monitor
-from envs.guard.world import MAX_RESETS, GuardedWorld, Judged
+from envs.guard.world import GuardedWorld, Judged
 from envs.guardrails.config import GuardrailConfig
 from envs.guardrails.doubtful import doubts
 from envs.guardrails.registry import build_over
@@ -119,7 +119,7 @@ class ScoredEnvironment(gymnasium.Env[Any, np.ndarray]):
             raise TelosError("reset: options", ", ".join(options), "none")
         super().reset(seed=seed)
         first = int(self.np_random.integers(2**31)) if seed is None else seed
-        percept = self._guarded.reset(*_seeds(first))
+        percept = self._guarded.reset(first)
         return percept.observation, {"reset_seed": self._guarded.seed, "resets_rejected": self._guarded.rejected}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -200,9 +200,3 @@ def _task(task: str | None, file: str | Path | None) -> Task:
     if not registry.is_file(str(file)):
         raise TelosError("file", repr(str(file)), kind)
     return registry.load(str(file))
-
-
-def _seeds(first: int) -> tuple[int, ...]:
-    """The reset seeds to try: the given one, then others that derive from it."""
-    words = np.random.SeedSequence(first, spawn_key=(1,)).generate_state(MAX_RESETS - 1)
-    return (first, *(int(word) % 2**31 for word in words))

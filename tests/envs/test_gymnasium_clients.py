@@ -50,10 +50,10 @@ class Costs(BaseCallback):
 
 def test_ppo_trains_and_sees_the_costs() -> None:
     with closing(DummyVecEnv([lambda: gymnasium.make(CARTPOLE, guardrails=[CALM], max_episode_steps=40)] * 2)) as envs:
-        agent = PPO("MultiInputPolicy", envs, n_steps=64, batch_size=64, n_epochs=1, seed=0, device="cpu")
+        agent = PPO("MultiInputPolicy", envs, n_steps=32, batch_size=64, n_epochs=1, seed=0, device="cpu")
         seen = Costs()
-        agent.learn(256, callback=seen)
-        assert len(seen.costs) == 256
+        agent.learn(128, callback=seen)
+        assert len(seen.costs) == 128
         assert set(seen.costs) == {0.0, 1.0}
         assert [cost == 1.0 for cost in seen.costs] == [margin < 0 for margin in seen.margins]
         action, _ = agent.predict(envs.reset())
