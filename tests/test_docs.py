@@ -34,7 +34,7 @@ BLOCK = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 COMMAND = re.compile(r"(?:\S*/)?(telos|make|pip|python3?|ray|cat|for|git) ")
 ADDRESS = "HEAD:6379"
-REPORTED = "runs.md"  # the page whose runs write reports, which take most of a short run
+SILENT = ("run", "resume")  # write no report here, as it takes most of a short run; `telos report` writes one
 FRAMES, EVALUATIONS = 3, 16
 
 
@@ -140,16 +140,15 @@ def test_page_runs(
 ) -> None:
     module = types.ModuleType(f"page_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look up their module
-    with contextlib.nullcontext() if page.name == REPORTED else unreported():
-        for index, block in enumerate(blocks(page)):
-            if block.title:
-                (folder / block.title).write_text(block.text, encoding="utf-8")
-            elif block.language == "python":
-                with unshortened():
-                    exec(compile(block.text, f"{page.name}[{index}]", "exec", dont_inherit=True), vars(module))
-            elif block.language == "sh":
-                for words in commands(block.text):
-                    run(words, telos)
+    for index, block in enumerate(blocks(page)):
+        if block.title:
+            (folder / block.title).write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
+            with unshortened():
+                exec(compile(block.text, f"{page.name}[{index}]", "exec", dont_inherit=True), vars(module))
+        elif block.language == "sh":
+            for words in commands(block.text):
+                run(words, telos)
 
 
 def run(words: list[str], telos: Callable[..., Any]) -> None:
@@ -161,7 +160,8 @@ def run(words: list[str], telos: Callable[..., Any]) -> None:
 
         parse(split(arguments)[0], COMMANDS)
     elif program == "telos":
-        done = telos(*arguments)
+        with unreported() if arguments[0] in SILENT else contextlib.nullcontext():
+            done = telos(*arguments)
         assert done.status == 0, f"{shlex.join(words)}: {done.err}"
     elif program == "make":
         done = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -46,7 +46,7 @@ NAV: Nav = [
         "Concepts": [
             {"Objective-driven agents": "concepts.md"},
             {"Guardrails": "guardrails.md"},
-            {"Planners": "planners.md"},
+            {"Choosing a planner": "planners.md"},
             {"Variants of the physics": "variants.md"},
         ]
     },
