@@ -20,7 +20,7 @@ def main() -> None:
         steps = run.steps(episode=0)
     print(episodes[["return", "violation_steps", "plan_ms_median", "model_steps_per_decision"]].round(2).to_string())
     table = pd.DataFrame({"reward": steps.reward, "plan_cost": steps.plan_cost, "action": steps.action[:, 0]})
-    print(table.rolling(10).mean().iloc[9::10].round(3).to_string())
+    print(table.describe().round(3).to_string())
 
 
 if __name__ == "__main__":
