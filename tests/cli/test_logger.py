@@ -184,6 +184,31 @@ def test_a_log_that_cannot_be_written_ends_but_the_run_goes_on(
     assert lines(tmp_path / "run") == expected(tmp_path / "run")
 
 
+@pytest.mark.parametrize("moment", [1, 3])
+def test_an_interrupt_while_logging_loses_and_repeats_nothing(
+    telos, config_file: Path, finished: Path, tmp_path: Path, fast, monkeypatch, moment: int
+) -> None:
+    from agent.runs.jsonl import JsonLines
+
+    real, calls = JsonLines.flush, 0
+
+    def interrupted(self: JsonLines) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            raise KeyboardInterrupt
+        real(self)
+
+    monkeypatch.setattr(JsonLines, "flush", interrupted)
+    path = tmp_path / "run"
+    assert telos("run", config_file, "--out", path, "--logger", "jsonl").status == 130
+    monkeypatch.setattr(JsonLines, "flush", real)
+    assert telos("resume", path).status == 0
+    assert lines(path) == expected(path)
+    assert untimed(path) == untimed(finished)
+    assert not list(path.rglob("*.part*"))
+
+
 def test_a_missing_package_is_refused_before_the_run_begins(
     telos, config_file: Path, logged: Path, tmp_path: Path, monkeypatch
 ) -> None:

@@ -163,7 +163,7 @@ def test_no_job_is_taken_before_a_worker_is_free_for_it(rollouts: Rollouts, smal
     for outcome in rollouts.run(jobs(), [].append, lambda: len(found) >= 4):
         found.append(outcome)
     assert max(ahead) == workers(rollouts)
-    assert len(taken) == len(found) < 4 + workers(rollouts), "none is taken in vain"
+    assert len(taken) - len(found) < workers(rollouts), "none after it is to stop"
 
 
 @pytest.mark.parametrize("error", [LookupError("no weights"), TelosError("learner", "no weights"), KeyboardInterrupt()])
@@ -173,7 +173,8 @@ def test_what_the_jobs_raise_is_raised_here(
     parcel = sealed(small(frames=2))
 
     def jobs() -> Iterator[Job]:
-        yield Job(parcel, 0)
+        if isinstance(error, LookupError):  # with workers that still run
+            yield from (Job(parcel, episode) for episode in range(workers(rollouts)))
         raise error
 
     with pytest.raises(type(error)) as raised:
@@ -182,7 +183,7 @@ def test_what_the_jobs_raise_is_raised_here(
     assert all(worker.job is None for worker in getattr(rollouts, "_staff", [])), "their workers are free again"
 
 
-@pytest.mark.parametrize("end", ["closed", "stopped", "failed", "thrown into"])
+@pytest.mark.parametrize("end", ["closed", "stopped", "failed"])
 def test_the_generator_of_jobs_is_closed_at_the_end(rollouts: Rollouts, small: Callable[..., Config], end: str) -> None:
     parcel, closed, found = sealed(small(frames=2)), list[bool](), list[Outcome]()
     unplayable = sealed(small(**{"planner.kind": "mcts", "planner.params": {}, "cost.action_rate": 0.1}))
@@ -206,9 +207,6 @@ def test_the_generator_of_jobs_is_closed_at_the_end(rollouts: Rollouts, small: C
         outcomes.close()
     elif end == "stopped":
         found.extend(outcomes)
-    elif end == "thrown into":
-        with pytest.raises(LookupError):
-            outcomes.throw(LookupError())
     assert closed == [True]
     with pytest.raises(StopIteration):
         next(made)
