@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ import numpy as np
 from agent.command import run
 from agent.config.config import Config
 from agent.config.load import load
-from agent.rollouts.row import TIMES, Row, Steps
+from agent.rollouts.row import TIMES, Row
 from agent.runs.rundir import RunDir
 from benchmarks.harness import rows
 from envs.errors import TelosError
@@ -142,7 +142,7 @@ def _lines(path: Path) -> list[bytes]:
 def _facts(rundir: RunDir, row: Any) -> tuple[Any, ...]:
     """Everything in an episode that does not depend on the clock."""
     steps = rundir.steps(row.episode)
-    arrays = [getattr(steps, f.name).tobytes() for f in fields(Steps) if f.name not in ("plan_ms", "decision_ms")]
+    arrays = [value.tobytes() for name, value in steps.arrays().items() if name not in ("plan_ms", "decision_ms")]
     return ({name: value for name, value in asdict(row).items() if name not in TIMES}, arrays)
 
 

@@ -22,6 +22,7 @@ from benchmarks.peers.process import CHILD, Peer, Process, environment
 from benchmarks.systems import throughput
 from envs import registry
 from envs.errors import TelosError
+from worldmodels.belief import Belief
 from worldmodels.simulator.simulator import Simulator
 
 SMALL = peer_telos.Setting(candidates=6, horizon=8, knots=4)
@@ -55,7 +56,7 @@ def test_judo_is_given_the_reward_of_the_task(task: str) -> None:
     env.reset(seed=3)
     model = Simulator(env.task, env.interface, threads=1)
     actions = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (16, 50, env.interface.action_size)))
-    start = env.snapshot()
+    start = Belief.at(env.snapshot())
     env.close()
     trajectory = model.imagine(start, actions)
     signals = {name: trajectory.signals.after(name).numpy() for name in names}

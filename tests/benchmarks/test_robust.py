@@ -20,7 +20,7 @@ def test_the_worlds_are_eight_and_unknown_to_the_planner() -> None:
     for case in robust.cases(["cartpole-swingup"], ["plain", "worst"], 1, 1, 10_000):
         config = case.config
         assert (config.variant.mass, config.variant.gain) == (case.labels["mass"], case.labels["gain"])
-        planned = () if config.world_model.robust is None else config.world_model.robust.variants
+        planned = config.world_model.variants
         assert len(planned) == (4 if case.labels["plan"] == "worst" else 0), "the same for every world"
 
 
