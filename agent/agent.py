@@ -91,6 +91,7 @@ class Agent:
         self.memory = memory
         self.configurator = configurator
         self.risk = risk
+        self._compose = composer(model, risk)
         self.replan_every = replan_every
         self._goal: Goal | None = None
         self._goal_cost: tuple[Goal, Cost] | None = None
@@ -147,7 +148,7 @@ class Agent:
         settings = self.configurator.settings
         if (settings.planner, settings.planner_params) != (self.actor.planner_name, self.actor.planner_params):
             self.actor.switch(settings.planner, settings.planner_params)
-        problem = composer(self.model, self.risk)(
+        problem = self._compose(
             self.model,
             self._aimed(belief.goal, self.objective.reweighted(settings.weights)),
             self.judge,

@@ -34,8 +34,7 @@ class Linear:
         return Trajectory(torch.stack(states, 1), actions, Signals(), sound, no_doubt(actions), self.dt)
 
     def imagine(self, start, actions, states=False):
-        with torch.no_grad():
-            return self.differentiate(start, actions)
+        return self.differentiate(start, actions.detach())
 
 
 class RewardHead:
@@ -48,13 +47,14 @@ class RewardHead:
 
 
 for planner in ("icem", "gradient"):
-    config = load(task=POINT, overrides={"planner": {"kind": planner, "horizon": 25}, "perception.kind": "stacked"})
+    search = {"kind": planner, "horizon": 25, "budget": {"evaluations": 64}}
+    config = load(task=POINT, overrides={"planner": search, "perception.kind": "stacked"})
     env = build.environment(config)
     agent = build.agent(config, env.task, env.interface, model=Linear(env), costs={"reward": (1.0, RewardHead())})
     world = build.world(config, env)
     agent.reset(0)
     percept = world.reset(3)
-    for _ in range(150):
+    for _ in range(130):
         percept, judged = world.step(agent.act(percept).action)
         agent.remember(judged)
     print(f"{planner}: {1000 * np.linalg.norm(percept.observation['position']):.1f} mm from the target")

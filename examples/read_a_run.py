@@ -12,7 +12,7 @@ import telos
 
 
 def main() -> None:
-    settings = {"episodes": 3, "frames": 40, "video": False, "planner__budget__evaluations": 32}
+    settings = {"episodes": 2, "frames": 30, "video": False, "planner__budget__evaluations": 16}
     config = telos.load(task="dm_control/cartpole-swingup-v0", **settings)
     with tempfile.TemporaryDirectory() as folder:
         run = telos.run(config, Path(folder) / "run")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from agent.composition.judge import Judge
@@ -38,14 +39,18 @@ def answered(futures: Trajectory, actions: Tensor) -> Trajectory:
     found = {"actions": (futures.actions, steps), "doubt": (futures.doubt, steps)}
     found |= {f"signals.state[{name!r}]": (values, steps + 1) for name, values in futures.signals.state.items()}
     found |= {f"signals.interval[{name!r}]": (values, steps) for name, values in futures.signals.interval.items()}
+    abroad = not futures.valid.is_cpu
     for name, (values, length) in found.items():
         if values.shape[:2] != (number, length):
             said = f"shape {tuple(values.shape)} for {number} candidates of {steps} steps"
             raise TelosError(f"world model: {name}", said, f"({number}, {length}, …)")
+        abroad = abroad or values.dtype is not torch.float64 or not values.is_cpu
     if futures.valid.shape != (number,):
         raise TelosError("world model: valid", f"shape {tuple(futures.valid.shape)}", f"({number},)")
-    if all(home(values) is values for values, _ in found.values()):
-        return futures
+    return _brought_home(futures) if abroad else futures
+
+
+def _brought_home(futures: Trajectory) -> Trajectory:
     parts = ({name: home(x) for name, x in part.items()} for part in (futures.signals.state, futures.signals.interval))
     return replace(
         futures,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -125,17 +126,17 @@ class Objective:
         """The factors (H+1,) of the steps' costs and, last, of the terminal cost."""
         return self.discount ** torch.arange(horizon + 1, dtype=torch.float64)
 
-    @property
+    @cached_property
     def looks_back(self) -> bool:
         """Whether some step's cost depends on the steps before it."""
         return self._some("looks_back")
 
-    @property
+    @cached_property
     def reads_states(self) -> bool:
         """Whether a cost or the critic reads the model's states."""
         return self.critic is not None or self._some("reads_states")
 
-    @property
+    @cached_property
     def reads_doubt(self) -> bool:
         """Whether a cost reads the model's doubt."""
         return self._some("reads_doubt")

@@ -30,7 +30,7 @@ LEFT = "joint_position/root_x = -0.1 ± 0.02; joint_position/root_y = 0.05 ± 0.
 
 
 def config(**more: Any) -> Config:
-    planner = {"kind": "icem", "horizon": 25, "budget": {"evaluations": 96}}
+    planner = {"kind": "icem", "horizon": 20, "budget": {"evaluations": 48}}
     return Config.model_validate({"task": POINT, "planner": planner, "threads": 1, "cost": {"task": 0.0}, **more})
 
 

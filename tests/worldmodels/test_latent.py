@@ -311,7 +311,7 @@ def agent(**given: Any) -> Any:
         {
             "task": TASK,
             "perception": {"kind": "stacked", "depth": 2},
-            "planner": {"kind": "icem", "horizon": H, "budget": {"evaluations": 128}},
+            "planner": {"kind": "icem", "horizon": H, "budget": {"evaluations": 64}},
             "guardrails": [WALL],
             "threads": 1,
             "risk": None,
