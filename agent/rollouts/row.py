@@ -37,8 +37,14 @@ All other fields are the same, bit for bit, each time a configuration is run.
 """
 
 
-OPTIONAL = frozenset({"reached", "real_time"})
+OPTIONAL = frozenset({"said_by_agent", "reached", "real_time"})
 """Fields that are absent from JSON where they are empty."""
+
+SAID_BY_AGENT = (
+    *("plan_ms_median", "plan_ms_p95", "decision_ms_median", "simulator_fraction", "real_time"),
+    *("infeasible_plans", "fallbacks", "model_steps_per_decision", "diverged_candidates", "model_sha256"),
+)
+"""Fields of a row that rest on what the agent says of itself. The guarded world measures all others."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class Row:
     seconds: float  # wall-clock time of the episode
     steps_sha256: str = ""  # of the episode's steps; set, like `run_sha256`, when the row enters a run directory
     run_sha256: str = ""  # of the run's manifest
+    said_by_agent: list[str] = field(default_factory=list)
+    """The fields that rest on what the agent says of itself; empty without an agent, and in older rows."""
     reached: dict[str, float] = field(default_factory=dict)
     """With a goal: `first`, the control steps until it first held (NaN if never), and the `share` of steps in which it
     held, judged on the world's state. Empty, and absent from JSON, without a goal.
@@ -118,9 +126,9 @@ class Row:
         if data.keys() | OPTIONAL != wanted.keys():
             missing = [name for name in wanted if name not in {*data, *OPTIONAL}]
             raise TelosError(where, f"not an episode's row (without {', '.join(missing[:3]) or 'nothing'})", "a row")
-        data = {**{name: {} for name in OPTIONAL}, **data}
         kinds = get_type_hints(cls)
-        return cls(**{field: _as(kinds[field], data[name], f"{where}.{name}") for name, field in wanted.items()})
+        given = {name: field for name, field in wanted.items() if name in data}
+        return cls(**{field: _as(kinds[field], data[name], f"{where}.{name}") for name, field in given.items()})
 
     def numbers(self) -> dict[str, float]:
         """All numeric results by name; those in a group are named as `min_margin.NAME`."""
@@ -317,6 +325,7 @@ def row_of(config: Config, agent: Agent, world: GuardedWorld, result: EpisodeRes
         gate="simulator" if gate is not None and len(gate.guardrails) else "none",
         model_sha256="",
         goal=result.goal,
+        said_by_agent=list(SAID_BY_AGENT),
         reached=_reached(result) if result.goal else {},
         diverged=result.diverged,
         diverged_candidates=result.diverged_candidates,
@@ -381,6 +390,10 @@ def _as(kind: Any, value: Any, where: str) -> Any:
             return {str(key): number(item) for key, item in value.items()}
     except (ValueError, AttributeError, TypeError):
         raise TelosError(where, repr(value), "a number") from None
+    if kind == list[str]:
+        if type(value) is list and all(type(item) is str for item in value):
+            return value
+        raise TelosError(where, repr(value), "a list of names")
     if type(value) is not kind:
         raise TelosError(where, repr(value), f"a value of type {kind.__name__}")
     return value
