@@ -75,11 +75,15 @@ def environment(config: Config) -> Environment:
     return build.environment(config)
 
 
-def agent(config: Config, env: Environment) -> Agent:
-    """The agent of a configuration for its environment. Raises TelosError for what does not fit."""
+def agent(config: Config, env: Environment, **parts: Any) -> Agent:
+    """The agent of a configuration for its environment. Raises TelosError for what does not fit.
+
+    Args:
+        parts: `model`, `costs`, `judge`, `risk`, `critic` and `policy` of your own; see `agent.build.agent`.
+    """
     from agent import build
 
-    return build.agent(config, env.task, env.interface)
+    return build.agent(config, env.task, env.interface, **parts)
 
 
 def world(config: Config, env: Environment) -> GuardedWorld:

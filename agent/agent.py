@@ -15,12 +15,12 @@ from agent.composition.problem import ImaginedProblem, insist_every_step
 from agent.composition.risk import Risk
 from agent.configurator import Configurator
 from agent.cost.goal import goal_cost
-from agent.cost.objective import Cost, Objective
+from agent.cost.objective import Cost, Objective, TaskCost
 from agent.memory.episode import flat
 from agent.memory.memory import Memory
 from agent.perception.perception import Perception, features
 from envs.errors import TelosError
-from envs.goal import Goal
+from envs.goal import Goal, Near, goal_of
 from envs.guard.world import Judged
 from envs.guardrails.ruleset import Guardrails
 from envs.percept import Percept
@@ -28,6 +28,7 @@ from envs.trajectory import Trajectory
 from planners.problem import Plan
 from worldmodels.belief import Belief
 from worldmodels.model import Plural, WorldModel
+from worldmodels.registry import insist_whole
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Agent:
                 misses a signal that a cost or guardrail reads; or a risk is given and the model has one future.
             GuardrailTampered: guardrails are no `Guardrails` set, or were changed.
         """
+        insist_whole(model)
         insist_every_step(model)
         if risk is not None and not isinstance(model, Plural):
             raise TelosError("Agent: risk", f"with a {type(model).__name__}", "an Ensemble as the world model")
@@ -86,10 +88,10 @@ class Agent:
         self.model = model
         self.objective = objective
         self.judge = judge_of(judge)
-        self._insist_on_signals()
         self.actor = actor
         self.memory = memory
         self.configurator = configurator
+        self._insist_on_signals()
         self.risk = risk
         self._compose = composer(model, risk)
         self.replan_every = replan_every
@@ -97,6 +99,7 @@ class Agent:
         self._goal_cost: tuple[Goal, Cost] | None = None
         self._plan: Plan[Trajectory] | None = None  # the one that is being executed
         self._age = 0  # control steps executed of it
+        self._plan_goal: Goal | None = None  # for which it was made
         self._belief: Belief | None = None
         self._acted: np.ndarray | None = None  # the last action, as it was executed
         self._pending: Judged | None = None  # the last step's outcome, until the belief after it is known
@@ -117,7 +120,8 @@ class Agent:
         return self._goal
 
     @goal.setter
-    def goal(self, goal: Goal | None) -> None:
+    def goal(self, given: Goal | Near | str | None) -> None:
+        goal = goal_of(given)
         if goal is not None:
             self._goal_cost = goal, goal_cost(goal, self.model)
         self._goal = goal
@@ -158,9 +162,10 @@ class Agent:
             self._drawn(),
         )
         begun = time.perf_counter()
-        anew = self._plan is None or self._age >= self.replan_every
+        kept = self._plan is not None and self._plan_goal is belief.goal
+        anew = not kept or self._age >= min(self.replan_every, problem.horizon)
         if self._plan is None or anew:
-            self._plan, self._age = self.actor.plan(problem, settings.budget), 0
+            self._plan, self._age, self._plan_goal = self.actor.plan(problem, settings.budget), 0, belief.goal
         plan = later(self._plan, self._age)
         planned = time.perf_counter() - begun if anew else 0.0
         action = self._acted = plan.actions[0].numpy().copy()
@@ -236,7 +241,12 @@ class Agent:
     def _insist_on_signals(self) -> None:
         """Raises TelosError where the model does not predict a signal that a cost or guardrail reads."""
         wanted = {request: f"guardrail {rule.name!r}" for rule in self.guardrails for request in rule.signals}
-        wanted |= dict.fromkeys(self.objective.requests, "the cost")
+        raised = {index for rule in self.configurator.rules for index in rule.weights}
+        for index, (weight, term) in enumerate(self.objective.terms):
+            ends = isinstance(term, TaskCost) and term.task.termination is not None
+            if weight != 0 or index in raised or ends:
+                wanted |= dict.fromkeys(term.requests, "the cost")
+        wanted |= dict.fromkeys(() if self.objective.critic is None else self.objective.critic.requests, "the critic")
         for request, reader in wanted.items():
             if request not in self.model.signals:
                 given = f"no signal {request.name!r} at {request.at!r}, which {reader} reads"

@@ -146,7 +146,12 @@ def agent(
         names, minimised = tuple(costs), replace(minimised, terms=tuple(costs.values()))
     if model is None:
         wanted = () if config.goal is None else config.goal.goal.requests
+        if config.goal is not None:
+            check_residuals(task.spec(), [near.residual for near in config.goal.near], "goal.near")
         model = world_model(config, task, interface, (*minimised.requests, *rules.requests, *wanted))
+    for name, ours in (("action_size", interface.action_size), ("dt", interface.control_period)):
+        if getattr(model, name, ours) != ours:
+            raise TelosError(f"world_model.{name}", getattr(model, name), f"{ours}, as the task has it")
     if judge is not None and judge_of(judge).guardrails.digest != rules.digest:
         raise GuardrailWeakened("judge", f"of {judge.guardrails}", f"a judge of the config's {rules}")
     settings = Settings(

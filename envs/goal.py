@@ -77,6 +77,8 @@ class Goal:
 
     def __post_init__(self) -> None:
         """Raises TelosError unless it is a predicate or an observation, one of them, with a finite weight > 0."""
+        if not isinstance(self.near, tuple):
+            raise TelosError("goal.near", repr(self.near), "a tuple of Near")
         if bool(self.near) == (self.observation is not None):
             raise TelosError("goal", "both or neither", "a predicate on signals (near), or an observation")
         if not 0 < self.weight < float("inf"):
@@ -94,6 +96,22 @@ class Goal:
     def text(self) -> str:
         """The goal in words, for rows and reports."""
         return "; ".join(near.text() for near in self.near) or "an observation"
+
+
+def goal_of(given: Goal | Near | str | None) -> Goal | None:
+    """A goal as it is, or made of one condition or of text.
+
+    Raises:
+        TelosError: anything else, or a text that is not of this form.
+    """
+    if given is None or isinstance(given, Goal):
+        return given
+    if isinstance(given, Near):
+        return Goal((given,))
+    try:
+        return Goal(tuple(Near.model_validate(fields) for fields in parsed(given)))
+    except (ValueError, TypeError):
+        raise TelosError("goal", repr(given), ALLOWED) from None
 
 
 def parsed(text: str) -> list[dict[str, object]]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from envs import rewards
+from envs.errors import TelosError
 from envs.numbers import LARGEST, SMALLEST, NonNegative, Number, Scale, Whole
 from envs.physics.signals import KINDS, parse, request
 from envs.requests import Request
@@ -73,6 +74,12 @@ class Residual(BaseModel):
     def value(self, trajectory: Trajectory) -> Tensor:
         """The residual of every step, signal − reference − target, (N,H,D)."""
         residual = self._read(trajectory)
+        size = residual.shape[-1]
+        if size == 0 or (isinstance(self.target, tuple) and len(self.target) not in (1, size)):
+            given = f"component {self.component}, target {self.target}"
+            raise TelosError(
+                f"residual on {self.signal}", given, f"what fits its {size or 'smaller number of'} components"
+            )
         return residual - torch.as_tensor(self.target, dtype=residual.dtype)
 
     def _read(self, trajectory: Trajectory) -> Tensor:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from envs.errors import TelosError, nearest
 from envs.requests import Request
 from envs.table import Entry, Table
 from envs.task import Interface, Task
-from worldmodels.model import WorldModel
+from worldmodels.model import Source, WorldModel
 
 PARTS = ("stride", "dt", "action_size", "starts_from", "signals", "spent", "imagine")
 
@@ -68,8 +68,16 @@ def make(
         made = model(task, interface, requests, **given)
     except ValueError as error:
         raise TelosError("world_model.params", str(error), f"what {name!r} takes") from error
-    missing = [part for part in PARTS if not hasattr(made, part)]
-    if missing:
-        said = f"{name!r}, at {TABLE.entries()[name].target}: without {', '.join(missing)}"
-        raise TelosError("world_model.kind", said, "a class as `worldmodels.model.WorldModel` says")
+    insist_whole(made, f"{name!r}, at {TABLE.entries()[name].target}")
     return made
+
+
+def insist_whole(model: object, name: str = "") -> None:
+    """Raises TelosError where something lacks a part of a world model, or starts from what no belief has."""
+    missing = [part for part in PARTS if not hasattr(model, part)]
+    if missing:
+        said = f"{name or type(model).__name__}: without {', '.join(missing)}"
+        raise TelosError("world_model.kind", said, "a class as `worldmodels.model.WorldModel` says")
+    source = getattr(model, "starts_from", None)
+    if source not in get_args(Source):
+        raise TelosError("world_model.starts_from", repr(source), get_args(Source), nearest(source, get_args(Source)))

@@ -39,6 +39,10 @@ def answered(futures: Trajectory, actions: Tensor) -> Trajectory:
     found = {"actions": (futures.actions, steps), "doubt": (futures.doubt, steps)}
     found |= {f"signals.state[{name!r}]": (values, steps + 1) for name, values in futures.signals.state.items()}
     found |= {f"signals.interval[{name!r}]": (values, steps) for name, values in futures.signals.interval.items()}
+    states = futures.states
+    if states.numel() and states.shape[:2] != (number, steps + 1):
+        said = f"shape {tuple(states.shape)} for {number} candidates of {steps} steps"
+        raise TelosError("world model: states", said, f"({number}, {steps + 1}, …)")
     abroad = not futures.valid.is_cpu
     for name, (values, length) in found.items():
         if values.shape[:2] != (number, length):

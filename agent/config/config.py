@@ -356,6 +356,8 @@ class Config(Closed):
 
     @model_validator(mode="after")
     def _one_way(self) -> Config:
+        if self.planner.replan_every > self.planner.horizon:
+            raise ValueError(f"planner.replan_every up to planner.horizon, {self.planner.horizon}")
         if self.real_time is not None and self.planner.replan_every > 1:
             raise ValueError("planner.replan_every 1 in real time, where the planner searches all the time")
         if self.seeds and self.seed:

@@ -66,6 +66,10 @@ def explain(rundir: RunDir, episode: int, step: int, console: Console) -> Explan
     finally:
         world.env.close()
     decision = decisions[-1]
+    age = round(decision.age / agent.model.dt)
+    if age and rundir.config.real_time is None:
+        given = f"{step}, which executes action {age} of the plan of step {step - age}"
+        raise TelosError("explain --step", given, f"{step - age}, a step with a plan of its own")
     population = decision.plan.population
     if population is None:
         raise TelosError(f"planner {decision.planner}", "no population", "a planner that keeps its candidates")

@@ -10,6 +10,7 @@ import torch
 from envs.goal import Goal
 from envs.physics.batch import BatchPhysics
 from envs.physics.variants import Variant
+from envs.sizes import check_residuals
 from envs.task import Interface, Snapshot, Task
 from envs.trajectory import Trajectory, no_doubt
 
@@ -18,12 +19,13 @@ class GoalCheck:
     """Compares the world with a goal after every step."""
 
     def __init__(self, task: Task, interface: Interface, goal: Goal, variant: Variant | None = None) -> None:
-        """Raises TelosError for a goal on a signal that the model lacks."""
+        """Raises TelosError for a goal on a signal or a component that the model lacks, or a target of another size."""
         self._goal = goal
         self._actions = torch.zeros(1, 1, interface.action_size, dtype=torch.float64)
         self._period = interface.control_period
         self._physics = None
         if goal.near:
+            check_residuals(task.spec(), [near.residual for near in goal.near], "goal.near")
             self._physics = BatchPhysics(task.spec, goal.requests, interface.control_period, threads=1, variant=variant)
 
     def __call__(self, now: Snapshot, observation: Any) -> bool:

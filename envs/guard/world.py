@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.environment import Environment
 from envs.errors import Diverged, TelosError
-from envs.goal import Goal
+from envs.goal import Goal, Near, goal_of
 from envs.guard.gate import Executed, Gate, Verdict
 from envs.guard.monitor import Monitor
 from envs.guard.reached import GoalCheck
@@ -83,8 +83,8 @@ class GuardedWorld:
         return self._goal
 
     @goal.setter
-    def goal(self, goal: Goal | None) -> None:
-        env = self.env
+    def goal(self, given: Goal | Near | str | None) -> None:
+        env, goal = self.env, goal_of(given)
         self._check = None if goal is None else GoalCheck(env.task, env.interface, goal, env.variant)
         self._goal = goal
 
@@ -115,6 +115,8 @@ class GuardedWorld:
         Raises:
             TelosError: they forbid all of them.
         """
+        if not seeds:
+            raise TelosError("GuardedWorld.reset", "no seed", "one seed, from which others derive, or several")
         tried = starts_of(*seeds) if len(seeds) == 1 else seeds
         for self.rejected, self.seed in enumerate(tried):
             self._observation, _ = self.env.reset(seed=self.seed)
@@ -139,10 +141,13 @@ class GuardedWorld:
         guardrail, because the monitor cannot verify where it led. Its percept is that before the step.
 
         Raises:
-            TelosError: before `reset`, or an action that the environment refuses where there is no gate.
+            TelosError: before `reset`, an action of another shape, or one that the environment refuses without a gate.
             GuardrailTampered: the guardrails of gate or monitor were changed.
         """
         before = self._present
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (size := self.env.interface.action_size,):
+            raise TelosError("action", f"shape {action.shape}", f"shape ({size},)")
         clock = time.perf_counter()
         executed = self._gated(before, action)
         gated = time.perf_counter() - clock

@@ -181,3 +181,39 @@ def test_rows_and_report_name_the_goal(tmp_path: Path, telos: Callable[..., Any]
     assert "Goal reached" in report
     assert "qpos = 0,0 ± 10" in report
     assert load(str(out / "config.yaml")).goal is not None
+
+
+@pytest.mark.parametrize("text", ["qpos[5] = 0 ± 0.1", "qpos = 0,0,0 ± 0.1"])
+def test_a_component_or_a_target_that_does_not_fit_is_refused(text: str) -> None:
+    """An empty slice would count as reached, and a longer target would end in torch's own error."""
+    given = config(goal=text)
+    env = build.environment(given)
+    for make in (lambda: build.world(given, env), lambda: build.agent(given, env.task, env.interface)):
+        with pytest.raises(TelosError, match=r"goal\.near\[0\]"):
+            make()
+    world = build.world(config(), env)
+    with pytest.raises(TelosError, match=r"goal\.near\[0\]"):
+        world.goal = goal(text)
+
+
+def test_a_goal_may_be_given_as_text_and_a_wrong_one_is_no_traceback() -> None:
+    given = config()
+    world = build.world(given, build.environment(given))
+    world.goal = LEFT  # type: ignore[assignment]
+    assert world.goal is not None
+    assert world.goal.text() == goal().text()
+    with pytest.raises(TelosError, match="TARGET ± WITHIN"):
+        world.goal = "somewhere"  # type: ignore[assignment]
+
+
+def test_a_new_goal_ends_a_plan_that_is_kept() -> None:
+    ages: list[int] = []
+
+    def change(step: int, agent: Any, world: Any) -> None:
+        ages.append(agent._age)
+        if step == 3:
+            world.goal = goal("joint_position/root_x = 0.12 ± 0.02")
+
+    planner = {"kind": "icem", "horizon": 20, "budget": {"evaluations": 16}, "replan_every": 10}
+    led(config(goal=LEFT, planner=planner), 6, change)
+    assert ages == [0, 1, 2, 3, 4, 1], "the percept of step 4 says it"

@@ -356,3 +356,43 @@ def test_a_signal_that_it_does_not_predict_is_named_when_the_agent_is_built() ->
 def test_a_model_of_states_is_refused_under_observations() -> None:
     with pytest.raises(TelosError, match=r"perception\.kind"):
         agent(model=None, costs=None, judge=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"starts_from": "features"}, r"world_model\.starts_from: given 'features'; allowed: state, observation"),
+        ({"action_size": 3}, r"world_model\.action_size: given 3; allowed: 2, as the task has it"),
+        ({"dt": 0.5}, r"world_model\.dt: given 0\.5; allowed: 0\.02, as the task has it"),
+        ({"stride": 2}, r"world_model\.stride"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_task_is_refused(change: dict[str, Any], said: str) -> None:
+    model = LatentEnsemble(weights())
+    vars(model).update(change)
+    with pytest.raises(TelosError, match=said):
+        agent(model=model, costs={"reward": (1.0, RewardHead(model.encoder))})
+
+
+def test_a_model_without_a_part_is_refused() -> None:
+    model = LatentEnsemble(weights())
+    del model.spent
+    with pytest.raises(TelosError, match="LatentEnsemble: without spent"):
+        agent(model=model, costs={"reward": (1.0, RewardHead(model.encoder))})
+
+
+def test_terms_that_do_not_count_need_no_signals() -> None:
+    """The task's reward is not predicted; with a weight of 0, an effort alone is planned for."""
+    config = Config.model_validate(
+        {
+            "task": TASK,
+            "perception": {"kind": "stacked"},
+            "planner": {"kind": "icem", "horizon": H, "budget": {"evaluations": 16}},
+            "cost": {"task": 0.0, "effort": 1.0},
+            "threads": 1,
+        }
+    )
+    env = environment()
+    made = build.agent(config, env.task, env.interface, model=LatentEnsemble(weights()))
+    made.reset(0)
+    assert made.act(build.world(config, env).reset(3)).plan.cost >= 0
