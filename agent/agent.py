@@ -22,7 +22,7 @@ from agent.perception.perception import Perception, features
 from envs.errors import TelosError
 from envs.goal import Goal, Near, goal_of
 from envs.guard.world import Judged
-from envs.guardrails.ruleset import Guardrails
+from envs.guardrails.ruleset import Guardrails, digest_of
 from envs.percept import Percept
 from envs.trajectory import Trajectory
 from planners.problem import Plan
@@ -88,6 +88,7 @@ class Agent:
         self.model = model
         self.objective = objective
         self.judge = judge_of(judge)
+        self._digest = digest_of(self.judge.guardrails)  # kept apart from the judge, which could be replaced
         self.actor = actor
         self.memory = memory
         self.configurator = configurator
@@ -103,6 +104,7 @@ class Agent:
         self._belief: Belief | None = None
         self._acted: np.ndarray | None = None  # the last action, as it was executed
         self._pending: Judged | None = None  # the last step's outcome, until the belief after it is known
+        self._last: Judged | None = None  # the last step's outcome
         self._step = 0
         self._seed = 0
         self._begun = False
@@ -132,7 +134,7 @@ class Agent:
         self.memory.close()
         self.configurator.reset()
         self.actor.reset(seed)
-        self._belief = self._acted = self._pending = self._plan = None
+        self._belief = self._acted = self._pending = self._last = self._plan = None
         self._step = 0
         self._seed = seed
         self._begun = True
@@ -147,7 +149,7 @@ class Agent:
         if not self._begun:
             raise TelosError("Agent.act", "before reset", "agent.reset(seed) at the beginning of every episode")
         clock = time.perf_counter()
-        self.judge.verify()
+        Guardrails.verify(judge_of(self.judge).guardrails, self._digest)
         belief = self._perceive(percept)
         settings = self.configurator.settings
         if (settings.planner, settings.planner_params) != (self.actor.planner_name, self.actor.planner_params):
@@ -181,7 +183,7 @@ class Agent:
         """Take note of what became of the last action; memory stores it with the next belief."""
         if self._acted is None:
             raise TelosError("Agent.remember", "before act", "the outcome of the last decision's action")
-        self._acted, self._pending = judged.executed.action, judged
+        self._acted, self._pending, self._last = judged.executed.action, judged, judged
         if judged.executed.intervened:
             self._plan = None
 
@@ -189,7 +191,8 @@ class Agent:
         """End the episode with the percept that the last action led to."""
         if self._pending is not None:
             self._perceive(percept)
-        self.memory.close()
+        last = self._last
+        self.memory.close(truncated=last is not None and not (last.terminated or last.divergence))
 
     @property
     def pace(self) -> Pace | None:

@@ -80,7 +80,9 @@ def world(config: Config, env: Environment) -> GuardedWorld:
     """The environment behind gate and monitor. Raises TelosError for what does not fit."""
     made = gate(config, env.task, env.interface)
     goal = None if config.goal is None else config.goal.goal
-    return GuardedWorld(env, monitor(config, env), made, config.perception.kind == "privileged", goal)
+    return GuardedWorld(
+        env, monitor(config, env), made, config.perception.kind == "privileged", goal, _zoned(config, env.task)
+    )
 
 
 def _zoned(config: Config, task: Task) -> Task:

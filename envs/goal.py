@@ -63,7 +63,7 @@ class Near(BaseModel):
         """As `parsed` reads it."""
         component = "" if self.component is None else f"[{self.component}]"
         target = self.target if isinstance(self.target, tuple) else (self.target,)
-        return f"{self.signal}{component} = {','.join(f'{value:g}' for value in target)} ± {self.within:g}"
+        return f"{self.signal}{component} = {','.join(f'{value:.15g}' for value in target)} ± {self.within:.15g}"
 
 
 @dataclass(frozen=True, eq=False)

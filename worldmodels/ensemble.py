@@ -87,7 +87,9 @@ class Ensemble:
         the control period), otherwise on the states themselves.
         """
         points = torch.stack([self._points(future.states[:, 1:]) for future in futures])
-        return points.var(0, unbiased=False).mean(-1).sqrt()
+        variance = points.var(0, unbiased=False).mean(-1)
+        apart = variance > 0  # the slope of a square root at 0 would be infinite
+        return torch.where(apart, torch.where(apart, variance, 1.0).sqrt(), 0.0)
 
     def _points(self, states: Tensor) -> Tensor:
         if not isinstance(self.nominal, Comparable):

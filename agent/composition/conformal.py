@@ -7,6 +7,7 @@ the horizon and each guardrail. K trajectories, H control steps, G guardrails.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -24,6 +25,12 @@ class Widths:
     width: Tensor  # (H,G), >= 0, in each guardrail's unit; +inf where the data are too few
     recall: Tensor  # (G,), share of the steps with a real violation that are judged violated; NaN where there is none
     trajectories: int  # K, from which the widths were computed
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all of it, computed from the content each time."""
+        content = (self.digest, self.width.tolist(), self.recall.tolist(), self.trajectories)
+        return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def calibrated(
@@ -44,7 +51,8 @@ def calibrated(
         raise ValueError(f"conformal widths: miss {miss}, shapes {tuple(predicted.shape)} and {tuple(real.shape)}")
     number = len(predicted)
     rank = math.ceil((number + 1) * (1 - miss))
-    excess = torch.nan_to_num(predicted - real, nan=torch.inf).sort(0).values
+    excess = torch.where(real.isfinite(), predicted - real, torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    excess = excess.sort(0).values
     width = torch.full_like(excess[0], torch.inf) if rank > number else excess[rank - 1].clamp(min=0.0)
     steps = checked_predicted.shape[1]
     broken = rules.violated(checked_real).flatten(0, 1)

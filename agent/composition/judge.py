@@ -5,7 +5,7 @@ N candidates, H control steps, G guardrails.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 import torch
@@ -100,6 +100,7 @@ class Widened:
     guardrails: Guardrails
     widths: Widths
     recall: float = 0.9  # the least share of real violations that must be seen
+    sealed: str = field(default="", init=False)  # digest of the widths
 
     def __post_init__(self) -> None:
         """
@@ -107,7 +108,17 @@ class Widened:
             GuardrailTampered: `guardrails` is no `Guardrails` set, or it is not the one that the widths belong to.
             TelosError: the widths were calibrated on too little data, or miss too many violations.
         """
+        copied = replace(self.widths, width=self.widths.width.clone(), recall=self.widths.recall.clone())
+        object.__setattr__(self, "widths", copied)
+        object.__setattr__(self, "sealed", copied.sha256)
         self.verify()
+        if not 0 < self.recall <= 1:
+            raise TelosError("widened judge: recall", self.recall, "above 0, at most 1")
+        shape = tuple(copied.width.shape)
+        if len(shape) != 2 or shape[0] < 1 or shape[1] != len(self.guardrails) or copied.recall.shape != shape[1:]:
+            raise TelosError("widened judge: widths", f"shape {shape}", f"(H, {len(self.guardrails)}), H >= 1")
+        if not (copied.width >= 0).all():  # negated: NaN too
+            raise TelosError("widened judge: widths", f"{float(copied.width.nan_to_num(-1).min()):g}", ">= 0")
         for name, seen in zip(self.guardrails.names, self.widths.recall.tolist(), strict=True):
             if not seen >= self.recall:  # negated: NaN where no violation was among the data
                 given = "no violation among its data" if seen != seen else f"a recall of {seen:.3f}"
@@ -118,6 +129,8 @@ class Widened:
 
     def verify(self) -> None:
         Guardrails.verify(self.guardrails, self.widths.digest)
+        if self.widths.sha256 != self.sealed:
+            raise GuardrailTampered("widened judge", "other widths than it was made with", self.sealed)
 
     @property
     def limits(self) -> Limits:

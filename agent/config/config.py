@@ -134,6 +134,7 @@ def _kind_of_model(value: Any) -> str:
     return "simulator" if kind == "simulator" else "own"
 
 
+_OF_ROBUST = frozenset({"risk", "alpha", "variants"})  # keys of `world_model.robust` in older files
 WorldModelConfig = Annotated[
     Annotated[SimulatorConfig, Tag("simulator")] | Annotated[OwnModelConfig, Tag("own")],
     Discriminator(_kind_of_model),
@@ -304,7 +305,9 @@ class Config(Closed):
     variant: VariantConfig = VariantConfig()
     perception: PerceptionConfig = PrivilegedConfig()
     world_model: WorldModelConfig = SimulatorConfig()
-    risk: RiskConfig | None = Field(default=RiskConfig(), description="null: the nominal future alone counts")
+    risk: RiskConfig | None = Field(
+        default=RiskConfig(), description="null: the nominal future alone counts; not with variants"
+    )
     cost: CostConfig = CostConfig()
     goal: Annotated[GoalConfig | None, BeforeValidator(_near)] = Field(
         default=None, description='{near: [{signal, target, within}]}, or as text, "SIGNAL = TARGET ± WITHIN"'
@@ -345,17 +348,19 @@ class Config(Closed):
         if not isinstance(model, Mapping):
             return values
         robust = model.get("robust")
-        if "robust" in model and not isinstance(robust, Mapping | None):
-            return values
+        if "robust" in model and (not isinstance(robust, Mapping | None) or set(robust or ()) - _OF_ROBUST):
+            return values  # refused below, as an unknown key
         empty = {"params"} if _kind_of_model(model) == "simulator" and model.get("params") == {} else set()
         model = {name: value for name, value in model.items() if name not in {"robust", *empty}}
         if robust is None:
             return {**values, "world_model": model}
         risk = {"kind": robust.get("risk", "worst"), "alpha": robust.get("alpha")}
-        return {**values, "world_model": {**model, "variants": robust.get("variants", ())}, "risk": risk}
+        return {"risk": risk, **values, "world_model": {"variants": robust.get("variants", ()), **model}}
 
     @model_validator(mode="after")
     def _one_way(self) -> Config:
+        if self.risk is None and self.world_model.variants:
+            raise ValueError("a risk with world_model.variants, whose margins would not count in plans without one")
         if self.planner.replan_every > self.planner.horizon:
             raise ValueError(f"planner.replan_every up to planner.horizon, {self.planner.horizon}")
         if self.real_time is not None and self.planner.replan_every > 1:

@@ -115,7 +115,7 @@ class Objective:
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,), weighted and discounted; 0 where the episode ends within the future."""
         number, horizon = trajectory.actions.shape[:2]
-        if self.critic is None:
+        if self.critic is None or self.critic_weight == 0:
             return zeros(number)
         cost = home(self.critic.terminal_cost(trajectory, params))
         weight = self.critic_weight * self.discount**horizon

@@ -72,8 +72,8 @@ class Memory:
             self._states.append(np.array(state))
         self._ended = terminated, truncated
 
-    def close(self) -> None:
-        """End the episode under way, if it has any step."""
+    def close(self, truncated: bool = False) -> None:
+        """End the episode under way, if it has any step; truncated, if something else than its last step ended it."""
         if self._steps:
             actions, rewards, margins = zip(*self._steps, strict=True)
             episode = Episode(
@@ -82,7 +82,8 @@ class Memory:
                 np.array(rewards),
                 np.stack(margins),
                 np.stack(self._states) if self._states else NOTHING,
-                *self._ended,
+                self._ended[0],
+                (self._ended[1] or truncated) and not self._ended[0],
                 self._params,
                 *self._about,
             )

@@ -131,7 +131,7 @@ def _play(
     notice = world.warning
     spent_before = agent.model.spent
     steps: list[Step] = []
-    seen = [features(percept.observation)]
+    seen = [np.array(features(percept.observation))]  # copies, because the agent may write into what it is told
     params = flat(percept.params or TaskParams())
     judged: Judged | None = None
     limit = frames or world.env.interface.frame_limit
@@ -140,9 +140,9 @@ def _play(
         if witness is not None:
             witness(len(steps), decision)
         percept, judged = world.step(decision.action)
-        agent.remember(judged)
-        seen.append(features(percept.observation))
+        seen.append(np.array(features(percept.observation)))
         steps.append(_step(len(steps), decision, judged, world.state, notice))
+        agent.remember(judged)
         notice = ""
         yield steps[-1]
     assert judged is not None  # there is at least one step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ class GoalCheck:
 
     def __init__(self, task: Task, interface: Interface, goal: Goal, variant: Variant | None = None) -> None:
         """Raises TelosError for a goal on a signal or a component that the model lacks, or a target of another size."""
-        self._goal = goal
+        # A copy: the agent is told the same goal, and could write into its array.
+        self._goal = goal if goal.observation is None else replace(goal, observation=np.array(goal.observation))
         self._actions = torch.zeros(1, 1, interface.action_size, dtype=torch.float64)
         self._period = interface.control_period
         self._physics = None

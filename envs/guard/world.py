@@ -16,7 +16,7 @@ from envs.guard.gate import Executed, Gate, Verdict
 from envs.guard.monitor import Monitor
 from envs.guard.reached import GoalCheck
 from envs.percept import Percept, instruction
-from envs.task import Snapshot
+from envs.task import Snapshot, Task
 
 MAX_RESETS = 100  # into an unsafe state, one after the other, before an episode is given up
 
@@ -54,13 +54,20 @@ class GuardedWorld:
     """
 
     def __init__(
-        self, env: Environment, monitor: Monitor, gate: Gate | None, privileged: bool, goal: Goal | None = None
+        self,
+        env: Environment,
+        monitor: Monitor,
+        gate: Gate | None,
+        privileged: bool,
+        goal: Goal | None = None,
+        task: Task | None = None,
     ) -> None:
         """
         Args:
             gate: None only for the unguarded players of `benchmarks/`, whose rows say `gate: none`.
             privileged: whether percepts carry a copy of the simulator's state.
             goal: what a person asks for beyond the task; `goal` can be set again at any time.
+            task: in whose signals goals are read, with a configuration's zones; the environment's where None.
 
         Raises:
             TelosError: a goal on a signal that the model lacks.
@@ -69,10 +76,12 @@ class GuardedWorld:
         self.monitor = monitor
         self.gate = gate
         self.privileged = privileged
+        self._task = task or env.task
         self.goal = goal
         self.snapshot: Snapshot | None = None  # the world's present state, for scoring and records
         self.seed = 0  # of the accepted reset
         self.rejected = 0  # resets of this episode into a state that the guardrails forbid
+        self._ended = False  # whether the episode terminated, or its simulation diverged
         self.warning = ""  # where the declared back-up cannot stop safely from the episode's start
         self._observation: Any = None
         self._verdict: Verdict | None = None
@@ -85,7 +94,7 @@ class GuardedWorld:
     @goal.setter
     def goal(self, given: Goal | Near | str | None) -> None:
         env, goal = self.env, goal_of(given)
-        self._check = None if goal is None else GoalCheck(env.task, env.interface, goal, env.variant)
+        self._check = None if goal is None else GoalCheck(self._task, env.interface, goal, env.variant)
         self._goal = goal
 
     @property
@@ -117,6 +126,7 @@ class GuardedWorld:
         """
         if not seeds:
             raise TelosError("GuardedWorld.reset", "no seed", "one seed, from which others derive, or several")
+        self.snapshot, self._ended = None, False  # until a start is accepted, nothing can be executed
         tried = starts_of(*seeds) if len(seeds) == 1 else seeds
         for self.rejected, self.seed in enumerate(tried):
             self._observation, _ = self.env.reset(seed=self.seed)
@@ -145,9 +155,9 @@ class GuardedWorld:
             GuardrailTampered: the guardrails of gate or monitor were changed.
         """
         before = self._present
-        action = np.asarray(action, dtype=np.float64)
-        if action.shape != (size := self.env.interface.action_size,):
-            raise TelosError("action", f"shape {action.shape}", f"shape ({size},)")
+        if self._ended:
+            raise TelosError("GuardedWorld.step", "after the episode's end", "reset at the beginning of every episode")
+        action = _plain(action, self.env.interface.action_size)
         clock = time.perf_counter()
         executed = self._gated(before, action)
         gated = time.perf_counter() - clock
@@ -156,16 +166,20 @@ class GuardedWorld:
         except Diverged as error:
             rules = len(self.monitor.guardrails)
             margin = np.full(rules, -np.inf)
+            self._ended = True
             judged = Judged(executed, 0.0, False, False, margin, rules > 0, rules, False, error.given, gated)
             return self._last(before), judged
         after = self.snapshot = self.env.snapshot()
+        self._ended = terminated
         found = self.monitor.judge(before, self.env.control(), after)
+        margin = found.margin.numpy()
+        margin.flags.writeable = False
         judged = Judged(
             executed=executed,
             reward=reward,
             terminated=terminated,
             truncated=truncated,
-            margin=found.margin.numpy(),
+            margin=margin,
             violated=not found.safe,
             violations=int(found.violated.sum()),
             reached=self._check is not None and self._check(after, self._observation),
@@ -181,10 +195,10 @@ class GuardedWorld:
 
     def _gated(self, before: Snapshot, action: np.ndarray) -> Executed:
         if self.gate is None:
-            return Executed(np.array(action, dtype=np.float64), False, "")
+            return Executed(action, False, "")
         self._verdict = self.gate.check(before, action[None])
         if self._verdict.passed:
-            return Executed(action.copy(), False, "")
+            return Executed(action, False, "")
         return Executed(self.gate.fallback(before), True, self._verdict.reason)
 
     def _percept(self, now: Snapshot) -> Percept:
@@ -192,8 +206,9 @@ class GuardedWorld:
 
     def _last(self, now: Snapshot, proposals: Mapping[str, np.ndarray] | None = None) -> Percept:
         """What the agent is told; copies, which it may modify. After an episode's last step, nothing is proposed."""
-        told = self.env.snapshot() if self.privileged else None
-        return Percept(self._observation, told, instruction(now.params), self.goal, proposals or {})
+        told = self.env.snapshot()
+        params = instruction(self.env.snapshot().params)
+        return Percept(self._observation, told if self.privileged else None, params, self.goal, proposals or {})
 
     def _proposals(self, gate: Gate, now: Snapshot) -> dict[str, np.ndarray]:
         """See `Percept.proposals`."""
@@ -203,6 +218,22 @@ class GuardedWorld:
             known = {"fallback": gate.fallback(now)[None]}
         held = gate.hold(now) if gate.back_up is not None else None
         return known if held is None else {**known, "hold": held[None]}
+
+
+def _plain(action: Any, size: int) -> np.ndarray:
+    """A copy (A,) float64 of an action, which nobody can change between the gate's check and the step.
+
+    Raises:
+        TelosError: another shape, or no numbers.
+    """
+    try:
+        plain = np.array(action, dtype=np.float64, subok=False)
+    except (TypeError, ValueError):
+        raise TelosError("action", repr(action), f"{size} numbers") from None
+    if plain.shape != (size,):
+        raise TelosError("action", f"shape {plain.shape}", f"shape ({size},)")
+    plain.flags.writeable = False
+    return plain
 
 
 def _warning(gate: Gate, start: Snapshot) -> str:

@@ -404,14 +404,26 @@ def test_a_model_varies_in_physics_alone(name: str) -> None:
     env.close()
 
 
-def test_without_a_risk_the_nominal_future_alone_counts() -> None:
-    given = config().model_copy(update={"risk": None})
-    decisions, result = played(given)
-    assert not isinstance(decisions[0].problem, RobustProblem)
-    assert result.physics_steps == 5 * 24 * 8, "the nominal model's"
+def test_variants_without_a_risk_are_refused() -> None:
+    """Their margins would not count in plans, so a setting of costs would weaken a rule."""
+    with pytest.raises(ValueError, match="a risk with world_model"):
+        Config.model_validate({**config().model_dump(mode="json"), "risk": None})
 
 
 def test_files_of_older_versions_are_read() -> None:
     old = {"robust": {"risk": "cvar", "alpha": 0.3, "variants": [{"mass": 0.7}, {"mass": 1.3, "gain": 0.8}]}}
-    read = Config.model_validate({**config().model_dump(mode="json"), "world_model": old})
+    plain = {name: value for name, value in config().model_dump(mode="json").items() if name != "risk"}
+    read = Config.model_validate({**plain, "world_model": old})
     assert read == config(kind="cvar", alpha=0.3)
+
+
+def test_what_an_older_file_says_is_refused_or_overridden_and_never_dropped() -> None:
+    plain = {name: value for name, value in config().model_dump(mode="json").items() if name != "risk"}
+    old = {"robust": {"variants": [{"mass": 0.7}], "rsik": "mean"}}
+    with pytest.raises(ValueError, match="robust"):
+        Config.model_validate({**plain, "world_model": old})
+    both = {"robust": {"risk": "worst", "variants": [{"mass": 0.7}]}, "variants": [{"mass": 2.0}]}
+    read = Config.model_validate({**plain, "world_model": both, "risk": {"kind": "mean"}})
+    assert read.risk is not None
+    assert read.risk.kind == "mean"
+    assert [variant.mass for variant in read.world_model.variants] == [2.0]

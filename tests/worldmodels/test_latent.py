@@ -19,6 +19,7 @@ from agent.composition.problem import ImaginedProblem
 from agent.composition.risk import MEAN, WORST, Risk
 from agent.config.config import Config
 from agent.cost.intrinsic.doubt import Doubt
+from agent.cost.intrinsic.effort import Effort
 from agent.cost.objective import Cost, Objective
 from envs import registry as tasks
 from envs.environment import Environment
@@ -32,6 +33,7 @@ from planners.capabilities import Differentiable, Discretisable, Linearisable, M
 from planners.problem import Budget, Plan
 from tests.worldmodels.latent import F, Latent, LatentEnsemble, RewardHead, Weights, features, fitted, halved
 from worldmodels.belief import Belief
+from worldmodels.ensemble import Ensemble
 from worldmodels.model import Plural
 
 TASK = "dm_control/point_mass-easy-v0"
@@ -396,3 +398,42 @@ def test_terms_that_do_not_count_need_no_signals() -> None:
     made = build.agent(config, env.task, env.interface, model=LatentEnsemble(weights()))
     made.reset(0)
     assert made.act(build.world(config, env).reset(3)).plan.cost >= 0
+
+
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [
+        (torch.full((H, 1), -5.0).double(), ">= 0"),
+        (torch.full((H, 1), -torch.inf).double(), ">= 0"),
+        (torch.full((H, 1), torch.nan).double(), ">= 0"),
+        (torch.zeros(0, 1).double(), "H >= 1"),
+        (torch.zeros(H, 2).double(), "widths"),
+    ],
+)
+def test_widths_that_would_relax_a_rule_do_not_arm(width: Tensor, said: str) -> None:
+    with pytest.raises(TelosError, match=said):
+        Widened(rules(), replace(widths(), width=width))
+
+
+@pytest.mark.parametrize("recall", [0.0, -1.0, 1.5])
+def test_a_recall_that_asks_for_nothing_does_not_arm(recall: float) -> None:
+    with pytest.raises(TelosError, match="recall"):
+        Widened(rules(), widths(), recall)
+
+
+def test_widths_that_are_written_over_are_noticed() -> None:
+    given = replace(widths(), width=widths().width.clone())
+    judge = Widened(rules(), given)
+    given.width.fill_(-100.0)
+    judge.verify()  # it has a copy of its own
+    judge.widths.width.fill_(-100.0)
+    with pytest.raises(GuardrailTampered, match="other widths"):
+        judge.verify()
+
+
+def test_doubt_has_a_slope_where_members_agree() -> None:
+    members = Ensemble([Latent(weights()[0]), Latent(halved(weights()[0]))])
+    made: Any = replace(problem(MEAN, terms=((1.0, Doubt()), (0.1, Effort()))), model=members)
+    still = torch.zeros(1, H, 2, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(made.differentiate(still).step_cost.sum(), still)
+    assert slope.isfinite().all()
