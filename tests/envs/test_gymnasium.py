@@ -180,6 +180,8 @@ def test_it_is_the_tasks_own_environment(make: Make, task: str) -> None:
         np.testing.assert_array_equal(flat(mine[0]), flat(theirs[0]))
         assert mine[1:3] == theirs[1:3]
         assert mine[4] == {"cost": 0.0, "diverged": False}, "without guardrails, nothing costs"
+        if mine[2]:
+            np.testing.assert_array_equal(flat(env.reset(seed=5)[0]), flat(own.reset(seed=5)[0]))
     own.close()
 
 
