@@ -18,12 +18,12 @@ from agent.cost.goal import goal_cost
 from agent.cost.objective import Cost, Objective, TaskCost
 from agent.memory.episode import flat
 from agent.memory.memory import Memory
-from agent.perception.perception import Perception, features
+from agent.perception.perception import Perception
 from envs.errors import TelosError
 from envs.goal import Goal, Near, goal_of
 from envs.guard.world import Judged
 from envs.guardrails.ruleset import Guardrails, digest_of
-from envs.percept import Percept
+from envs.percept import Percept, features
 from envs.trajectory import Trajectory
 from planners.problem import Plan
 from worldmodels.belief import Belief
@@ -103,8 +103,8 @@ class Agent:
         self._plan_goal: Goal | None = None  # for which it was made
         self._belief: Belief | None = None
         self._acted: np.ndarray | None = None  # the last action, as it was executed
-        self._pending: Judged | None = None  # the last step's outcome, until the belief after it is known
         self._last: Judged | None = None  # the last step's outcome
+        self._stored = True  # whether memory has it; it waits for the belief after it
         self._step = 0
         self._seed = 0
         self._begun = False
@@ -134,7 +134,8 @@ class Agent:
         self.memory.close()
         self.configurator.reset()
         self.actor.reset(seed)
-        self._belief = self._acted = self._pending = self._last = self._plan = None
+        self._belief = self._acted = self._last = self._plan = None
+        self._stored = True
         self._step = 0
         self._seed = seed
         self._begun = True
@@ -183,13 +184,13 @@ class Agent:
         """Take note of what became of the last action; memory stores it with the next belief."""
         if self._acted is None:
             raise TelosError("Agent.remember", "before act", "the outcome of the last decision's action")
-        self._acted, self._pending, self._last = judged.executed.action, judged, judged
+        self._acted, self._last, self._stored = judged.executed.action, judged, False
         if judged.executed.intervened:
             self._plan = None
 
     def finish(self, percept: Percept) -> None:
         """End the episode with the percept that the last action led to."""
-        if self._pending is not None:
+        if not self._stored:
             self._perceive(percept)
         last = self._last
         self.memory.close(truncated=last is not None and not (last.terminated or last.divergence))
@@ -211,7 +212,8 @@ class Agent:
             self.memory.begin(seen, _state(belief), flat(belief.params), asked, self.actor.planner_name)
         else:
             belief = self.perception.update(percept, self._acted)
-            if (judged := self._pending) is not None:
+            judged = self._last
+            if judged is not None and not self._stored:
                 self.memory.add(
                     judged.executed.action,
                     judged.reward,
@@ -221,7 +223,7 @@ class Agent:
                     judged.terminated,
                     judged.truncated,
                 )
-                self._pending = None
+                self._stored = True
         self._belief = replace(belief, goal=self.goal or percept.goal)
         return self._belief
 

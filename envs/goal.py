@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -42,7 +43,7 @@ class Near(BaseModel):
             raise TelosError("goal.signal", f"{self.signal}, a force", "a signal of the state, as a position")
         return found
 
-    @property
+    @cached_property
     def residual(self) -> Residual:
         """The cost that falls towards the target: the distance in units of `within`, rounded off at the target."""
         return Residual(

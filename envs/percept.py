@@ -32,3 +32,17 @@ class Percept:
 def instruction(params: TaskParams) -> TaskParams:
     """The params that any agent may be told: all but `stale`, which is a part of the physics state."""
     return TaskParams(params.model, params.attributes)
+
+
+def flatten(observation: Any) -> np.ndarray:
+    """An observation as one vector (F,), dict entries in key order."""
+    if isinstance(observation, dict):
+        return np.concatenate([flatten(observation[name]) for name in sorted(observation)])
+    return np.asarray(observation, dtype=np.float64).ravel()
+
+
+def features(observation: Any) -> np.ndarray:
+    """What a model may start from: pixels (height,width,channels) as they are, anything else as by `flatten`."""
+    if isinstance(observation, np.ndarray) and observation.dtype == np.uint8 and observation.ndim == 3:
+        return observation
+    return flatten(observation)

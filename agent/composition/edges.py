@@ -25,17 +25,10 @@ def follow(
         TelosError: a cost term depends on earlier steps or is discounted, or signals lag behind the state.
     """
     assert isinstance(model, Branching)
-    objective, params = problem.objective, problem.start.params
+    objective = problem.objective
     if objective.looks_back:
         raise TelosError("cost", "a term that looks back (action_rate)", "terms of single steps, as this plan branches")
     if objective.discount != 1:
         raise TelosError("cost.discount", objective.discount, "1, as this plan branches")
     trajectory = answered(model.branch(problem.start, nodes, actions), actions)
-    evaluation = Evaluation(
-        objective.step_cost(trajectory, params),
-        objective.terminal_cost(trajectory, params),
-        problem.judge.anywhere(trajectory),
-        trajectory.valid,
-        problem.limits,
-    )
-    return trajectory, evaluation
+    return trajectory, problem.evaluated(trajectory, problem.judge.anywhere(trajectory))

@@ -56,7 +56,7 @@ class Exact:
     """Margins of the trajectory's own signals, for a model whose signals are those of a simulator."""
 
     guardrails: Guardrails
-    digest: str = ""  # as the agent keeps it; that of `guardrails` where ""
+    digest: str = ""  # stays with the judge under `dataclasses.replace`; that of `guardrails` where ""
     horizon: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:

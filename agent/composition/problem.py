@@ -117,10 +117,14 @@ class ImaginedProblem:
 
     def judged(self, trajectory: Trajectory) -> Evaluation:
         """The costs and margins of imagined futures."""
+        return self.evaluated(trajectory, self.judge.worst(trajectory))
+
+    def evaluated(self, trajectory: Trajectory, margin: Tensor) -> Evaluation:
+        """The costs of imagined futures, with these margins (N,G)."""
         return Evaluation(
             self.objective.step_cost(trajectory, self.start.params),
             self.objective.terminal_cost(trajectory, self.start.params),
-            self.judge.worst(trajectory),
+            margin,
             trajectory.valid,
             self.limits,
         )

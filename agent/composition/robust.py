@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ class RobustProblem(ImaginedProblem):
             raise TelosError("RobustProblem.model", given, "a model of several futures, as an Ensemble")
         super().__post_init__()
 
-    @property
+    @cached_property
     def members(self) -> Sequence[WorldModel]:
         """The members under this decision's seed, the nominal one first."""
         assert isinstance(self.model, Plural)

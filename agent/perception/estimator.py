@@ -14,9 +14,8 @@ from types import MappingProxyType
 import mujoco
 import numpy as np
 
-from agent.perception.perception import flatten
 from envs.errors import Diverged
-from envs.percept import Percept
+from envs.percept import Percept, flatten
 from envs.physics.batch import INTEGRATION, BatchPhysics
 from envs.task import Interface, Snapshot, Task, TaskParams
 from worldmodels.belief import Belief

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from envs.percept import Percept
+from envs.percept import Percept, features
 from envs.task import TaskParams
 from worldmodels.belief import Belief
 
@@ -32,20 +32,6 @@ class Perception(Protocol):
     def update(self, percept: Percept, action: np.ndarray) -> Belief:
         """The belief after `action` (A,) in [-1,1] was executed."""
         ...
-
-
-def flatten(observation: Any) -> np.ndarray:
-    """An observation as one vector (F,), dict entries in key order."""
-    if isinstance(observation, dict):
-        return np.concatenate([flatten(observation[name]) for name in sorted(observation)])
-    return np.asarray(observation, dtype=np.float64).ravel()
-
-
-def features(observation: Any) -> np.ndarray:
-    """What a model may start from: pixels (height,width,channels) as they are, anything else as by `flatten`."""
-    if isinstance(observation, np.ndarray) and observation.dtype == np.uint8 and observation.ndim == 3:
-        return observation
-    return flatten(observation)
 
 
 class PrivilegedState:

@@ -13,8 +13,8 @@ import numpy as np
 from agent.actor.clock import Pace
 from agent.agent import Agent, Decision
 from agent.memory.episode import flat
-from agent.perception.perception import features
 from envs.guard.world import MAX_RESETS, GuardedWorld, Judged
+from envs.percept import features
 from envs.task import TaskParams
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from envs.goal import Goal
+from envs.percept import flatten
 from envs.physics.batch import BatchPhysics
 from envs.physics.variants import Variant
 from envs.sizes import check_residuals
@@ -34,8 +35,7 @@ class GoalCheck:
         """Whether the goal holds in this state; of an observation, whether no number differs by more than `within`."""
         if self._physics is None:
             assert self._goal.observation is not None
-            seen = np.concatenate([np.ravel(part) for part in _parts(observation)]).astype(np.float64)
-            wanted = np.ravel(self._goal.observation).astype(np.float64)
+            seen, wanted = flatten(observation), flatten(self._goal.observation)
             return seen.shape == wanted.shape and bool((np.abs(seen - wanted) <= self._goal.within).all())
         self._physics.set_params(now.params)
         signals = self._physics.look(now.state)
@@ -45,10 +45,3 @@ class GoalCheck:
         valid = torch.ones(1, dtype=torch.bool)
         path = Trajectory(states, self._actions, signals, valid, no_doubt(self._actions), self._period)
         return bool(self._goal.holds(path)[0, 0])
-
-
-def _parts(observation: Any) -> list[Any]:
-    """The arrays of an observation, dict entries in key order."""
-    if isinstance(observation, dict):
-        return [part for name in sorted(observation) for part in _parts(observation[name])]
-    return [observation]

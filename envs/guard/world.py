@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,11 +106,11 @@ class GuardedWorld:
     @property
     def whereabouts(self) -> tuple[Any, ...]:
         """What a copy needs besides its own environment, monitor and gate; it carries no stop that is under way on."""
-        return self.snapshot, self._observation, self.seed, self.rejected, self.warning
+        return self.snapshot, self._observation, self.seed, self.rejected, self.warning, self._ended
 
     @whereabouts.setter
     def whereabouts(self, of: tuple[Any, ...]) -> None:
-        self.snapshot, self._observation, self.seed, self.rejected, self.warning = of
+        self.snapshot, self._observation, self.seed, self.rejected, self.warning, self._ended = of
 
     @property
     def gate_steps(self) -> int:
@@ -206,9 +207,8 @@ class GuardedWorld:
 
     def _last(self, now: Snapshot, proposals: Mapping[str, np.ndarray] | None = None) -> Percept:
         """What the agent is told; copies, which it may modify. After an episode's last step, nothing is proposed."""
-        told = self.env.snapshot()
-        params = instruction(self.env.snapshot().params)
-        return Percept(self._observation, told if self.privileged else None, params, self.goal, proposals or {})
+        seen, told = copy.deepcopy((self._observation, now))
+        return Percept(seen, told if self.privileged else None, instruction(told.params), self.goal, proposals or {})
 
     def _proposals(self, gate: Gate, now: Snapshot) -> dict[str, np.ndarray]:
         """See `Percept.proposals`."""

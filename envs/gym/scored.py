@@ -134,10 +134,8 @@ class ScoredEnvironment(gymnasium.Env[Any, np.ndarray]):
         percept, judged = self._guarded.step(action)
         if judged.divergence:
             logger.warn(f"the episode ends: {judged.divergence}")
-        # A copy after a divergence, because the caller already has this observation.
-        seen = copy.deepcopy(percept.observation) if judged.divergence else percept.observation
         truncated = (self._time_limit and judged.truncated) or bool(judged.divergence)
-        return seen, judged.reward, judged.terminated, truncated, self._info(judged)
+        return percept.observation, judged.reward, judged.terminated, truncated, self._info(judged)
 
     def _info(self, judged: Judged) -> dict[str, Any]:
         margins = zip(self.monitor.guardrails.names, judged.margin.tolist(), strict=True)

@@ -216,3 +216,18 @@ def test_nothing_is_written_beside_the_run(
     played(config())
     assert not (tmp_path / "MUJOCO_LOG.TXT").exists()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("perception", ["privileged", "estimated"])
+def test_memory_ends_where_the_world_was_before_it_diverged(config: Callable[..., Config], perception: str) -> None:
+    """Naive: tell a privileged agent what the simulator holds after the divergence, which is no state of the world."""
+    given = config(perception={"kind": perception})
+    env = build.environment(given)
+    with closing(env):
+        agent = build.agent(given, env.task, env.interface)
+        result = episode.run(agent, build.world(given, env), seed=0, episode=3)
+    assert result.diverged
+    states = agent.memory.episodes[-1].states
+    assert np.isfinite(states).all()
+    if perception == "privileged":
+        np.testing.assert_array_equal(states[-1], result.steps[-1].state)

@@ -167,6 +167,8 @@ def test_a_goal_is_one_thing() -> None:
     with pytest.raises(TelosError, match=r"goal\.weight"):
         Goal(observation=np.zeros(1), weight=0.0)
     assert parsed(goal().text()) == parsed(LEFT)
+    fine = "qpos[1] = 0.123456789 ± 1e-07"
+    assert parsed(goal(fine).text()) == parsed(fine), "no digit is lost"
 
 
 def test_rows_and_report_name_the_goal(tmp_path: Path, telos: Callable[..., Any]) -> None:

@@ -157,3 +157,28 @@ def test_after_an_action_that_the_gate_refused_the_agent_plans_anew(monkeypatch:
     decisions: list[Any] = []
     episode.run(agent, world, 0, 0, 4, witness=lambda _, decision: decisions.append(decision))
     assert [round(decision.age / agent.model.dt) for decision in decisions] == [0, 1, 0, 1]
+
+
+def test_a_plan_is_kept_no_longer_than_it_is() -> None:
+    """Beyond its end its last action would be held, which no plan has judged."""
+    with pytest.raises(ValueError, match=r"replan_every up to planner\.horizon, 6"):
+        config(planner={**PLANNER, "replan_every": 7})
+    rule = {"quantity": "step", "above": -1, "horizon": 2}
+    given = config(planner={**PLANNER, "replan_every": 5}, configurator={"rules": [rule]})
+    env = build.environment(given)
+    agent, world = build.agent(given, env.task, env.interface), build.world(given, env)
+    decisions: list[Any] = []
+    episode.run(agent, world, 0, 0, 9, witness=lambda _, decision: decisions.append(decision))
+    ages = [round(decision.age / agent.model.dt) for decision in decisions]
+    assert ages == [0, 1, 0, 1, 0, 1, 0, 1, 0], "the rule shortens the horizon to 2 after the first decision"
+
+
+def test_a_critic_of_weight_0_counts_for_nothing() -> None:
+    class Endless:
+        requests: tuple[Request, ...] = ()
+
+        def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
+            return torch.full((len(trajectory.actions),), torch.inf)
+
+    objective = Objective(((1.0, One()),), Endless(), critic_weight=0.0)
+    assert objective.terminal_cost(path(), TaskParams()).tolist() == [0.0, 0.0]

@@ -19,11 +19,15 @@ import numpy as np
 import pytest
 
 from agent import build
+from agent.command import run as commands
 from agent.config import resolved
+from agent.config.config import Config
 from agent.config.load import load
+from agent.memory.episode import ARRAYS
 from agent.memory.memory import Memory
+from agent.rollouts import player
 from agent.rollouts.row import TIMES, Row, to_json
-from agent.runs.manifest import config_sha256
+from agent.runs.manifest import config_sha256, manifest_of
 from agent.runs.rundir import RunDir
 from envs.backup import BackUp
 from tests.conftest import unreported
@@ -353,3 +357,62 @@ def test_ctrl_c_once_finishes_the_episode_twice_stops_now(
     assert telos("resume", out).status == 0
     assert rows(out) == rows(straight)
     assert same_steps(out, straight, 5)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that executes three steps of each plan."""
+    out = tmp_path_factory.mktemp("kept") / "run"
+    small = {"planner": {"horizon": 6, "budget": {"evaluations": 12}, "params": {"knots": 3}, "replan_every": 3}}
+    given = {"task": "dm_control/cartpole-swingup-v0", "frames": 7, "threads": 1, "video": False, **small}
+    with unreported():
+        commands.run(Config.model_validate(given), out)
+    return out
+
+
+def test_planning_time_is_that_of_steps_that_plan(kept: Path) -> None:
+    rundir = RunDir.open(kept)
+    (row,) = rundir.rows()
+    searched = [ms for ms in rundir.steps(0).plan_ms.tolist() if ms > 0]
+    assert len(searched) == 3
+    assert row.plan_ms_median == np.median(searched)
+
+
+def test_a_step_that_executes_an_older_plan_is_not_explained_by_it(telos, kept: Path) -> None:
+    done = telos("explain", kept, "--episode", 0, "--step", 4)
+    assert done.status == 2
+    assert "4, which executes action 1 of the plan of step 3; allowed: 3, a step with a plan of its own" in done.err
+    assert telos("explain", kept, "--episode", 0, "--step", 3).status == 0
+
+
+def test_memory_and_run_directory_hold_one_record(tmp_path: Path) -> None:
+    """An episode as the agent remembers it, and as it is read back from the run directory."""
+    given = Config.model_validate(
+        {
+            "task": "dm_control/reacher-easy-v0",
+            "planner": {"horizon": 4, "budget": {"evaluations": 8}, "params": {"knots": 2}},
+            "frames": 5,
+            "threads": 1,
+            "video": False,
+        }
+    )
+    agent, world = player.made(given)
+    stream = player.played(agent, world, given, 0)
+    while True:
+        try:
+            next(stream)
+        except StopIteration as end:
+            played = end.value
+            break
+    rundir = RunDir.create(tmp_path / "run", given, manifest_of(given))
+    rundir.record(played.row, played.steps)
+    (row,) = rundir.rows()
+    ours, theirs = agent.memory.episodes[-1], rundir.steps(0).episode(row)
+    for name in ARRAYS:
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name
+    assert ours.params
+    assert ours.params.keys() == theirs.params.keys()
+    assert all(np.array_equal(value, theirs.params[name]) for name, value in ours.params.items())
+    for name in ("terminated", "truncated", "goal", "actor"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert ours.truncated, "the run's own limit of frames ended it"

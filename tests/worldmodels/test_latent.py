@@ -437,3 +437,12 @@ def test_doubt_has_a_slope_where_members_agree() -> None:
     still = torch.zeros(1, H, 2, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(made.differentiate(still).step_cost.sum(), still)
     assert slope.isfinite().all()
+
+
+def test_a_real_margin_that_is_no_number_is_never_covered() -> None:
+    """A margin of +inf is a violation, so a prediction that is merely smaller has not foreseen it."""
+    real = torch.zeros(40, 3, 1, dtype=torch.float64)
+    for value in (torch.inf, -torch.inf, torch.nan):
+        real[:, 1] = value
+        width = calibrated(rules(), torch.zeros_like(real), real, torch.zeros_like(real), real, 0.1).width
+        assert width[:, 0].tolist() == [0.0, torch.inf, 0.0]
