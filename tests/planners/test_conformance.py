@@ -1,6 +1,5 @@
 """Conformance tests of every registered planner; registering a planner is enough to have it tested."""
 
-import time
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -342,9 +341,9 @@ def _one(name, problem, budget):
 
 
 @every
-def test_seconds_are_anytime(name):
+def test_seconds_are_anytime(name, clock):
     def slow(u):
-        time.sleep(0.01)
+        clock.now += 0.01
         return rough(u)
 
     plan, _ = _one(name, Toy(slow), Budget(seconds=1e-9))
@@ -366,25 +365,13 @@ def test_iterations_are_counted_to_the_last(name, evaluations):
     assert plan.population.iteration.max() < plan.statistics.iterations
 
 
-class Clock:
-    """A clock that advances only when the test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.mark.parametrize("name", SAMPLING)
-def test_a_budget_in_seconds_is_what_plans_take(name, monkeypatch):
+def test_a_budget_in_seconds_is_what_plans_take(name, clock):
     """A budget in seconds gives the same search as the corresponding number of evaluations, with as many iterations.
 
     It does not become one round of `samples` of any duration. The first plan is an exception, because it cannot know
     how long a candidate takes.
     """
-    clock = Clock()
-    monkeypatch.setattr("planners.search.search.perf_counter", clock)
 
     def timed(u):
         clock.now += 0.001 * len(u)
@@ -404,10 +391,8 @@ def test_a_budget_in_seconds_is_what_plans_take(name, monkeypatch):
 
 
 @every
-def test_what_is_found_in_seconds_goes_out(name, monkeypatch):
+def test_what_is_found_in_seconds_goes_out(name, clock):
     """However a search divides its time, it leaves enough to evaluate its result, better than the fallback or not."""
-    clock = Clock()
-    monkeypatch.setattr("planners.search.search.perf_counter", clock)
 
     def timed(u):
         clock.now += 0.001 * len(u)
@@ -418,10 +403,8 @@ def test_what_is_found_in_seconds_goes_out(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SAMPLING)
-def test_a_pause_is_made_up_for(name, monkeypatch):
+def test_a_pause_is_made_up_for(name, clock):
     """If the machine was busy during one plan, the next plans do not split into many small iterations."""
-    clock = Clock()
-    monkeypatch.setattr("planners.search.search.perf_counter", clock)
     pause = [0.0]
 
     def timed(u):

@@ -17,6 +17,7 @@ from planners import registry
 from planners.capabilities import Stepped
 from planners.problem import Budget, Evaluation, Limits, Plan
 from planners.tree import Tree
+from tests.planners.conftest import Clock
 
 SPEED = 0.1  # m per control step at full action
 
@@ -286,9 +287,13 @@ def test_same_state_same_tree() -> None:
     assert not np.array_equal(one.actions, third.actions)
 
 
-def test_seconds_are_anytime() -> None:
+def test_seconds_are_anytime(clock: Clock) -> None:
+    def timed(time: Tensor, x: Tensor, action: Tensor) -> Tensor:
+        clock.now += 1e-3
+        return rugged(time, x, action)
+
     planner = registry.make("mcts")
-    problem = Walk(rugged)
+    problem = Walk(timed)
     plan, _ = planner.plan(planner.start(0), problem, Budget(seconds=0.2))
     assert 0.2 <= plan.statistics.seconds < 0.6
     assert plan.tree is not None

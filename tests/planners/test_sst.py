@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from planners.problem import Budget, Evaluation, Limits, Plan
 from planners.sst import Sst, SstParams
 from planners.tree import Tree
 from planners.trees.landmarks import Landmarks
+from tests.planners.conftest import Clock
 
 ONE = Limits(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
 SPEED = 0.05  # m per control step at full action, on each axis
@@ -100,6 +101,17 @@ class Room:
         return int(shortest_path(graph, unweighted=True, indices=start)[self.arrived(at)].min()) - 1
 
 
+@dataclass
+class TimedRoom(Room):
+    """A room in which a call that simulates takes 2 ms, and everything else takes no time."""
+
+    clock: Clock = field(default_factory=Clock)
+
+    def along(self, nodes: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self.clock.now += 0.002
+        return super().along(nodes, actions)
+
+
 def planned(
     problem: Any, evaluations: int = 150, seed: int = 0, **params: Any
 ) -> tuple[Plan[Any], Tree, Landmarks, SstParams]:
@@ -120,10 +132,10 @@ def test_the_more_it_may_search_the_nearer_it_comes_to_the_shortest_path() -> No
     assert 14 <= planned(Room(wall=False), 250)[0].cost <= 1.2 * 14
 
 
-def test_what_was_found_in_time_goes_out() -> None:
+def test_what_was_found_in_time_goes_out(clock: Clock) -> None:
     """The tree stops growing early enough to evaluate its path."""
     planner = Sst(SstParams(radius=0.05, reach=0.1, hold=2, most_reward=0.0))
-    plan, _ = planner.plan(planner.start(0), Room(wall=False), Budget(seconds=1.0))
+    plan, _ = planner.plan(planner.start(0), TimedRoom(wall=False, clock=clock), Budget(seconds=1.0))
     assert plan.statistics.source == "sample"
     assert plan.cost < 40, "of the fallback"
 
@@ -194,12 +206,12 @@ def test_budgets_hold(evaluations: int, hold: int) -> None:
         assert problem.stepped >= 0.4 * evaluations * problem.horizon
 
 
-def test_time_budgets_are_anytime() -> None:
+def test_time_budgets_are_anytime(clock: Clock) -> None:
     planner = Sst(SstParams(radius=0.05, reach=0.1, hold=2, most_reward=0.0))
-    plan, _ = planner.plan(planner.start(0), Room(), Budget(seconds=1e-9))
+    plan, _ = planner.plan(planner.start(0), TimedRoom(clock=clock), Budget(seconds=1e-9))
     assert plan.statistics.source == "fallback"
-    plan, _ = planner.plan(planner.start(0), Room(wall=False), Budget(seconds=0.3))
-    assert plan.statistics.seconds < 1.5
+    plan, _ = planner.plan(planner.start(0), TimedRoom(wall=False, clock=clock), Budget(seconds=0.3))
+    assert 0.2 < plan.statistics.seconds < 0.4
     assert plan.tree is not None
 
 
