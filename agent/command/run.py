@@ -31,13 +31,13 @@ from agent.rollouts.progress import RunProgress
 from agent.rollouts.rollouts import Serial
 from agent.rollouts.row import Row, to_json
 from agent.runs import integrity, logs, seeds, statistics
-from agent.runs.files import refusal, write, writing
 from agent.runs.logger import Logger
 from agent.runs.manifest import manifest_of
 from agent.runs.repair import repair
 from agent.runs.rundir import RunDir, is_run
 from envs import registry
 from envs.errors import TelosError, Unplayable
+from envs.files import refusal, write, writing
 from envs.guardrails.doubtful import doubts
 from envs.mjcf import task as mjcf
 

@@ -27,6 +27,7 @@ class Episode:
     params: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))  # see `flat`
     goal: str = ""  # what a person asked for beyond the task
     actor: str = ""  # who acted: the planner, and the digest of learned weights, if any
+    seed: int = -1  # of the reset; -1 where it is not known
 
     def __len__(self) -> int:
         return len(self.actions)

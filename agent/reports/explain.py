@@ -23,9 +23,9 @@ from agent.rollouts import episode as episodes
 from agent.rollouts.player import made
 from agent.rollouts.row import Steps
 from agent.runs import integrity
-from agent.runs.files import write
 from agent.runs.rundir import RunDir
 from envs.errors import TelosError
+from envs.files import write
 from planners.capabilities import Charted
 from planners.problem import Population
 from planners.search.select import Scores, order

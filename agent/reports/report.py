@@ -16,10 +16,10 @@ from agent.reports import plots
 from agent.reports.verdict import Record, judge, records
 from agent.rollouts.row import Row, Steps
 from agent.runs import integrity, seeds, statistics
-from agent.runs.files import write, writing
 from agent.runs.rundir import RunDir
 from agent.runs.statistics import Estimate
 from envs import yaml_file
+from envs.files import write, writing
 from envs.guardrails.ruleset import Guardrails
 
 MAX_PLOTS = 12  # maximum number of guardrails plotted; those with the least scaled margins. The table lists all.

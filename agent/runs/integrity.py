@@ -27,11 +27,11 @@ import torch
 from agent.config import resolved
 from agent.rollouts.episode import seeds_of
 from agent.rollouts.row import Row, Steps, follows
-from agent.runs.files import contents
 from agent.runs.manifest import OLDER, WRITTEN, files_sha256, following
 from agent.runs.rundir import BEGAN, RunDir
 from envs import registry
 from envs.errors import TelosError
+from envs.files import contents
 from envs.guardrails.ruleset import Guardrails
 
 ROUNDING = 1e-9  # relative and absolute tolerance; other versions may round sums and percentiles differently

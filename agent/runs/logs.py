@@ -14,10 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from agent.rollouts.row import Row
-from agent.runs.files import refusal
 from agent.runs.logger import KINDS, Logger, load, scalars_of
 from agent.runs.rundir import RunDir
 from envs.errors import TelosError
+from envs.files import refusal
 
 
 def wanted(asked: str | None, path: Path | None = None) -> Mapping[str, type[Logger]]:

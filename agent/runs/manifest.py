@@ -16,9 +16,9 @@ from agent import provenance
 from agent.config import resolved
 from agent.config.config import Config
 from agent.rollouts.row import to_json
-from agent.runs.files import contents
 from envs import registry
 from envs.errors import TelosError
+from envs.files import contents
 
 SCHEMA = 5
 OLDER = 4  # can still be reported and compared; its rows have no digests of their steps

@@ -7,9 +7,9 @@ from itertools import count
 
 from agent.rollouts.row import Row
 from agent.runs import integrity
-from agent.runs.files import write
 from agent.runs.rundir import RunDir
 from envs.errors import TelosError
+from envs.files import write
 from envs.guardrails.ruleset import Guardrails
 
 

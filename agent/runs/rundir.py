@@ -32,10 +32,10 @@ from agent.config.config import Config
 from agent.config.load import load, parse
 from agent.rollouts.row import Row, Steps
 from agent.runs import schema4, seeds
-from agent.runs.files import contents, write, writing
 from agent.runs.manifest import Manifest, digest, following, json_of
 from envs import yaml_file
 from envs.errors import TelosError
+from envs.files import contents, write, writing
 from envs.validation import validated
 
 BEGAN = "as it began; restore it, or begin another run with `telos run`"

@@ -19,11 +19,11 @@ from agent import provenance
 from agent.config.load import load
 from agent.reports import explain, report
 from agent.rollouts.row import TIMES, Row, Steps
-from agent.runs.files import contents, write
 from agent.runs.integrity import fingerprint
 from agent.runs.manifest import digest, manifest_of
 from agent.runs.rundir import RunDir
 from envs.errors import TelosError
+from envs.files import contents, write
 from tests.cli.conftest import following, forged
 from tests.conftest import unreported
 

@@ -1,4 +1,4 @@
-"""Reading and writing the files of a run directory: atomic writes, and reads only of regular files."""
+"""Reading and writing of files: atomic writes, and reads only of regular files."""
 
 from __future__ import annotations
 

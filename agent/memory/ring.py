@@ -1,0 +1,121 @@
+"""Experience in memory, from which training draws windows.
+
+B windows, L steps, F observed features, A action size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agent.memory.episode import Episode
+from envs.errors import TelosError
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """B windows of L consecutive steps, each inside one episode."""
+
+    observations: Tensor  # (B,L+1,F) float32
+    actions: Tensor  # (B,L,A) float32, in [-1,1]
+    rewards: Tensor  # (B,L) float32
+    terminated: Tensor  # (B,L) bool, whether the task ended with the step
+    inside: Tensor  # (B,L) float32, 1 for steps of the episode, 0 for those after its termination
+    steps: Tensor  # (B,) int64, the ring's index of the first step
+
+
+class Ring:
+    """The last `capacity` steps, episode by episode. The oldest episodes make room for new ones."""
+
+    def __init__(self, capacity: int, features: int, action_size: int) -> None:
+        """Raises TelosError for a capacity below 1."""
+        if capacity < 1:
+            raise TelosError("ring.capacity", capacity, "steps >= 1")
+        rows = capacity + 1  # of observations: one more than steps for every episode, found when one is added
+        self.capacity = capacity
+        self._observations = torch.zeros(rows, features)
+        self._actions = torch.zeros(rows, action_size)
+        self._rewards = torch.zeros(rows)
+        self._ends: list[tuple[int, int, bool]] = []  # first row, steps, terminated; oldest first
+        self._head = 0
+
+    @property
+    def steps(self) -> int:
+        return sum(steps for _, steps, _ in self._ends)
+
+    @property
+    def episodes(self) -> int:
+        return len(self._ends)
+
+    def add(self, episode: Episode) -> None:
+        """Take an episode in. Raises TelosError where it is longer than the ring, or of another size."""
+        steps, rows = len(episode), len(self._rewards)
+        if steps >= rows:
+            raise TelosError("ring.capacity", self.capacity, f"at least the {steps} steps of an episode")
+        if episode.observations.shape[1:] != self._observations.shape[1:]:
+            given = f"observations {episode.observations.shape[1:]}"
+            raise TelosError("ring", given, f"{tuple(self._observations.shape[1:])}, as the first episode had")
+        if self._head + steps + 1 > rows:
+            self._head = 0
+        first, last = self._head, self._head + steps + 1
+        self._ends = [end for end in self._ends if end[0] + end[1] < first or end[0] >= last]
+        self._observations[first:last] = torch.from_numpy(np.ascontiguousarray(episode.observations, np.float32))
+        self._actions[first : last - 1] = torch.from_numpy(np.ascontiguousarray(episode.actions, np.float32))
+        self._rewards[first : last - 1] = torch.from_numpy(np.ascontiguousarray(episode.rewards, np.float32))
+        self._ends.append((first, steps, episode.terminated))
+        self._head = last
+
+    def spread(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (F,) of all observations."""
+        rows = torch.cat([self._observations[first : first + steps + 1] for first, steps, _ in self._ends]).double()
+        return rows.mean(0).float(), rows.std(0, unbiased=False).float()
+
+    def starts(self, length: int) -> np.ndarray:
+        """The rows at which a window of `length` steps may begin; after a termination it may go on without steps."""
+        parts = [
+            np.arange(first, first + (steps if ended else max(steps - length + 1, 0)))
+            for first, steps, ended in self._ends
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, int)
+
+    def sample(self, rng: np.random.Generator, number: int, length: int, weight: np.ndarray | None = None) -> Windows:
+        """`number` windows of `length` steps, drawn with replacement.
+
+        Args:
+            weight: one for each of `starts(length)`, to which probabilities are proportional; uniform where None.
+
+        Raises:
+            TelosError: no episode is that long.
+        """
+        starts = self.starts(length)
+        if not len(starts):
+            raise TelosError("ring", f"no episode of {length} steps", "a shorter window, or longer episodes")
+        if weight is None:
+            chosen = rng.integers(0, len(starts), number)
+        else:
+            sums = np.cumsum(weight)
+            chosen = np.minimum(np.searchsorted(sums, rng.random(number) * sums[-1], side="right"), len(starts) - 1)
+        return self.windows(starts[chosen], length)
+
+    def windows(self, first: np.ndarray, length: int) -> Windows:
+        """The windows (B,) that begin at these rows."""
+        begins = np.array([end[0] for end in self._ends])
+        which = np.searchsorted(np.sort(begins), first, side="right") - 1
+        of = [self._ends[index] for index in np.argsort(begins)[which]]
+        last = np.array([start + steps for start, steps, _ in of])
+        ended = np.array([done for _, _, done in of])
+        rows = first[:, None] + np.arange(length + 1)
+        inside = torch.from_numpy(rows[:, :-1] < last[:, None])
+        held = torch.from_numpy(np.minimum(rows, last[:, None]))
+        terminated = torch.from_numpy((rows[:, 1:] == last[:, None]) & ended[:, None])
+        return Windows(
+            self._observations[held],
+            self._actions[held[:, :-1]] * inside[..., None],
+            self._rewards[held[:, :-1]] * inside,
+            terminated,
+            inside.float(),
+            torch.from_numpy(first),
+        )

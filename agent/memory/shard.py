@@ -1,0 +1,139 @@
+"""One shard of a store: episodes as an HDF5 file of plain arrays.
+
+Every array of all episodes is one dataset, one episode after the other; `lengths` says where each begins. What a
+foreign file could do with links, virtual data or filters is refused, and sizes are checked before memory is taken.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from agent.memory.episode import ARRAYS, Episode
+from envs.errors import TelosError
+
+if TYPE_CHECKING:
+    from agent.memory.store import About
+
+MAX_BYTES = 2**33  # of one array in memory
+FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+PER_STATE = ("observations", "states")  # one row more than steps
+SAID = ("terminated", "truncated", "goal", "actor", "seed")
+
+
+def written(episodes: Sequence[Episode], about: About) -> bytes:
+    """The file's content. Raises TelosError where an episode does not fit the store, or they do not fit each other."""
+    if not episodes:
+        raise TelosError("store", "a shard without episodes", "one episode at least")
+    for episode in episodes:
+        _check(episode, about, "store")
+    buffer = io.BytesIO()
+    names = sorted(episodes[0].params)
+    with h5py.File(buffer, "w", libver="latest", track_order=False) as file:
+        for name in ARRAYS:
+            parts = [getattr(episode, name) for episode in episodes]
+            if len({(part.shape[1:], part.dtype) for part in parts}) > 1:
+                raise TelosError("store", f"episodes whose {name} differ in size or type", "one task's episodes")
+            _put(file, name, np.concatenate(parts))
+        for name in names:
+            _put(file, f"params/{name}", np.stack([np.asarray(episode.params[name]) for episode in episodes]))
+        file["lengths"] = np.array([len(episode) for episode in episodes], dtype=np.int64)
+        said = [{name: getattr(episode, name) for name in SAID} for episode in episodes]
+        file.attrs["episodes"] = json.dumps(said)
+    return buffer.getvalue()
+
+
+def read(data: bytes, where: str, about: About) -> list[Episode]:
+    """The episodes of a file's content. Raises TelosError for anything but what `written` gave."""
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            arrays = {name: _taken(file, name, len(data)) for name in _names(file)}
+            said = json.loads(str(file.attrs["episodes"]))
+        found = _split(arrays, said)
+        for episode in found:
+            _check(episode, about, where)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        if isinstance(error, TelosError):
+            raise
+        given = f"an unreadable shard ({(str(error) or type(error).__name__).splitlines()[0][:120]})"
+        raise TelosError(where, given, "a shard as telos wrote it") from None
+    return found
+
+
+def _put(file: h5py.File, name: str, array: np.ndarray) -> None:
+    packed: dict[str, Any] = {}
+    if array.dtype == np.uint8 and array.size:  # pixels; numbers from simulations hardly shrink
+        packed = {"chunks": (min(16, len(array)), *array.shape[1:]), "compression": "gzip", "compression_opts": 1}
+    file.create_dataset(name, data=array, track_times=False, **packed)
+
+
+def _names(file: h5py.File) -> list[str]:
+    """The names of all arrays, at most two levels deep."""
+    names = [name for name in file if name != "params"]
+    if "params" in file:
+        if file.get("params", getclass=True, getlink=True) is not h5py.HardLink:
+            raise ValueError("a link in place of data")
+        group = file["params"]
+        below: list[str] = []
+        group.visit(below.append)
+        names += [f"params/{name}" for name in below if file.get(f"params/{name}", getclass=True) is not h5py.Group]
+    return names
+
+
+def _taken(file: h5py.File, name: str, size: int) -> np.ndarray:
+    parts = name.split("/")
+    for end in range(1, len(parts) + 1):
+        if file.get("/".join(parts[:end]), getclass=True, getlink=True) is not h5py.HardLink:
+            raise ValueError(f"{name}: a link in place of data")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+        raise ValueError(f"{name}: data outside the file")
+    plist = dataset.id.get_create_plist()
+    if {plist.get_filter(i)[0] for i in range(plist.get_nfilters())} - FILTERS:
+        raise ValueError(f"{name}: a foreign filter")
+    if dataset.dtype.kind not in "fuib" or dataset.nbytes > min(MAX_BYTES, 2_000 * size):
+        raise ValueError(f"{name}: {dataset.nbytes} bytes of {dataset.dtype}")
+    return dataset[()]
+
+
+def _split(arrays: dict[str, np.ndarray], said: list[dict[str, Any]]) -> list[Episode]:
+    lengths = arrays.pop("lengths")
+    if lengths.ndim != 1 or len(lengths) != len(said) or (lengths < 1).any():
+        raise ValueError("lengths that do not fit")
+    params = {name.removeprefix("params/"): arrays.pop(name) for name in list(arrays) if name.startswith("params/")}
+    if set(arrays) != set(ARRAYS):
+        raise ValueError(f"the arrays {', '.join(sorted(arrays))}")
+    for name, array in arrays.items():
+        rows = int(lengths.sum()) + (len(lengths) if name in PER_STATE else 0)
+        if len(array) != rows and not (name in PER_STATE and array.size == 0):
+            raise ValueError(f"{name}: {len(array)} rows in place of {rows}")
+    found, at = [], 0
+    for index, (length, about) in enumerate(zip(lengths.tolist(), said, strict=True)):
+        cut = {name: array[at : at + length] for name, array in arrays.items() if name not in PER_STATE}
+        first = at + index
+        cut |= {
+            name: arrays[name][first : first + length + 1] if arrays[name].size else arrays[name] for name in PER_STATE
+        }
+        own = MappingProxyType({name: values[index] for name, values in params.items()})
+        if set(about) != set(SAID):
+            raise ValueError(f"an episode that says {', '.join(about)}")
+        found.append(Episode(**cut, **about, params=own))
+        at += length
+    return found
+
+
+def _check(episode: Episode, about: About, where: str) -> None:
+    try:
+        episode.check()
+    except ValueError as error:
+        raise TelosError(where, str(error), "a whole episode") from None
+    shape, actions = episode.observations.shape[1:], episode.actions.shape[1]
+    if (shape, actions) != (tuple(about.features), about.action_size):
+        given = f"observations {shape} and actions ({actions},)"
+        raise TelosError(where, given, f"{tuple(about.features)} and ({about.action_size},), as this store has them")

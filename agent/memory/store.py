@@ -1,0 +1,192 @@
+"""Episodes on disk: shards that are written aside and renamed, with an index that can be rebuilt from them.
+
+    store.json          what all episodes have in common, see `About`
+    shards/NAME.h5      one or more episodes; see `agent.memory.shard`
+    index.json          shard -> its digest and the lengths of its episodes
+
+One process writes at a time; any number may read meanwhile. A killed writer loses the shard that it was writing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.memory import shard
+from agent.memory.episode import Episode
+from envs.errors import TelosError
+from envs.files import contents, write, writing
+from envs.validation import validated
+
+SCHEMA = 1
+STORE = "a store of episodes, as `telos collect` writes it"
+
+
+class About(BaseModel):
+    """What all episodes of a store have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = SCHEMA
+    task: str
+    features: tuple[int, ...]  # shape of one observation
+    action_size: int
+    control_period: float  # s
+    entries: dict[str, int] = Field(default_factory=dict)  # entry of the observation -> its numbers, in order
+    guardrails: list[dict[str, Any]] = Field(default_factory=list)  # in the order of the margins, as a config has them
+    guardrails_sha256: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the store."""
+
+    name: str
+    sha256: str
+    lengths: tuple[int, ...]  # control steps of each episode
+
+
+class Store:
+    """One store. Make a new one with `create`, open an existing one with `open`."""
+
+    def __init__(self, path: Path, about: About, shards: Sequence[Shard]) -> None:
+        self.path, self.about, self.shards = path, about, list(shards)
+
+    @classmethod
+    def create(cls, path: Path, about: About) -> Store:
+        """Make an empty store. Raises TelosError where the path is taken, or cannot be written."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise TelosError(str(path), "a path that is taken", "a new or an empty directory")
+        with writing(path):
+            (path / "shards").mkdir(parents=True, exist_ok=True)
+        write(path / "store.json", (about.model_dump_json(indent=2) + "\n").encode())
+        made = cls(path, about, [])
+        made._index()
+        return made
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Open a store; an index that is missing, damaged or behind is rebuilt from the shards.
+
+        Raises:
+            TelosError: no store, or a shard that cannot be read.
+        """
+        if not (path / "store.json").is_file():
+            raise TelosError(str(path), "no store.json" if path.is_dir() else "no such directory", STORE)
+        where = str(path / "store.json")
+        try:
+            said = json.loads(contents(path / "store.json"))
+        except (ValueError, RecursionError):
+            raise TelosError(where, "not JSON", STORE) from None
+        if not isinstance(said, dict) or said.get("version") != SCHEMA:
+            given = repr(said.get("version")) if isinstance(said, dict) else "not an object"
+            raise TelosError(f"{where}: version", given, f"{SCHEMA}, which this telos reads")
+        about = validated(About, said, where)
+        known = {one.name: one for one in _indexed(path / "index.json")}
+        found = sorted(file.name for file in (path / "shards").glob("*.h5"))
+        return cls(path, about, [known.get(name) or _scanned(path / "shards" / name, about) for name in found])
+
+    @property
+    def frames(self) -> int:
+        """Control steps of all episodes."""
+        return sum(sum(one.lengths) for one in self.shards)
+
+    def __len__(self) -> int:
+        """Episodes."""
+        return sum(len(one.lengths) for one in self.shards)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all episodes and of what they have in common."""
+        parts = [self.about.model_dump_json(), *(f"{one.name} {one.sha256}" for one in self.shards)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def episodes(self, first: int = 0) -> Iterator[Episode]:
+        """The episodes in order, from the one with this index on.
+
+        Raises:
+            TelosError: a shard is missing, has changed, or is damaged.
+        """
+        begin = 0
+        for one in self.shards:
+            if begin + len(one.lengths) > first:
+                data = contents(self.path / "shards" / one.name)
+                if hashlib.sha256(data).hexdigest() != one.sha256:
+                    raise TelosError(str(self.path / "shards" / one.name), "a changed file", "the shard as written")
+                yield from shard.read(data, str(self.path / "shards" / one.name), self.about)[max(first - begin, 0) :]
+            begin += len(one.lengths)
+
+    def append(self, episodes: Sequence[Episode]) -> None:
+        """Write one shard with these episodes.
+
+        Raises:
+            TelosError: an episode does not fit the store, or the disk refuses.
+        """
+        data = shard.written(episodes, self.about)
+        name = f"{len(self.shards):06d}.h5"
+        write(self.path / "shards" / name, data)
+        lengths = tuple(len(episode) for episode in episodes)
+        self.shards.append(Shard(name, hashlib.sha256(data).hexdigest(), lengths))
+        self._index()
+
+    def cut(self, episodes: int) -> None:
+        """Remove all shards after the first `episodes` episodes, as before a resume.
+
+        Raises:
+            TelosError: fewer episodes are there, or a shard holds episodes on both sides.
+        """
+        kept = 0
+        while self.shards and len(self) > episodes:
+            (self.path / "shards" / self.shards.pop().name).unlink(missing_ok=True)
+            kept += 1
+        if len(self) != episodes:
+            raise TelosError(str(self.path), f"{len(self)} whole episodes", f"{episodes}, as the checkpoint says")
+        if kept:
+            self._index()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other writers out, and remove what a killed one left. Raises TelosError where another is writing."""
+        with writing(self.path):
+            descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise TelosError(
+                    str(self.path), "a store that another process writes", "waiting until it ends"
+                ) from None
+            for file in (*self.path.glob(".*.part"), *self.path.glob("shards/.*.part")):
+                file.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _index(self) -> None:
+        values = {one.name: {"sha256": one.sha256, "lengths": one.lengths} for one in self.shards}
+        write(self.path / "index.json", (json.dumps(values, indent=1) + "\n").encode())
+
+
+def _indexed(file: Path) -> list[Shard]:
+    """What the index says; nothing where it is missing or damaged, because it can be rebuilt."""
+    try:
+        said = json.loads(contents(file))
+        return [Shard(name, str(one["sha256"]), tuple(map(int, one["lengths"]))) for name, one in said.items()]
+    except (TelosError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return []
+
+
+def _scanned(file: Path, about: About) -> Shard:
+    data = contents(file)
+    lengths = tuple(len(episode) for episode in shard.read(data, str(file), about))
+    return Shard(file.name, hashlib.sha256(data).hexdigest(), lengths)

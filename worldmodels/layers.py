@@ -1,0 +1,79 @@
+"""The layers that learned models and heads are made of. M members, N rows.
+
+A layer holds the weights of M networks of equal shape and applies them in one batched product, so that an ensemble
+costs one call. Inputs and outputs are (M,N,features).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+
+class Dense(nn.Module):
+    """M affine maps from (M,N,inputs) to (M,N,outputs). Its weights are 0 until `initialise` draws them."""
+
+    def __init__(self, members: int, inputs: int, outputs: int, gain: float = 1.0) -> None:
+        """
+        Args:
+            gain: scales the initial weights, which are uniform with variance gain²/(3·inputs); 0 keeps them at 0.
+        """
+        super().__init__()
+        self.bound = gain / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.zeros(members, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+def initialise(module: nn.Module, seed: int) -> None:
+    """Draw the weights of all `Dense` layers inside a module, in order, from a generator of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in module.modules():
+        if isinstance(layer, Dense):
+            nn.init.uniform_(layer.weight, -layer.bound, layer.bound, generator=generator)
+
+
+class Norm(nn.Module):
+    """Layer normalisation (Ba et al. 2016) of the last axis, with its own scale and shift for each of M members."""
+
+    def __init__(self, members: int, size: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(members, 1, size))
+        self.shift = nn.Parameter(torch.zeros(members, 1, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, nn.functional.layer_norm(x, x.shape[-1:]), self.scale)
+
+
+class SimNorm(nn.Module):
+    """Simplicial normalisation: a softmax within groups of features (Lavoie et al. 2022; TD-MPC2, eq. 5)."""
+
+    def __init__(self, group: int = 8) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.group)).softmax(-1).flatten(-2)
+
+
+def mlp(members: int, sizes: Sequence[int], norm: bool = True, gain: float = 1.0) -> nn.Sequential:
+    """M multilayer perceptrons: affine maps between `sizes`, with layer normalisation and SiLU after all but the last.
+
+    Args:
+        sizes: inputs, hidden layers, outputs.
+        norm: whether hidden layers are normalised.
+        gain: of the last layer's initial weights.
+    """
+    layers: list[nn.Module] = []
+    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+        last = index == len(sizes) - 2
+        layers.append(Dense(members, inputs, outputs, gain if last else 1.0))
+        if not last:
+            layers += [Norm(members, outputs), nn.SiLU()] if norm else [nn.SiLU()]
+    return nn.Sequential(*layers)
