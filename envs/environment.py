@@ -122,6 +122,12 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         state.flags.writeable = False
         return Snapshot(state, self._params())
 
+    def still(self) -> tuple[Any, Snapshot]:
+        """The observation and the state of this pose if nothing moved: velocities become 0; `reset` must follow."""
+        self.backend.data.qvel[:] = 0
+        mujoco.mj_forward(self.model, self.backend.data)
+        return self._noisy(self.backend.observe()), self.snapshot()
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle as a new environment of the same task, in the same state, with the same future.
 

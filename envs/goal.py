@@ -34,6 +34,7 @@ class Near(BaseModel):
     target: Number | tuple[Number, ...] = 0.0  # a number, or one per component, in the signal's unit
     within: Scale = Field(description="largest distance of each component, in the signal's unit")
     component: Annotated[Whole, Field(ge=0)] | None = None  # of the signal's D; all of them where None
+    period: Scale | None = None  # values that differ by whole periods count as equal, as angles by 2 pi
 
     @property
     def request(self) -> Request:
@@ -51,6 +52,7 @@ class Near(BaseModel):
             weight=1 / self.within,
             component=self.component,
             target=self.target,
+            period=self.period,
             norm="l2",
             width=self.within,
         )

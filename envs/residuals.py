@@ -34,6 +34,7 @@ class Residual(BaseModel):
     component: Annotated[Whole, Field(ge=0)] | None = None  # of the signal's D; all of them where None
     reference: str | None = None  # a signal to subtract
     target: Number | tuple[Number, ...] = 0.0  # a number, or one per component
+    period: Scale | None = None  # values that differ by whole periods count as equal, as angles by 2 pi
     norm: Literal["quadratic", "l2", "smooth_abs", "cosh", "tolerance"] = "quadratic"
     width: Scale = 0.1  # p, in the signal's unit
     lower: Number | None = None
@@ -72,7 +73,7 @@ class Residual(BaseModel):
         return self.weight * (1 - value).sum(-1)
 
     def value(self, trajectory: Trajectory) -> Tensor:
-        """The residual of every step, signal − reference − target, (N,H,D)."""
+        """The residual of every step, signal − reference − target, (N,H,D); with a period, within half of it of 0."""
         residual = self._read(trajectory)
         size = residual.shape[-1]
         if size == 0 or (isinstance(self.target, tuple) and len(self.target) not in (1, size)):
@@ -80,7 +81,8 @@ class Residual(BaseModel):
             raise TelosError(
                 f"residual on {self.signal}", given, f"what fits its {size or 'smaller number of'} components"
             )
-        return residual - torch.as_tensor(self.target, dtype=residual.dtype)
+        apart = residual - torch.as_tensor(self.target, dtype=residual.dtype)
+        return apart if self.period is None else (apart + self.period / 2).remainder(self.period) - self.period / 2
 
     def _read(self, trajectory: Trajectory) -> Tensor:
         residual = self._value(trajectory, self.signal)

@@ -28,6 +28,7 @@ TABLE = Table(
                 "worldmodels.simulator.simulator:Simulator",
                 "MuJoCo itself, batched on C threads; no doubt, needs the state",
             ),
+            "checkpoint": Entry("worldmodels.saved:saved", "a model that `telos train` trained; needs observations"),
         }
     ),
 )

@@ -16,6 +16,8 @@ from envs.trajectory import Trajectory, home
 from worldmodels.belief import Belief
 from worldmodels.model import Branching, Comparable, WorldModel
 
+SMOOTH = 1e-12  # under the square root, whose slope at 0 would be infinite
+
 
 @dataclass(frozen=True)
 class PredicateCost:
@@ -34,7 +36,11 @@ class PredicateCost:
 
 @dataclass(frozen=True, eq=False)
 class ObservationCost:
-    """The squared distance of the model's state from that of the goal's observation, encoded once."""
+    """The distance of the model's state from that of the goal's observation, encoded once.
+
+    Summed over the rollout, and not squared, it reaches goals on reacher that its square and its last value miss
+    (docs/measured/worldmodels.md).
+    """
 
     model: WorldModel
     wanted: Tensor  # (1,D), the embedded state, or the state itself where the model has no embedding
@@ -42,10 +48,10 @@ class ObservationCost:
     reads_states: bool = True
 
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
-        """(N,H), in the unit of the model's embedding, squared."""
+        """(N,H), in the unit of the model's embedding."""
         states = trajectory.states[:, 1:]
         points = _points(self.model, states.flatten(0, 1)).unflatten(0, states.shape[:2])
-        return (points - self.wanted).square().sum(-1)
+        return ((points - self.wanted).square().sum(-1) + SMOOTH).sqrt()
 
 
 def goal_cost(goal: Goal, model: WorldModel) -> Cost:

@@ -5,12 +5,11 @@ N candidates, H control steps, K control steps of an edge, D latent size, F obse
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from envs.errors import TelosError
 from envs.requests import Request
@@ -20,16 +19,22 @@ from worldmodels.jepa.networks import Networks
 from worldmodels.model import Source, Spent
 
 
-@dataclass(frozen=True, eq=False)
-class Probe:
+class Probe(nn.Module):
     """An affine map from latents to named signals at a state, fitted apart from the model."""
 
-    weight: Tensor  # (D,O) float32
-    bias: Tensor  # (O,)
-    sizes: dict[str, int] = field(default_factory=dict)  # signal -> its components, in the order of O
+    def __init__(self, size: int, sizes: Mapping[str, int]) -> None:
+        """
+        Args:
+            size: D.
+            sizes: signal -> its components; O of all signals, in this order.
+        """
+        super().__init__()
+        self.sizes = dict(sizes)
+        self.register_buffer("weight", torch.zeros(size, sum(self.sizes.values())))
+        self.register_buffer("bias", torch.zeros(sum(self.sizes.values())))
 
-    def __call__(self, latents: Tensor) -> dict[str, Tensor]:
-        """(N,H+1,D) -> signal -> (N,H+1,components)."""
+    def forward(self, latents: Tensor) -> dict[str, Tensor]:
+        """(…,D) -> signal -> (…,components)."""
         found = latents @ self.weight + self.bias
         return dict(zip(self.sizes, found.split(list(self.sizes.values()), -1), strict=True))
 

@@ -1,0 +1,87 @@
+"""Collection of experience: who acts, and the record of an episode in the guarded world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from agent.memory.episode import Episode, flat
+from agent.memory.memory import Memory
+from agent.rollouts.episode import seeds_of
+from envs.guard.world import GuardedWorld
+from envs.percept import Percept, features
+from envs.task import TaskParams
+
+
+class Collector(Protocol):
+    """Chooses the actions of an episode that is collected."""
+
+    @property
+    def name(self) -> str:
+        """What the record says of who acted."""
+        ...
+
+    def begin(self, seed: int) -> None:
+        """Start an episode; all its randomness derives from the seed."""
+        ...
+
+    def act(self, percept: Percept) -> np.ndarray:
+        """(A,) in [-1,1]; the guarded world decides whether it is executed."""
+        ...
+
+
+class RandomActions:
+    """Actions of a first-order autoregressive process of unit variance, clipped to [-1,1]."""
+
+    name = "random"
+
+    def __init__(self, action_size: int, correlation: Sequence[float]) -> None:
+        """
+        Args:
+            correlation: of consecutive actions, each in [0,1); every episode draws one of them.
+        """
+        self._size, self._correlation = action_size, tuple(correlation)
+        self.begin(0)
+
+    def begin(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._kept = float(self._rng.choice(self._correlation))
+        self._now = self._rng.standard_normal(self._size)
+
+    def act(self, percept: Percept) -> np.ndarray:
+        action = np.clip(self._now, -1, 1)
+        fresh = self._rng.standard_normal(self._size)
+        self._now = self._kept * self._now + np.sqrt(1 - self._kept**2) * fresh
+        return action
+
+
+def collected(world: GuardedWorld, collector: Collector, seed: int, index: int, steps: int) -> Episode:
+    """One episode of at most `steps` control steps; all its randomness derives from `seed` and `index`.
+
+    The record holds raw states, whatever the agent may perceive, so that signals can be computed for probes.
+    """
+    *starts, drawn = seeds_of(seed, index)
+    percept, memory = world.reset(*starts), Memory(1)
+    collector.begin(drawn)
+    params = flat(percept.params or TaskParams())
+    memory.begin(features(percept.observation), world.state, params, actor=collector.name)
+    for _ in range(steps):
+        percept, judged = world.step(collector.act(percept))
+        if judged.divergence:  # the step led to no state that could be recorded
+            break
+        memory.add(
+            judged.executed.action,
+            judged.reward,
+            judged.margin,
+            features(percept.observation),
+            world.state,
+            judged.terminated,
+            judged.truncated,
+        )
+        if judged.ended:
+            break
+    memory.close(truncated=True)
+    return replace(memory.episodes[-1], seed=world.seed)

@@ -1,0 +1,150 @@
+"""The recipe of a training run: closed, frozen models over YAML, as `agent.config.config` has them for a run."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from agent.config.config import Closed, Config
+from agent.config.load import parse, read
+from envs.errors import TelosError
+from envs.numbers import NonNegative, Number, Positive, Scale, Whole
+from envs.validation import validated
+from worldmodels import losses
+from worldmodels.jepa.networks import JepaParams
+
+FOLDER = "train"  # of the shipped recipes, inside `configs`
+Correlation = Annotated[Number, Field(ge=0, lt=1)]
+TERMS = ", ".join(losses.TABLE)
+
+
+class RandomConfig(Closed):
+    """Random actions that are correlated in time: a first-order autoregressive process, clipped to [-1,1]."""
+
+    kind: Literal["random"] = "random"
+    correlation: tuple[Correlation, ...] = Field(
+        default=(0.5, 0.8, 0.9, 0.95), min_length=1, description="of consecutive actions; one is drawn for each episode"
+    )
+
+
+class ObserveConfig(Closed):
+    """What the encoder reads of an observation, by the names of its entries."""
+
+    angles: tuple[str, ...] = Field(default=(), description="entries in rad, read as cosine and sine")
+    ignored: tuple[str, ...] = Field(default=(), description="entries that are not read")
+
+
+class LearnConfig(Closed):
+    """Updates of the weights, after every episode."""
+
+    updates_per_frame: Positive = Field(default=0.02, description="of the environment")
+    batch: Whole = Field(default=128, ge=2, le=65_536, description="windows per update")
+    moments: Whole = Field(default=5, ge=1, le=1_000, description="compared moments of a window, after its first")
+    every: Whole = Field(default=1, ge=1, le=1_000, description="control steps between two of them")
+    rate: Positive = Field(default=1e-3, description="of learning, at its highest")
+    warm_up: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.1, description="share of the updates in which the rate rises; then it falls to 0 as a cosine"
+    )
+    decay: NonNegative = Field(default=1e-5, description="of weights (AdamW)")
+    clip: Positive = Field(default=10.0, description="largest norm of the gradient")
+    target: Literal["self", "stop", "teacher"] = Field(
+        default="self", description="what is predicted: latents with gradients, without, or a slow teacher's"
+    )
+    teacher_rate: Annotated[Positive, Field(le=1)] = Field(default=0.01, description="share of a teacher's update")
+    keep: Annotated[Positive, Field(le=1)] = Field(
+        default=0.8, description="with several members: share of the steps that each one learns from"
+    )
+    capacity: Whole = Field(default=1_000_000, ge=1, description="steps in memory; the oldest episodes leave first")
+
+    @property
+    def window(self) -> int:
+        """Control steps of a window."""
+        return self.moments * self.every
+
+
+class GoalsConfig(Closed):
+    """Goals that random actions reach from the start; the agent is given the observation, and judged by signals."""
+
+    ahead: tuple[Annotated[Whole, Field(ge=1)], ...] = Field(default=(25,), description="control steps to the goal")
+    within: dict[str, Scale] = Field(min_length=1, description="signal -> distance that counts as reached, in its unit")
+    periods: dict[str, Scale] = Field(default_factory=dict, description="signal -> what it may differ by, as 2 pi")
+    still: bool = Field(default=True, description="whether nothing moves in the goal")
+    budget: Positive = Field(default=2.0, description="steps allowed, in units of `ahead`")
+    starts: Whole = Field(default=40, ge=1, le=100_000, description="of each distance, none of them solved already")
+
+
+class EvaluateConfig(Closed):
+    """How the agent is tested while it learns."""
+
+    every: Whole = Field(default=20_000, ge=1, description="environment frames between two evaluations")
+    goals: GoalsConfig
+
+
+class Recipe(Closed):
+    """Everything a training run needs."""
+
+    task: str
+    seed: Whole = Field(default=0, ge=0)
+    frames: Whole = Field(default=100_000, ge=1, description="environment frames to collect")
+    episode: Whole = Field(default=200, ge=2, description="control steps of a collected episode")
+    held_out: Annotated[Number, Field(gt=0, lt=0.5)] = Field(
+        default=0.1, description="share of the episodes that measure the model and do not train it"
+    )
+    collect: RandomConfig = RandomConfig()
+    observe: ObserveConfig = ObserveConfig()
+    model: JepaParams = JepaParams()
+    signals: tuple[str, ...] = Field(default=(), description="that a linear probe reads off the latents")
+    losses: dict[str, NonNegative] = Field(description=f"term -> weight; terms are {TERMS}")
+    learn: LearnConfig = LearnConfig()
+    evaluate: EvaluateConfig
+    run: dict[str, Any] = Field(default_factory=dict, description="fields of the configuration that the agent runs")
+    threads: Whole = Field(default=1, ge=1, le=256, description="of torch; a resume under another number is refused")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        for name in self.losses:
+            if name not in losses.TABLE:
+                raise ValueError(f"losses: terms among {TERMS}, and {name!r} is none of them")
+        if self.learn.window > self.episode:
+            raise ValueError(f"learn: moments · every up to the {self.episode} steps of an episode")
+        if self.learn.target == "teacher" and self.model.encoder == "identity":
+            raise ValueError("learn.target teacher needs an encoder that learns")
+        return self
+
+    def config(self, checkpoint: str) -> Config:
+        """The configuration of the agent that plans with the model of this checkpoint file."""
+        model = {"kind": "checkpoint", "params": {"file": checkpoint}}
+        base = {"perception": {"kind": "stacked", "depth": 1}, "cost": {"task": 0.0}, "video": False}
+        return validated(Config, {**base, **self.run, "task": self.task, "world_model": model}, "run")
+
+
+def recipes() -> dict[str, str]:
+    """Names of the shipped recipes, with the first comment line of each."""
+    found = {}
+    for entry in (files("configs") / FOLDER).iterdir():
+        if entry.name.endswith(".yaml"):
+            first = entry.read_text(encoding="utf-8").split("\n", 1)[0]
+            found[entry.name.removesuffix(".yaml")] = first.removeprefix("#").strip()
+    return dict(sorted(found.items()))
+
+
+def load(source: str, overrides: dict[str, Any] | None = None) -> Recipe:
+    """The recipe of that name or in that file, with dotted fields over it. Raises TelosError where it is wrong."""
+    if source in recipes():
+        data = parse((files("configs") / FOLDER / f"{source}.yaml").read_text(encoding="utf-8"), source)
+    elif source.endswith((".yaml", ".yml")) or "/" in source:
+        data = read(Path(source))
+    else:
+        raise TelosError.unknown("recipe", source, recipes(), "telos list recipes")
+    for key, value in (overrides or {}).items():
+        *parents, last = key.split(".")
+        here = data
+        for name in parents:
+            here = here.setdefault(name, {})
+            if not isinstance(here, dict):
+                raise TelosError(f"--{key}", f"a field inside {name}, which is {here!r}", "a field that has fields")
+        here[last] = value
+    return validated(Recipe, data, source)

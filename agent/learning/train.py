@@ -1,0 +1,248 @@
+"""The training loop: an episode is collected, the model is updated, and the agent that plans with it is evaluated.
+
+All randomness derives from the recipe's seed, the episode's index and the update's number. So a run that was killed and
+resumed has the same weights and curve as one that was not, on the same machine, versions and threads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from agent import build, provenance
+from agent.config.config import Config
+from agent.learning import evaluate
+from agent.learning.collect import Collector, RandomActions, collected
+from agent.learning.learner import Learner
+from agent.learning.recipe import Recipe
+from agent.learning.traindir import TrainDir
+from agent.learning.watch import Health, health, signals_of
+from agent.memory.episode import Episode
+from agent.memory.ring import Ring
+from agent.memory.store import About
+from envs.errors import TelosError
+from envs.guard.world import GuardedWorld
+from envs.physics.batch import BatchPhysics
+from envs.physics.signals import request
+from worldmodels.checkpoint import Checkpoint, Header, tensors_of
+from worldmodels.jepa.model import Jepa, Probe
+from worldmodels.jepa.networks import Inputs, Networks
+from worldmodels.jepa.saved import PART, parts_of
+from worldmodels.layers import initialise
+
+EVALUATION = 0x5EED  # apart from the seeds of training
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a run after a cycle, as progress bars receive it."""
+
+    frames: int
+    updates: int
+    terms: Mapping[str, float] = field(default_factory=dict)  # the last update's
+    scores: tuple[dict[str, Any], ...] = ()  # of the last evaluation
+    alarms: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of env, update and evaluate so far
+
+
+Watch = Callable[[Progress], None]
+
+
+class Training:
+    """One training run, cycle by cycle."""
+
+    def __init__(self, folder: TrainDir) -> None:
+        """Raises TelosError for a recipe that does not fit its task, or a state that does not fit the recipe."""
+        self.folder, self.recipe = folder, folder.recipe
+        recipe = self.recipe
+        torch.set_num_threads(recipe.threads)
+        self.config = recipe.config(str(folder.path.resolve() / "model.safetensors"))
+        self.world, about = world_of(self.config)
+        self.collector: Collector = RandomActions(about.action_size, recipe.collect.correlation)
+        inputs = inputs_of(recipe, about)
+        self.networks = Networks(inputs, about.action_size, recipe.model, recipe.learn.moments, recipe.learn.every)
+        initialise(self.networks, recipe.seed)
+        self.networks.teach()
+        updates = int(recipe.frames * recipe.learn.updates_per_frame)
+        self.learner = Learner(self.networks, recipe.losses, recipe.learn, updates, recipe.seed)
+        self.ring = Ring(recipe.learn.capacity, inputs.features, about.action_size)
+        self.requests = [request(name) for name in recipe.signals]
+        self.physics = BatchPhysics(self.world.env.task.spec, self.requests, about.control_period, threads=1)
+        self.held: list[Episode] = []
+        self.held_signals: dict[str, list[Tensor]] = {name: [] for name in recipe.signals}
+        tensors, counts = folder.restore()
+        self.cycles, self.updates = counts["cycles"], counts["updates"]
+        self.seconds: dict[str, float] = counts.get("seconds") or {"env": 0.0, "update": 0.0, "evaluate": 0.0}
+        self.due: int = counts.get("due") or recipe.evaluate.every
+        for index, episode in enumerate(folder.store.episodes()):
+            self._take(index, episode)
+        if tensors:
+            self.learner.restore(tensors)
+
+    @property
+    def frames(self) -> int:
+        return self.folder.store.frames
+
+    @property
+    def finished(self) -> bool:
+        return self.frames >= self.recipe.frames
+
+    def cycle(self) -> Progress:
+        """Collect an episode, update, and evaluate where it is due; the state on disk follows at the end."""
+        recipe, clock = self.recipe, time.perf_counter()
+        length = min(recipe.episode, recipe.frames - self.frames)
+        episode = collected(self.world, self.collector, recipe.seed, self.cycles, max(length, 1))
+        self.folder.store.append([episode])
+        self._take(self.cycles, episode)
+        self.cycles += 1
+        clock = self._spent("env", clock)
+        terms = self._updated()
+        clock = self._spent("update", clock)
+        scores: list[dict[str, Any]] = []
+        alarms: tuple[str, ...] = ()
+        if self.frames >= self.due or self.finished:
+            scores, alarms = self._evaluated()
+            self._spent("evaluate", clock)
+            self.due = (self.frames // recipe.evaluate.every + 1) * recipe.evaluate.every
+            self.folder.append("curve", self._row(scores, alarms))
+        self.folder.append("log", {"frames": self.frames, "updates": self.updates, "terms": terms})
+        self._save()
+        return Progress(self.frames, self.updates, terms, tuple(scores), alarms, dict(self.seconds))
+
+    def _take(self, index: int, episode: Episode) -> None:
+        """Every k-th episode measures the model, k from `held_out`; the others train it, and set the inputs' units."""
+        if index % max(round(1 / self.recipe.held_out), 2) == 1:
+            self.held.append(episode)
+            for name, values in signals_of(self.physics, [episode], self.requests).items():
+                self.held_signals[name].append(values)
+        else:
+            self.ring.add(episode)
+
+    def _updated(self) -> dict[str, float]:
+        """The updates that are due after this many frames; the last one's terms."""
+        terms: dict[str, float] = {}
+        due = int(self.frames * self.recipe.learn.updates_per_frame)
+        if due > self.updates and len(self.ring.starts(self.recipe.learn.window)):
+            self.networks.inputs.fit(*self.ring.spread())
+            for number in range(self.updates, due):
+                terms = self.learner.update(self.ring, number)
+            self.updates = due
+        return terms
+
+    def _evaluated(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        if not self.held:
+            raise TelosError("held_out", "no held-out episode yet", "a later first evaluation (evaluate.every)")
+        found, probe = self._health()
+        model = Jepa(self.networks, self.world.env.interface.control_period, probe if self.requests else None)
+        checkpoint = self._checkpoint(probe).written(self.folder.path / "model.safetensors")
+        attempts = evaluate.planning(self.config, model)
+        goals = self.recipe.evaluate.goals
+        scores = [evaluate.score(self.world, attempts, goals, ahead, self.seed) for ahead in goals.ahead]
+        self.health, self.model_sha256 = found, checkpoint.sha256
+        return [asdict(one) for one in scores], tuple(found.alarms(self.recipe.model.encoder))
+
+    @property
+    def seed(self) -> int:
+        """Of the evaluations, which are never those of training."""
+        return int(np.random.SeedSequence([self.recipe.seed, EVALUATION]).generate_state(1)[0])
+
+    def _health(self) -> tuple[Health, Probe]:
+        signals = {name: torch.cat(values) for name, values in self.held_signals.items()}
+        return health(self.networks.eval(), self.held, signals)
+
+    def _checkpoint(self, probe: Probe) -> Checkpoint:
+        about, modules = parts_of(self.networks, probe if self.requests else None)
+        interface = self.world.env.interface
+        header = Header(
+            kind=PART,
+            task=self.recipe.task,
+            features=self.networks.inputs.features,
+            action_size=interface.action_size,
+            control_period=interface.control_period,
+            parts=about,
+            signals=probe.sizes,
+            frames=self.frames,
+            updates=self.updates,
+            seed=self.recipe.seed,
+            data={"store": self.folder.store.sha256},
+            versions=provenance.versions(),
+        )
+        return Checkpoint(header, tensors_of(modules))
+
+    def _row(self, scores: list[dict[str, Any]], alarms: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            "frames": self.frames,
+            "updates": self.updates,
+            "seconds": dict(self.seconds),
+            "scores": scores,
+            "health": asdict(self.health),
+            "alarms": list(alarms),
+            "model_sha256": self.model_sha256,
+        }
+
+    def _save(self) -> None:
+        lines = {name: len(self.folder.lines(name)) for name in ("curve", "log")}
+        counts = {"cycles": self.cycles, "updates": self.updates, "due": self.due, "seconds": self.seconds}
+        self.folder.save(self.learner.state(), counts | lines)
+
+    def _spent(self, part: str, since: float) -> float:
+        now = time.perf_counter()
+        self.seconds[part] += now - since
+        return now
+
+
+def world_of(config: Config) -> tuple[GuardedWorld, About]:
+    """The guarded world of a configuration, and what a store says of its episodes."""
+    env = build.environment(config, render_mode=None)
+    world = build.world(config, env)
+    entries = entries_of(env.observation_space)
+    about = About(
+        task=config.task,
+        features=(sum(entries.values()),),
+        action_size=env.interface.action_size,
+        control_period=env.interface.control_period,
+        entries=entries,
+        guardrails=[dict(rule) for rule in config.guardrails],
+        guardrails_sha256=world.monitor.digest,
+        versions=provenance.versions(),
+    )
+    return world, about
+
+
+def entries_of(space: spaces.Space[Any]) -> dict[str, int]:
+    """The entries of an observation and their numbers, in the order of `envs.percept.flatten`."""
+    if isinstance(space, spaces.Dict):
+        return {name: int(np.prod(space[name].shape or (1,))) for name in sorted(space.spaces)}
+    return {"observation": int(np.prod(space.shape or (1,)))}
+
+
+def inputs_of(recipe: Recipe, about: About) -> Inputs:
+    """What the encoder reads. Raises TelosError for an entry that the observation lacks."""
+    at, places = 0, {}
+    for name, size in about.entries.items():
+        places[name] = range(at, at + size)
+        at += size
+    for field_name in ("angles", "ignored"):
+        for name in getattr(recipe.observe, field_name):
+            if name not in places:
+                raise TelosError.unknown(f"observe.{field_name}", name, places)
+    angles, ignored = (
+        tuple(i for name in names for i in places[name]) for names in (recipe.observe.angles, recipe.observe.ignored)
+    )
+    return Inputs(at, angles, ignored)
+
+
+def begin(recipe: Recipe, path: Path) -> Training:
+    """A new training run. Raises TelosError where the path is taken, or the recipe does not fit its task."""
+    world, about = world_of(recipe.config(str(path / "model.safetensors")))
+    inputs_of(recipe, about)
+    world.env.close()
+    return Training(TrainDir.create(path, recipe, about))

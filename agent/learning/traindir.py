@@ -1,0 +1,156 @@
+"""The directory of a training run: which files it holds, and how a killed run continues from them.
+
+    recipe.yaml         the resolved recipe; `telos train DIR/recipe.yaml` runs it again
+    manifest.json       versions, commit, threads, digest of the recipe
+    store/              the experience (agent.memory.store)
+    state.safetensors   weights, optimiser and counts after the last whole cycle; the others follow it
+    curve.jsonl         one line per evaluation
+    log.jsonl           one line per cycle: loss terms, times
+    model.safetensors   the checkpoint that `telos run --model DIR` plans with
+
+A cycle is one episode, the updates after it, and an evaluation where one is due. `state.safetensors` is written last,
+and renamed. A killed run goes back to it: what store and logs hold beyond it is cut.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from agent import provenance
+from agent.config.load import read
+from agent.learning.recipe import Recipe
+from agent.memory.store import About, Store
+from envs.errors import TelosError
+from envs.files import contents, write, writing
+from envs.validation import validated
+
+SCHEMA = 1
+COUNTS = ("cycles", "updates", "curve", "log")
+TRAINED = "a directory of `telos train`"
+
+
+class TrainDir:
+    """One training run on disk. Make a new one with `create`, open an existing one with `open`."""
+
+    def __init__(self, path: Path, recipe: Recipe, store: Store) -> None:
+        self.path, self.recipe, self.store = path, recipe, store
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, about: About) -> TrainDir:
+        """Make a new directory. Raises TelosError where the path is taken, or cannot be written."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise TelosError(f"--out {path}", "a path that is taken", "a new or an empty directory")
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write(path / "recipe.yaml", text.encode())
+        store = Store.create(path / "store", about)
+        for name in ("curve.jsonl", "log.jsonl"):
+            write(path / name, b"")
+        manifest = {
+            "version": SCHEMA,
+            "recipe_sha256": _digest(recipe),
+            "threads": recipe.threads,
+            "versions": provenance.versions(),
+            "commit": provenance.commit(),
+        }
+        write(path / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+        return cls(path, recipe, store)
+
+    @classmethod
+    def open(cls, path: Path) -> TrainDir:
+        """Open a directory.
+
+        Raises:
+            TelosError: no training run, a recipe that was changed, or another schema.
+        """
+        if not (path / "manifest.json").is_file() or not (path / "recipe.yaml").is_file():
+            given = "no recipe.yaml and manifest.json" if path.is_dir() else "no such directory"
+            raise TelosError(str(path), given, TRAINED)
+        try:
+            manifest = json.loads(contents(path / "manifest.json"))
+            version, digest = manifest["version"], manifest["recipe_sha256"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise TelosError(str(path / "manifest.json"), "no manifest of a training run", TRAINED) from None
+        if version != SCHEMA:
+            raise TelosError(f"{path / 'manifest.json'}: version", repr(version), f"{SCHEMA}, which this telos reads")
+        recipe = validated(Recipe, read(path / "recipe.yaml"), str(path / "recipe.yaml"))
+        if _digest(recipe) != digest:
+            raise TelosError(str(path / "recipe.yaml"), "a recipe that has changed", "the recipe as the run began")
+        return cls(path, recipe, Store.open(path / "store"))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training here. Raises TelosError where another one does."""
+        with writing(self.path):
+            descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise TelosError(str(self.path), "a run that is still going", "waiting until it ends") from None
+            with self.store.locked():
+                yield
+        finally:
+            os.close(descriptor)
+
+    def save(self, tensors: Mapping[str, Tensor], counts: Mapping[str, Any]) -> None:
+        """Write the state of a whole cycle; it counts once this returns."""
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        with writing(self.path):
+            data = save(plain, {"counts": json.dumps(dict(counts))})
+        write(self.path / "state.safetensors", data)
+
+    def restore(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The last whole cycle's tensors and counts, empty before the first; cuts what came after it.
+
+        Raises:
+            TelosError: a state that is damaged, or that store and logs are behind.
+        """
+        file = self.path / "state.safetensors"
+        tensors: dict[str, Tensor] = {}
+        counts: dict[str, Any] = dict.fromkeys(COUNTS, 0)
+        if file.exists():
+            data = contents(file)
+            try:
+                size = int.from_bytes(data[:8], "little")
+                counts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["counts"])
+                tensors = load(data)
+                if not all(type(counts[name]) is int for name in COUNTS):
+                    raise ValueError("counts")
+            except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+                raise TelosError(str(file), "an unreadable state", "the file as `telos train` wrote it") from None
+        self.store.cut(counts["cycles"])
+        for name in ("curve", "log"):
+            lines = contents(self.path / f"{name}.jsonl").splitlines(keepends=True)
+            if len(lines) < counts[name]:
+                allowed = f"{counts[name]}, as the state says"
+                raise TelosError(str(self.path / f"{name}.jsonl"), f"{len(lines)} lines", allowed)
+            write(self.path / f"{name}.jsonl", b"".join(lines[: counts[name]]))
+        return tensors, counts
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Append a line to curve.jsonl or log.jsonl."""
+        with writing(self.path), (self.path / f"{name}.jsonl").open("ab") as file:
+            file.write((json.dumps(row) + "\n").encode())
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """The rows of curve.jsonl or log.jsonl."""
+        found = contents(self.path / f"{name}.jsonl").splitlines()
+        return [json.loads(line) for line in found]
+
+
+def _digest(recipe: Recipe) -> str:
+    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()

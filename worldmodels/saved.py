@@ -1,0 +1,34 @@
+"""The world model of a checkpoint, by the name `checkpoint` in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from envs.errors import TelosError
+from envs.requests import Request
+from envs.task import Interface, Task
+from worldmodels.checkpoint import Checkpoint
+from worldmodels.jepa.saved import model_of
+from worldmodels.model import WorldModel
+
+
+def saved(
+    task: Task, interface: Interface, requests: Iterable[Request], threads: int | None = None, *, file: str
+) -> WorldModel:
+    """The model that was trained for this task.
+
+    Args:
+        file: a checkpoint, or the directory of a training run.
+
+    Raises:
+        TelosError: the file is no checkpoint, or was trained on another task, or on other actions or control steps.
+    """
+    checkpoint = Checkpoint.read(Path(file))
+    header = checkpoint.header
+    ours = {"task": task.id, "action_size": interface.action_size, "control_period": interface.control_period}
+    for name, value in ours.items():
+        if getattr(header, name) != value:
+            allowed = f"{value}, as the run's task has it"
+            raise TelosError(f"checkpoint {file}: {name}", repr(getattr(header, name)), allowed)
+    return model_of(checkpoint)
