@@ -14,7 +14,7 @@ from agent.composition.compose import problem_over
 from agent.composition.judge import Judge, judge_of
 from agent.composition.problem import ImaginedProblem
 from agent.composition.risk import MEAN, WORST, Risk
-from agent.config.config import Config, CostConfig, RiskConfig, RuleConfig, SimulatorConfig
+from agent.config.config import CheckpointConfig, Config, CostConfig, RiskConfig, RuleConfig, SimulatorConfig
 from agent.config.plugins import known_planners
 from agent.config.resolved import back_up, planned_for, rules_over
 from agent.configurator import Configurator, Rule, Settings
@@ -206,6 +206,8 @@ def world_model(config: Config, task: Task, interface: Interface, requests: tupl
     chosen = config.world_model
     if isinstance(chosen, SimulatorConfig):
         own = {"options": PhysicsOptions(**chosen.model_dump(exclude={"kind", "variants"}))}
+    elif isinstance(chosen, CheckpointConfig):
+        own = {"file": chosen.file}
     else:
         own = chosen.params
 

@@ -77,3 +77,27 @@ def mlp(members: int, sizes: Sequence[int], norm: bool = True, gain: float = 1.0
         if not last:
             layers += [Norm(members, outputs), nn.SiLU()] if norm else [nn.SiLU()]
     return nn.Sequential(*layers)
+
+
+def alone(perceptrons: nn.Sequential, member: int) -> nn.Module:
+    """One of the M perceptrons that `mlp` made, as a function of (1,N,inputs); it shares their weights."""
+    if next(perceptrons.parameters()).shape[0] == 1:
+        return perceptrons
+    return _Alone(perceptrons, member)
+
+
+class _Alone(nn.Module):
+    def __init__(self, perceptrons: nn.Sequential, member: int) -> None:
+        super().__init__()
+        self.layers, self.member = perceptrons, member
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = slice(self.member, self.member + 1)
+        for layer in self.layers:
+            if isinstance(layer, Dense):
+                x = torch.baddbmm(layer.bias[own], x, layer.weight[own])
+            elif isinstance(layer, Norm):
+                x = torch.addcmul(layer.shift[own], nn.functional.layer_norm(x, x.shape[-1:]), layer.scale[own])
+            else:
+                x = layer(x)
+        return x

@@ -31,4 +31,6 @@ def saved(
         if getattr(header, name) != value:
             allowed = f"{value}, as the run's task has it"
             raise TelosError(f"checkpoint {file}: {name}", repr(getattr(header, name)), allowed)
-    return model_of(checkpoint)
+    made = model_of(checkpoint)
+    made.sha256 = checkpoint.sha256
+    return made

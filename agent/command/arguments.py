@@ -23,6 +23,14 @@ SHORT = MappingProxyType(
 )
 """Short flags -> the nested configuration fields that they set."""
 
+OWN = MappingProxyType(
+    {
+        "run": ("--task", "--model", "--out", "--workers", "--ray", "--logger", "--help"),
+        "train": ("--out", "--help"),
+    }
+)
+"""Command -> its own flags; all others are fields of what it configures."""
+
 
 class Misuse(Exception):
     """The arguments are wrong; the text of the exception is the whole message for the user."""
@@ -105,7 +113,7 @@ def _misuse(first: str, commands: Mapping[str, type[Any]], complaint: str) -> Ex
 
 
 def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Separate the configuration fields among the arguments of `telos run` from its own flags.
+    """Separate the fields of a configuration or recipe among the arguments of `run` and `train` from their own flags.
 
     The values are checked later, with the configuration.
 
@@ -116,50 +124,50 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         TelosError: a field is unknown or has no value, or a flag is given twice (the last would silently win).
     """
     given: set[str] = set()
-    if arguments[:1] != ["run"]:
+    command = arguments[0] if arguments else ""
+    if command not in OWN:
         for word in arguments:
-            _once(f"{arguments[0]}", word.partition("=")[0], given)
-        if arguments[:1] == ["bench"] and len(arguments) > 2:
+            _once(command, word.partition("=")[0], given)
+        if command == "bench" and len(arguments) > 2:
             arguments = [*arguments[:2], "--", *arguments[2:]]  # the benchmark parses the rest itself
         return arguments, {}
-    own = ("--task", "--out", "--workers", "--ray", "--logger", "--help")
-    rest, overrides, words = ["run"], {}, iter(arguments[1:])
+    own, short, fields = OWN[command], SHORT if command == "run" else {}, _fields(command)
+    rest, overrides, words = [command], {}, iter(arguments[1:])
     for word in words:
         name, equals, value = word.partition("=")
         if not word.startswith("--") or word == "--":
             rest.append(word)
         elif name in own:
-            _once("run", name, given)
+            _once(command, name, given)
             rest.append(word)
             if not equals and name != "--help":
                 rest.extend(value for value in [next(words, None)] if value is not None)
         else:
             found = value if equals else next(words, None)
-            key = _key(name)
-            fields = _fields()
-            if key.split(".")[0] not in fields and key not in SHORT:
-                raise TelosError.unknown("run", name, {*own, *(f"--{field}" for field in (*fields, *SHORT))})
+            key = _key(command, name)
+            if key.split(".")[0] not in fields and key not in short:
+                raise TelosError.unknown(command, name, {*own, *(f"--{field}" for field in (*fields, *short))})
             if found is None or (not equals and found.startswith("--")):
-                raise TelosError(f"run {name}", "nothing", f"a value: {name} VALUE")
-            value = _value(name, found)
-            key = key if isinstance(value, dict) else SHORT.get(key, key)
-            _once("run", f"--{key}", given)
+                raise TelosError(f"{command} {name}", "nothing", f"a value: {name} VALUE")
+            value = _value(f"{command} {name}", found)
+            key = key if isinstance(value, dict) else short.get(key, key)
+            _once(command, f"--{key}", given)
             overrides[key] = value
     return rest, overrides
 
 
-def _key(flag: str) -> str:
+def _key(command: str, flag: str) -> str:
     """The configuration field of a flag, with - replaced by _, except in the names of zones, which the user chooses.
 
     Raises:
         TelosError: the flag has more levels than any field, or cannot be encoded in UTF-8.
     """
     if flag.count(".") >= MAX_LEVELS:
-        raise TelosError(f"run {flag[:40]}…", f"{flag.count('.') + 1} levels", f"at most {MAX_LEVELS}")
+        raise TelosError(f"{command} {flag[:40]}…", f"{flag.count('.') + 1} levels", f"at most {MAX_LEVELS}")
     try:
         flag.encode()
     except UnicodeEncodeError:
-        raise TelosError("run", repr(flag), "a name in UTF-8") from None
+        raise TelosError(command, repr(flag), "a name in UTF-8") from None
     first, dot, rest = flag.removeprefix("--").partition(".")
     first = first.replace("-", "_")
     return f"{first}{dot}{rest if first == 'zones' else rest.replace('-', '_')}"
@@ -173,15 +181,20 @@ def _once(where: str, flag: str, given: set[str]) -> None:
     given.add(key)
 
 
-def _fields() -> list[str]:
+def _fields(command: str) -> list[str]:
+    """The fields of what the command configures."""
     quiet_gl(video=True)
+    if command == "train":
+        from agent.learning.recipe import Recipe
+
+        return list(Recipe.model_fields)
     from agent.config.config import Config
 
     return list(Config.model_fields)
 
 
-def _value(name: str, text: str) -> Any:
+def _value(where: str, text: str) -> Any:
     """The value of a flag, parsed as YAML."""
     from envs import yaml_file
 
-    return yaml_file.content(text, f"run {name}", "a YAML value")
+    return yaml_file.content(text, where, "a YAML value")

@@ -49,6 +49,8 @@ class Run:
     """Task id (see `telos list tasks`), or a YAML file with a model of your own."""
     planner: Annotated[str | None, Arg(metavar="NAME", help_behavior_hint="")] = None
     """Planner (see `telos list planners`); short for --planner.kind."""
+    model: Annotated[Path | None, Arg(metavar="DIR", help_behavior_hint="")] = None
+    """Plan with the model that `telos train` wrote there, as its recipe does where no preset is given."""
     seed: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
     """All randomness derives from it."""
     seeds: Annotated[str | None, Arg(metavar="N..M|N,M", help_behavior_hint="")] = None
@@ -73,17 +75,45 @@ class Run:
 
         notices: list[str] = []
         logs.wanted(self.logger)  # refused before Ray is started
-        config = load(self.preset, self.task, overrides, notices.append)
+        preset, task = self.preset, self.task
+        if self.model is not None:
+            from agent.command.trained import with_model
+
+            preset, task, overrides = with_model(self.model, preset, task, overrides)
+        config = load(preset, task, overrides, notices.append)
         with rollouts_for(self.workers, self.ray, config.threads) as rollouts:
             return _told(run.run(config, self.out, _console(), rollouts, notices, self.logger).path)
 
 
 @dataclass(frozen=True)
+class Train:
+    """Train a world model from the agent's own experience, and test the agent that plans with it.
+
+    Any field of the recipe can be given as --FIELD.FIELD VALUE (the value is YAML): --frames 20000,
+    --learn.rate 3e-4, --losses.variance 0, --model.members 5. DIR/recipe.yaml of any training shows every
+    field. A training that was interrupted or killed goes on with `telos resume DIR`, and ends with the same
+    weights.
+    """
+
+    recipe: Annotated[Positional[str], Arg(metavar="RECIPE|FILE")]
+    """A recipe's name (see `telos list recipes`), or a YAML file."""
+    out: Annotated[Path | None, Arg(metavar="DIR", help_behavior_hint="")] = None
+    """A new or empty directory; runs/train-TASK-seedN where not given."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=True)
+        from agent.command import train
+        from agent.learning.recipe import load
+
+        return _told(train.train(load(self.recipe, overrides), self.out, _console()).path)
+
+
+@dataclass(frozen=True)
 class Resume:
-    """Finish an interrupted run; no finished episode is lost or repeated."""
+    """Finish an interrupted run or training; nothing that was finished is lost or repeated."""
 
     dir: Annotated[Positional[Path], Arg(metavar="DIR")]
-    """A run directory."""
+    """The directory of a run, or of a training."""
     workers: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
     """As for `telos run`."""
     ray: Annotated[str | None, Arg(metavar="ADDRESS", help_behavior_hint="")] = None
@@ -93,11 +123,17 @@ class Resume:
 
     def execute(self, overrides: dict[str, Any]) -> Status:
         quiet_gl(video=True)
-        from agent.command import run
+        from agent.command import run, train
+        from agent.learning.traindir import is_training
         from agent.rollouts.rollouts import rollouts_for
         from agent.runs import logs
         from agent.runs.rundir import RunDir
 
+        if is_training(self.dir):
+            given = next((name for name in ("workers", "ray", "logger") if getattr(self, name) is not None), None)
+            if given is not None:
+                raise TelosError(f"resume --{given}", "with a training", "a run; a training goes on as it began")
+            return _told(train.resume(self.dir, _console()).path)
         threads = RunDir.open(self.dir).config.threads
         logs.wanted(self.logger, self.dir)  # refused before Ray is started
         with rollouts_for(self.workers, self.ray, threads) as rollouts:
@@ -113,9 +149,13 @@ class Report:
 
     def execute(self, overrides: dict[str, Any]) -> Status:
         quiet_gl(video=False)
-        from agent.reports import report
+        from agent.learning.traindir import TrainDir, is_training
+        from agent.reports import report, training
         from agent.runs.rundir import RunDir
 
+        if is_training(self.dir):
+            print(training.write_report(TrainDir.open(self.dir)))
+            return 0
         rundir = RunDir.open(self.dir)
         print(report.write_report(rundir))
         if rundir.torn:
@@ -174,7 +214,7 @@ class Explain:
 class List:
     """List what there is to choose from, or the parameters of one planner or guardrail."""
 
-    what: Positional[Literal["tasks", "planners", "models", "costs", "guardrails", "presets", "signals"]]
+    what: Positional[Literal["tasks", "planners", "models", "costs", "guardrails", "presets", "recipes", "signals"]]
     """Which table."""
     name: Annotated[Positional[str | None], Arg(metavar="[NAME]", help_behavior_hint="")] = None
     """A planner or guardrail, whose parameters are shown with their defaults and meaning."""
@@ -237,6 +277,7 @@ class Bench:
 
 COMMANDS: dict[str, type[Any]] = {
     "run": Run,
+    "train": Train,
     "resume": Resume,
     "report": Report,
     "compare": Compare,

@@ -28,7 +28,7 @@ def show(what: str, name: str | None, task: str | None, console: Console) -> Non
     """Print one table.
 
     Args:
-        what: tasks, planners, models, costs, guardrails, presets, or signals.
+        what: tasks, planners, models, costs, guardrails, presets, recipes, or signals.
         name: the planner or guardrail whose parameters are wanted.
         task: the task whose signals are wanted.
     """
@@ -72,6 +72,10 @@ def _all(what: str, task: str | None) -> Listing:
         from agent.config.load import presets
 
         return _pairs("preset", "for", presets())
+    if what == "recipes":
+        from agent.learning.recipe import recipes
+
+        return _pairs("recipe", "what it trains", recipes())
     from envs import registry
     from envs.physics import signals
 

@@ -117,6 +117,18 @@ class SimulatorConfig(Closed):
     )
 
 
+class CheckpointConfig(Closed):
+    """A world model that `telos train` trained."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    file: str = Field(description="a checkpoint, model.safetensors of a training; its digest is in manifest and rows")
+
+    @property
+    def variants(self) -> tuple[VariantConfig, ...]:
+        """None: only the simulator's physics can be varied."""
+        return ()
+
+
 class OwnModelConfig(Closed):
     """A world model of another kind, from the registry or another package."""
 
@@ -131,12 +143,14 @@ class OwnModelConfig(Closed):
 
 def _kind_of_model(value: Any) -> str:
     kind = value.get("kind", "simulator") if isinstance(value, Mapping) else getattr(value, "kind", None)
-    return "simulator" if kind == "simulator" else "own"
+    return kind if kind in ("simulator", "checkpoint") else "own"
 
 
 _OF_ROBUST = frozenset({"risk", "alpha", "variants"})  # keys of `world_model.robust` in older files
 WorldModelConfig = Annotated[
-    Annotated[SimulatorConfig, Tag("simulator")] | Annotated[OwnModelConfig, Tag("own")],
+    Annotated[SimulatorConfig, Tag("simulator")]
+    | Annotated[CheckpointConfig, Tag("checkpoint")]
+    | Annotated[OwnModelConfig, Tag("own")],
     Discriminator(_kind_of_model),
 ]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from agent import build
-from agent.config.config import Config
+from agent.config.config import Config, GoalConfig
 from agent.learning.collect import Collector
 from agent.learning.goals import GoalPair, goal_pairs
 from agent.learning.recipe import GoalsConfig
@@ -29,6 +29,8 @@ class Attempt:
     reached: np.ndarray  # (T,) bool, whether the goal held after each step
     violated: bool  # whether a guardrail was violated at some step
     decision_ms: list[float]  # from percept to action
+    plan_ms: list[float] = field(default_factory=list)  # of the decisions that were planned anew
+    states: list[np.ndarray] = field(default_factory=list)  # (S,) each, raw, after every step
 
 
 class Attempts(Protocol):
@@ -46,11 +48,17 @@ def planning(config: Config, model: WorldModel | None, shown: bool = True) -> At
     """
 
     def attempt(world: GuardedWorld, pair: GoalPair, seed: int, steps: int) -> Attempt:
-        agent = build.agent(config, world.env.task, world.env.interface, model=model)
+        asked = config if shown else config.model_copy(update={"goal": GoalConfig(near=pair.judged.near)})
+        agent = build.agent(asked, world.env.task, world.env.interface, model=model)
         agent.goal = pair.shown if shown else pair.judged
         played = episode.run(agent, world, seed, pair.index, steps).steps
-        times = [step.decision_ms for step in played]
-        return Attempt(np.array([step.reached for step in played]), any(step.violated for step in played), times)
+        return Attempt(
+            np.array([step.reached for step in played]),
+            any(step.violated for step in played),
+            [step.decision_ms for step in played],
+            [step.plan_ms for step in played if step.plan_ms > 0],
+            [step.state for step in played],
+        )
 
     return attempt
 
@@ -86,7 +94,8 @@ class Score:
     stayed: Estimate  # share at which it still held after the last step
     steps: float  # control steps to success, the mean over successes; NaN without any
     violations: int  # episodes with a step that violated a guardrail
-    decision_ms: float  # median, from percept to action
+    plan_ms: float  # median, of the decisions that were planned anew
+    decision_ms: float  # the mean, from percept to action, over all decisions
 
 
 def score(world: GuardedWorld, attempts: Attempts, goals: GoalsConfig, ahead: int, seed: int) -> Score:
@@ -106,5 +115,6 @@ def score(world: GuardedWorld, attempts: Attempts, goals: GoalsConfig, ahead: in
         statistics.rate(sum(bool(one.reached[-1]) for one in found), len(found)),
         float(np.mean(firsts)) if firsts else math.nan,
         sum(one.violated for one in found),
-        float(np.median([ms for one in found for ms in one.decision_ms])),
+        float(np.median([ms for one in found for ms in one.plan_ms] or [0.0])),
+        float(np.mean([ms for one in found for ms in one.decision_ms])),
     )

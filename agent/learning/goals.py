@@ -32,6 +32,7 @@ class GoalPair:
     ahead: int  # control steps in which random actions reached it
     judged: Goal  # by signals of the world's state
     shown: Goal  # the observation there, which the agent is given
+    state: np.ndarray  # (S,), raw, there
 
 
 def goal_pairs(world: GuardedWorld, settings: GoalsConfig, ahead: int, seed: int) -> Iterator[GoalPair]:
@@ -50,7 +51,7 @@ def goal_pairs(world: GuardedWorld, settings: GoalsConfig, ahead: int, seed: int
     while found < settings.starts:
         *starts, drawn = seeds_of(seed, index)
         percept = world.reset(*starts)
-        start = world.snapshot
+        start, observation = world.snapshot, percept.observation
         assert start is not None
         actions.begin(int(np.random.SeedSequence([drawn, ahead, KEY]).generate_state(1)[0]))
         for _ in range(ahead):
@@ -59,7 +60,7 @@ def goal_pairs(world: GuardedWorld, settings: GoalsConfig, ahead: int, seed: int
         judged = Goal(tuple(_nears(physics, settings, there)))
         unsolved = not GoalCheck(env.task, env.interface, judged)(start, percept.observation)
         if unsolved and world.monitor.judge_reset(there):
-            yield GoalPair(index, ahead, judged, Goal(observation=features(observation)))
+            yield GoalPair(index, ahead, judged, Goal(observation=features(observation)), there.state)
             found, failed = found + 1, 0
         else:
             failed += 1

@@ -114,9 +114,13 @@ class Recipe(Closed):
             raise ValueError("learn.target teacher needs an encoder that learns")
         return self
 
+    def is_held_out(self, episode: int) -> bool:
+        """Whether the episode of this index measures the model: every k-th does, k from `held_out`."""
+        return episode % max(round(1 / self.held_out), 2) == 1
+
     def config(self, checkpoint: str) -> Config:
         """The configuration of the agent that plans with the model of this checkpoint file."""
-        model = {"kind": "checkpoint", "params": {"file": checkpoint}}
+        model = {"kind": "checkpoint", "file": checkpoint}
         base = {"perception": {"kind": "stacked", "depth": 1}, "cost": {"task": 0.0}, "video": False}
         return validated(Config, {**base, **self.run, "task": self.task, "world_model": model}, "run")
 

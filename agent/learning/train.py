@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from agent import build, provenance
 from agent.config.config import Config
 from agent.learning import evaluate
 from agent.learning.collect import Collector, RandomActions, collected
+from agent.learning.goals import goal_pairs
 from agent.learning.learner import Learner
 from agent.learning.recipe import Recipe
 from agent.learning.traindir import TrainDir
 from agent.learning.watch import Health, health, signals_of
+from agent.memory.about import About
 from agent.memory.episode import Episode
 from agent.memory.ring import Ring
-from agent.memory.store import About
 from envs.errors import TelosError
 from envs.guard.world import GuardedWorld
 from envs.physics.batch import BatchPhysics
@@ -35,7 +37,7 @@ from envs.physics.signals import request
 from worldmodels.checkpoint import Checkpoint, Header, tensors_of
 from worldmodels.jepa.model import Jepa, Probe
 from worldmodels.jepa.networks import Inputs, Networks
-from worldmodels.jepa.saved import PART, parts_of
+from worldmodels.jepa.saved import PART, jepa, parts_of
 from worldmodels.layers import initialise
 
 EVALUATION = 0x5EED  # apart from the seeds of training
@@ -67,13 +69,10 @@ class Training:
         self.config = recipe.config(str(folder.path.resolve() / "model.safetensors"))
         self.world, about = world_of(self.config)
         self.collector: Collector = RandomActions(about.action_size, recipe.collect.correlation)
-        inputs = inputs_of(recipe, about)
-        self.networks = Networks(inputs, about.action_size, recipe.model, recipe.learn.moments, recipe.learn.every)
-        initialise(self.networks, recipe.seed)
-        self.networks.teach()
+        self.networks = networks_of(recipe, about)
         updates = int(recipe.frames * recipe.learn.updates_per_frame)
         self.learner = Learner(self.networks, recipe.losses, recipe.learn, updates, recipe.seed)
-        self.ring = Ring(recipe.learn.capacity, inputs.features, about.action_size)
+        self.ring = Ring(recipe.learn.capacity, about.features[0], about.action_size)
         self.requests = [request(name) for name in recipe.signals]
         self.physics = BatchPhysics(self.world.env.task.spec, self.requests, about.control_period, threads=1)
         self.held: list[Episode] = []
@@ -118,8 +117,8 @@ class Training:
         return Progress(self.frames, self.updates, terms, tuple(scores), alarms, dict(self.seconds))
 
     def _take(self, index: int, episode: Episode) -> None:
-        """Every k-th episode measures the model, k from `held_out`; the others train it, and set the inputs' units."""
-        if index % max(round(1 / self.recipe.held_out), 2) == 1:
+        """A held-out episode measures the model; the others train it, and set the inputs' units."""
+        if self.recipe.is_held_out(index):
             self.held.append(episode)
             for name, values in signals_of(self.physics, [episode], self.requests).items():
                 self.held_signals[name].append(values)
@@ -141,18 +140,23 @@ class Training:
         if not self.held:
             raise TelosError("held_out", "no held-out episode yet", "a later first evaluation (evaluate.every)")
         found, probe = self._health()
-        model = Jepa(self.networks, self.world.env.interface.control_period, probe if self.requests else None)
+        model = jepa(self.networks, self.world.env.interface.control_period, probe if self.requests else None)
         checkpoint = self._checkpoint(probe).written(self.folder.path / "model.safetensors")
         attempts = evaluate.planning(self.config, model)
         goals = self.recipe.evaluate.goals
         scores = [evaluate.score(self.world, attempts, goals, ahead, self.seed) for ahead in goals.ahead]
         self.health, self.model_sha256 = found, checkpoint.sha256
-        return [asdict(one) for one in scores], tuple(found.alarms(self.recipe.model.encoder))
+        return [asdict(one) for one in scores], tuple(found.alarms(self.recipe.model))
 
     @property
     def seed(self) -> int:
         """Of the evaluations, which are never those of training."""
         return int(np.random.SeedSequence([self.recipe.seed, EVALUATION]).generate_state(1)[0])
+
+    @property
+    def model(self) -> Jepa:
+        """The present world model, without a probe."""
+        return jepa(self.networks, self.world.env.interface.control_period, None)
 
     def _health(self) -> tuple[Health, Probe]:
         signals = {name: torch.cat(values) for name, values in self.held_signals.items()}
@@ -240,9 +244,33 @@ def inputs_of(recipe: Recipe, about: About) -> Inputs:
     return Inputs(at, angles, ignored)
 
 
+def networks_of(recipe: Recipe, about: About) -> Networks:
+    """The networks of a recipe, with weights that follow from its seed. Raises TelosError as `inputs_of` does."""
+    inputs = inputs_of(recipe, about)
+    made = Networks(inputs, about.action_size, recipe.model, recipe.learn.moments, recipe.learn.every)
+    initialise(made, recipe.seed)
+    made.teach()
+    return made
+
+
 def begin(recipe: Recipe, path: Path) -> Training:
-    """A new training run. Raises TelosError where the path is taken, or the recipe does not fit its task."""
-    world, about = world_of(recipe.config(str(path / "model.safetensors")))
-    inputs_of(recipe, about)
-    world.env.close()
+    """A new training run.
+
+    Raises:
+        TelosError: the path is taken, or the recipe does not fit its task. Nothing is left on disk.
+    """
+    about = _tried(recipe, str(path / "model.safetensors"))
     return Training(TrainDir.create(path, recipe, about))
+
+
+def _tried(recipe: Recipe, file: str) -> About:
+    """What the store says, once world, networks, signals, a goal and the agent could be made."""
+    config = recipe.config(file)
+    world, about = world_of(config)
+    with closing(world.env):
+        env, networks = world.env, networks_of(recipe, about)
+        BatchPhysics(env.task.spec, [request(name) for name in recipe.signals], about.control_period, threads=1)
+        pair = next(goal_pairs(world, recipe.evaluate.goals, min(recipe.evaluate.goals.ahead), recipe.seed))
+        model = jepa(networks, about.control_period, None)
+        build.agent(config, env.task, env.interface, model=model).goal = pair.shown
+    return about

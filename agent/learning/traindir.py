@@ -31,7 +31,8 @@ from torch import Tensor
 from agent import provenance
 from agent.config.load import read
 from agent.learning.recipe import Recipe
-from agent.memory.store import About, Store
+from agent.memory.about import About
+from agent.memory.store import Store
 from envs.errors import TelosError
 from envs.files import contents, write, writing
 from envs.validation import validated
@@ -76,7 +77,7 @@ class TrainDir:
         Raises:
             TelosError: no training run, a recipe that was changed, or another schema.
         """
-        if not (path / "manifest.json").is_file() or not (path / "recipe.yaml").is_file():
+        if not is_training(path):
             given = "no recipe.yaml and manifest.json" if path.is_dir() else "no such directory"
             raise TelosError(str(path), given, TRAINED)
         try:
@@ -134,7 +135,8 @@ class TrainDir:
                 raise TelosError(str(file), "an unreadable state", "the file as `telos train` wrote it") from None
         self.store.cut(counts["cycles"])
         for name in ("curve", "log"):
-            lines = contents(self.path / f"{name}.jsonl").splitlines(keepends=True)
+            written = contents(self.path / f"{name}.jsonl").splitlines(keepends=True)
+            lines = [line for line in written if line.endswith(b"\n")]
             if len(lines) < counts[name]:
                 allowed = f"{counts[name]}, as the state says"
                 raise TelosError(str(self.path / f"{name}.jsonl"), f"{len(lines)} lines", allowed)
@@ -154,3 +156,8 @@ class TrainDir:
 
 def _digest(recipe: Recipe) -> str:
     return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
+
+
+def is_training(path: Path) -> bool:
+    """Whether a directory is that of a training run."""
+    return (path / "recipe.yaml").is_file() and (path / "manifest.json").is_file()

@@ -17,12 +17,13 @@ from envs.errors import TelosError
 from envs.physics.batch import BatchPhysics
 from envs.requests import Request
 from worldmodels.jepa.model import Probe
-from worldmodels.jepa.networks import Networks
+from worldmodels.jepa.networks import JepaParams, Networks
 
 RIDGE = 1e-3  # of the probe, in units of the latents' variance
 USABLE = 0.1  # a rollout is usable while its error is below this share of the latents' spread, and below the copy's
 HORIZONS = (1, 2, 3, 5, 10, 15, 25, 50, 75, 100)  # control steps
-LEAST_STD, LEAST_RANK, LEAST_R2 = 0.01, 1.5, 0.5  # below which an alarm sounds
+LEAST_RANK, LEAST_R2 = 1.5, 0.5  # below which an alarm sounds
+LEAST_STD = {"plain": 0.05, "normalised": 0.05, "simnorm": 0.005}  # the same, by the form of the latent
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,17 @@ class Health:
     copy_error: Mapping[int, float]  # the same, if nothing changed
     usable: int  # the usable rollout horizon, control steps
 
-    def alarms(self, encoder: str) -> list[str]:
+    def alarms(self, params: JepaParams) -> list[str]:
         """What is wrong, each with its likely cause; nothing where all is well.
 
         Args:
-            encoder: its kind in the recipe; one that does not learn cannot collapse.
+            params: of the networks; an encoder that does not learn cannot collapse.
         """
-        found = []
-        if encoder == "learned" and self.std_least < LEAST_STD:
+        found, learned = [], params.encoder == "learned"
+        if learned and self.std_least < LEAST_STD[params.latent_form]:
             cause = "nothing keeps latents apart; losses.variance, or losses.sigreg, does"
             found.append(f"the latents collapse: smallest standard deviation {self.std_least:.2g} ({cause})")
-        if encoder == "learned" and self.rank < LEAST_RANK:
+        if learned and self.rank < LEAST_RANK:
             cause = "dimensions repeat each other; losses.covariance, or losses.sigreg, keeps them different"
             found.append(f"the latents use {self.rank:.1f} dimensions ({cause})")
         lowest = min(self.probe_r2, key=lambda name: self.probe_r2[name], default=None)

@@ -10,19 +10,18 @@ import io
 import json
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
 
+from agent.memory.about import About
 from agent.memory.episode import ARRAYS, Episode
 from envs.errors import TelosError
 
-if TYPE_CHECKING:
-    from agent.memory.store import About
-
 MAX_BYTES = 2**33  # of one array in memory
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+PARAM = "param:"  # before the name of what a reset chose, whose / is written as :
 PER_STATE = ("observations", "states")  # one row more than steps
 SAID = ("terminated", "truncated", "goal", "actor", "seed")
 
@@ -42,7 +41,11 @@ def written(episodes: Sequence[Episode], about: About) -> bytes:
                 raise TelosError("store", f"episodes whose {name} differ in size or type", "one task's episodes")
             _put(file, name, np.concatenate(parts))
         for name in names:
-            _put(file, f"params/{name}", np.stack([np.asarray(episode.params[name]) for episode in episodes]))
+            _put(
+                file,
+                PARAM + name.replace("/", ":"),
+                np.stack([np.asarray(episode.params[name]) for episode in episodes]),
+            )
         file["lengths"] = np.array([len(episode) for episode in episodes], dtype=np.int64)
         said = [{name: getattr(episode, name) for name in SAID} for episode in episodes]
         file.attrs["episodes"] = json.dumps(said)
@@ -53,7 +56,7 @@ def read(data: bytes, where: str, about: About) -> list[Episode]:
     """The episodes of a file's content. Raises TelosError for anything but what `written` gave."""
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
-            arrays = {name: _taken(file, name, len(data)) for name in _names(file)}
+            arrays = {name: _taken(file, name, len(data)) for name in map(str, file)}
             said = json.loads(str(file.attrs["episodes"]))
         found = _split(arrays, said)
         for episode in found:
@@ -73,24 +76,9 @@ def _put(file: h5py.File, name: str, array: np.ndarray) -> None:
     file.create_dataset(name, data=array, track_times=False, **packed)
 
 
-def _names(file: h5py.File) -> list[str]:
-    """The names of all arrays, at most two levels deep."""
-    names = [name for name in file if name != "params"]
-    if "params" in file:
-        if file.get("params", getclass=True, getlink=True) is not h5py.HardLink:
-            raise ValueError("a link in place of data")
-        group = file["params"]
-        below: list[str] = []
-        group.visit(below.append)
-        names += [f"params/{name}" for name in below if file.get(f"params/{name}", getclass=True) is not h5py.Group]
-    return names
-
-
 def _taken(file: h5py.File, name: str, size: int) -> np.ndarray:
-    parts = name.split("/")
-    for end in range(1, len(parts) + 1):
-        if file.get("/".join(parts[:end]), getclass=True, getlink=True) is not h5py.HardLink:
-            raise ValueError(f"{name}: a link in place of data")
+    if file.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+        raise ValueError(f"{name}: a link in place of data")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
         raise ValueError(f"{name}: data outside the file")
@@ -106,7 +94,9 @@ def _split(arrays: dict[str, np.ndarray], said: list[dict[str, Any]]) -> list[Ep
     lengths = arrays.pop("lengths")
     if lengths.ndim != 1 or len(lengths) != len(said) or (lengths < 1).any():
         raise ValueError("lengths that do not fit")
-    params = {name.removeprefix("params/"): arrays.pop(name) for name in list(arrays) if name.startswith("params/")}
+    params = {
+        name.removeprefix(PARAM).replace(":", "/"): arrays.pop(name) for name in list(arrays) if name.startswith(PARAM)
+    }
     if set(arrays) != set(ARRAYS):
         raise ValueError(f"the arrays {', '.join(sorted(arrays))}")
     for name, array in arrays.items():

@@ -17,34 +17,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from agent.memory import shard
+from agent.memory.about import SCHEMA, About
 from agent.memory.episode import Episode
 from envs.errors import TelosError
 from envs.files import contents, write, writing
 from envs.validation import validated
 
-SCHEMA = 1
 STORE = "a store of episodes, as `telos collect` writes it"
-
-
-class About(BaseModel):
-    """What all episodes of a store have in common."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: int = SCHEMA
-    task: str
-    features: tuple[int, ...]  # shape of one observation
-    action_size: int
-    control_period: float  # s
-    entries: dict[str, int] = Field(default_factory=dict)  # entry of the observation -> its numbers, in order
-    guardrails: list[dict[str, Any]] = Field(default_factory=list)  # in the order of the margins, as a config has them
-    guardrails_sha256: str = ""
-    versions: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

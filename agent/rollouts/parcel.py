@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from agent.config.config import Config
+from agent.config.config import CheckpointConfig, Config
 from agent.config.resolved import Resolved, guardrails, resolve
 from envs import registry
 from envs.errors import GuardrailTampered, TelosError
+from envs.files import contents
 from envs.guardrails.ruleset import Guardrails
 from envs.mjcf import task as mjcf
 
@@ -30,7 +31,7 @@ class Parcel:
 
     config: Config
     files: Mapping[str, bytes]
-    """The files of a user's own task: absolute path -> content, task file first; empty for a built-in task."""
+    """The files of a user's own task, and the checkpoint of a trained model: absolute path -> content."""
     guardrails: Guardrails
 
     @cached_property
@@ -47,15 +48,15 @@ def sealed(config: Config) -> Parcel:
     """Pack a configuration into a parcel.
 
     Raises:
-        TelosError: the configuration's rules or its task's files are wrong.
+        TelosError: the configuration's rules, its task's files or its checkpoint are wrong.
     """
-    return Parcel(config, files_of(config.task), guardrails(config))
+    return Parcel(config, files_of(config.task) | checkpoint_of(config), guardrails(config))
 
 
 def opened(parcel: Parcel, sha256: str) -> Resolved:
     """Unpack a parcel into a configuration that works on this machine.
 
-    If a file of the task is missing here or differs, all of them are written to a private folder.
+    If a file is missing here or differs, all of them are written to a private folder.
 
     Args:
         sha256: the parcel's digest as the sender stated it, sent separately from the parcel.
@@ -68,7 +69,7 @@ def opened(parcel: Parcel, sha256: str) -> Resolved:
         raise GuardrailTampered("parcel", f"one with digest {parcel.sha256}", sha256)
     config = parcel.config
     if any(not _is_here(Path(name), content) for name, content in parcel.files.items()):
-        config = config.model_copy(update={"task": str(_laid_down(parcel))})
+        config = _moved(config, _laid_down(parcel))
     found = resolve(config)
     Guardrails.verify(parcel.guardrails, found.guardrails.digest)
     return found
@@ -86,6 +87,30 @@ def files_of(task: str) -> dict[str, bytes]:
         return {}
     mjcf.load(task)  # raises if the task is wrong
     return {str(path): path.read_bytes() for path in mjcf.files(task)}
+
+
+def checkpoint_of(config: Config) -> dict[str, bytes]:
+    """The file of a trained world model, by absolute path; empty for any other.
+
+    Raises:
+        TelosError: the file is missing.
+    """
+    if not isinstance(config.world_model, CheckpointConfig):
+        return {}
+    path = Path(config.world_model.file).resolve()
+    return {str(path): contents(path)}
+
+
+def _moved(config: Config, root: Path) -> Config:
+    """The configuration with its files below `root`."""
+
+    def there(file: str) -> str:
+        return str(root / Path(file).resolve().relative_to("/"))
+
+    update: dict[str, object] = {"task": there(config.task)} if registry.is_file(config.task) else {}
+    if isinstance(config.world_model, CheckpointConfig):
+        update["world_model"] = CheckpointConfig(file=there(config.world_model.file))
+    return config.model_copy(update=update)
 
 
 def _is_here(path: Path, content: bytes) -> bool:
@@ -107,7 +132,7 @@ def _private() -> Path:
 
 
 def _laid_down(parcel: Parcel) -> Path:
-    """Write the task's files to a private folder, one per parcel, and return the path of the task file there."""
+    """Write the files to a private folder, one per parcel, and return it."""
     root = _private() / parcel.sha256[:16]
     for name, content in parcel.files.items():
         path = root / Path(name).relative_to("/")
@@ -117,4 +142,4 @@ def _laid_down(parcel: Parcel) -> Path:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
             Path(scratch).replace(path)
-    return root / Path(next(iter(parcel.files))).relative_to("/")
+    return root

@@ -326,7 +326,7 @@ def row_of(config: Config, agent: Agent, world: GuardedWorld, result: EpisodeRes
             rules.digest, None if gate is None else gate.back_up, () if gate is None else gate.variants
         ),
         gate="simulator" if gate is not None and len(gate.guardrails) else "none",
-        model_sha256="",
+        model_sha256=getattr(agent.model, "sha256", ""),
         goal=result.goal,
         said_by_agent=[name for name in SAID_BY_AGENT if name != "real_time" or pace is not None],
         reached=_reached(result) if result.goal else {},

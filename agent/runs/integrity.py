@@ -27,9 +27,8 @@ import torch
 from agent.config import resolved
 from agent.rollouts.episode import seeds_of
 from agent.rollouts.row import Row, Steps, follows
-from agent.runs.manifest import OLDER, WRITTEN, files_sha256, following
+from agent.runs.manifest import CHECKPOINT, OLDER, WRITTEN, files_sha256, following
 from agent.runs.rundir import BEGAN, RunDir
-from envs import registry
 from envs.errors import TelosError
 from envs.files import contents
 from envs.guardrails.ruleset import Guardrails
@@ -65,12 +64,14 @@ def rules_of(rundir: RunDir) -> Guardrails:
 
 
 def changed_files(rundir: RunDir) -> tuple[str, ...]:
-    """The names of the files of a user's own task that are missing or have changed since the run began."""
-    task, then = rundir.config.task, rundir.manifest.files_sha256
-    if not registry.is_file(task):
-        return tuple(then)
-    found = tuple(name for name, digest in then.items() if _digest(Path(task).parent / name) != digest)
-    return found or (() if files_sha256(task) == then else (Path(task).name,))
+    """The names of the files of a user's own task, and of a checkpoint, that are missing or have changed."""
+    config, then = rundir.config, rundir.manifest.files_sha256
+
+    def place(name: str) -> Path:
+        return Path(getattr(config.world_model, "file", "")) if name == CHECKPOINT else Path(config.task).parent / name
+
+    found = tuple(name for name, digest in then.items() if _digest(place(name)) != digest)
+    return found or (() if files_sha256(config) == then else (Path(config.task).name,))
 
 
 def episodes(rundir: RunDir, rules: Guardrails | None) -> Iterator[tuple[Row, Steps]]:

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from agent import provenance
 from agent.config import resolved
-from agent.config.config import Config
+from agent.config.config import CheckpointConfig, Config
 from agent.rollouts.row import to_json
 from envs import registry
 from envs.errors import TelosError
@@ -22,6 +22,7 @@ from envs.files import contents
 
 SCHEMA = 5
 OLDER = 4  # can still be reported and compared; its rows have no digests of their steps
+CHECKPOINT = "world_model.file"  # names it among the files of a run
 WRITTEN = "the file as `telos run` wrote it"
 
 
@@ -36,7 +37,7 @@ class Manifest:
     versions: dict[str, str]
     commit: str | None  # ends in "+" if there were uncommitted changes
     config_sha256: str  # of the values in config.yaml, whatever its formatting
-    files_sha256: dict[str, str]  # of a task file and its model, by name; empty for a built-in task
+    files_sha256: dict[str, str]  # of a task file and its model, and of a checkpoint, by name; often empty
     guardrails_sha256: str
     rules_sha256: str  # of guardrails, back-up, and the physics in which the gate tries them
     privileged: bool  # whether the agent reads the simulator's state
@@ -109,7 +110,7 @@ def following(config: Config) -> dict[str, Any]:
         "task": config.task,
         "seed": config.place(0)[0],
         "config_sha256": config_sha256(config),
-        "files_sha256": files_sha256(config.task),
+        "files_sha256": files_sha256(config),
         "guardrails_sha256": rules.digest,
         "rules_sha256": resolved.rules_sha256(rules.digest, back_up, resolved.planned_for(config)),
         "privileged": config.perception.kind == "privileged",
@@ -128,19 +129,22 @@ def config_sha256(config: Config) -> str:
     return digest(config.model_dump(mode="json"))
 
 
-def files_sha256(task: str) -> dict[str, str]:
-    """The digests of a task file, of the MJCF file that it names, and of all files that the model includes or loads.
+def files_sha256(config: Config) -> dict[str, str]:
+    """The digests of a task file, of the MJCF file that it names, of all files that the model includes or loads, and of
+    the checkpoint of a trained world model.
 
     Raises:
         TelosError: a file is missing or wrong.
     """
-    if not registry.is_file(task):
-        return {}
-    from envs.mjcf import task as mjcf
+    found: dict[str, Path] = {}
+    if registry.is_file(config.task):
+        from envs.mjcf import task as mjcf
 
-    found = mjcf.files(task)
-    folder = found[0].parent
-    return {os.path.relpath(path, folder): hashlib.sha256(contents(path)).hexdigest() for path in found}
+        paths = mjcf.files(config.task)
+        found = {os.path.relpath(path, paths[0].parent): path for path in paths}
+    if isinstance(config.world_model, CheckpointConfig):
+        found[CHECKPOINT] = Path(config.world_model.file)
+    return {name: hashlib.sha256(contents(path)).hexdigest() for name, path in found.items()}
 
 
 def json_of(file: Path) -> dict[str, Any]:

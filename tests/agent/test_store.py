@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.memory import shard
+from agent.memory.about import About
 from agent.memory.episode import ARRAYS, Episode
 from agent.memory.ring import Ring
-from agent.memory.store import About, Store
+from agent.memory.store import Store
 from envs.errors import TelosError
 
 ABOUT = About(task="a task", features=(3,), action_size=2, control_period=0.02)

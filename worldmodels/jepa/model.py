@@ -6,6 +6,7 @@ N candidates, H control steps, K control steps of an edge, D latent size, F obse
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from worldmodels.model import Source, Spent
 
 class Probe(nn.Module):
     """An affine map from latents to named signals at a state, fitted apart from the model."""
+
+    weight: Tensor  # (D,O)
+    bias: Tensor  # (O,)
 
     def __init__(self, size: int, sizes: Mapping[str, int]) -> None:
         """
@@ -40,18 +44,19 @@ class Probe(nn.Module):
 
 
 class Jepa:
-    """The futures of one predictor, or the mean future of M: `futures` gives each one's."""
+    """The futures that one predictor rolls out."""
 
     stride = 1
     starts_from: Source = "observation"
+    sha256 = ""  # of the checkpoint that it was read from
 
-    def __init__(self, networks: Networks, dt: float, probe: Probe | None = None, member: int | None = None) -> None:
+    def __init__(self, networks: Networks, dt: float, probe: Probe | None = None, member: int = 0) -> None:
         """
         Args:
             networks: trained ones; they are not changed here.
             dt: s per control step.
             probe: reads signals off latents; no signals where None.
-            member: the predictor whose futures these are; of several, the mean one's where None.
+            member: which of the networks' predictors.
         """
         self.networks = networks.eval()
         self.dt, self.action_size = dt, networks.action_size
@@ -62,9 +67,9 @@ class Jepa:
     def imagine(self, start: Belief, actions: Tensor, states: bool = False) -> Trajectory:
         with torch.inference_mode():
             found = self.branch(start, self.root(start).expand(len(actions), -1), actions)
-        return found
+        return found if states else replace(found, states=found.states[..., :0])
 
-    # --- Branching, Differentiable --------------------------------------------------------------------------------
+    # --- Branching, Differentiable ------------------------------------------------------------------------------
 
     def resumable(self) -> bool:
         return True
@@ -80,18 +85,14 @@ class Jepa:
 
     def branch(self, start: Belief, states: Tensor, actions: Tensor) -> Trajectory:
         first, moves = self._own(states), self._own(actions)
-        each = self.networks.roll(first, moves) if self.member is None else self._rolled(first, moves)
-        path = torch.cat([first[:, None], each.mean(0) if len(each) > 1 else each[0]], 1)
-        self.spent = Spent(self.spent.steps + actions.shape[0] * actions.shape[1] * len(each))
-        signals = Signals() if self.probe is None else Signals(self.probe(path))
-        doubt = _apart(each) if len(each) > 1 else path.new_zeros(actions.shape[:2])
-        valid = torch.isfinite(path.detach()).flatten(1).all(1).cpu()
-        return Trajectory(path, actions, signals, valid, doubt, self.dt)
+        (path,) = self.networks.roll(first, moves, self.member)
+        self._count(actions, 1)
+        return self._told(first, path, actions, path.new_zeros(actions.shape[:2]))
 
     def differentiate(self, start: Belief, actions: Tensor) -> Trajectory:
         return self.branch(start, self.root(start).expand(len(actions), -1), actions)
 
-    # --- Displaceable, Comparable ---------------------------------------------------------------------------------
+    # --- Displaceable, Comparable -------------------------------------------------------------------------------
 
     def tangent_size(self) -> int:
         return self.networks.size
@@ -106,36 +107,54 @@ class Jepa:
         """The latents themselves, which were trained to have a meaningful distance."""
         return self._own(states)
 
-    # --- Plural ---------------------------------------------------------------------------------------------------
+    def _told(self, first: Tensor, path: Tensor, actions: Tensor, doubt: Tensor) -> Trajectory:
+        """The trajectory of latents (N,H,D) after the first ones (N,D)."""
+        whole = torch.cat([first[:, None], path], 1)
+        signals = Signals() if self.probe is None else Signals(self.probe(whole))
+        valid = torch.isfinite(whole.detach()).flatten(1).all(1).cpu()
+        return Trajectory(whole, actions, signals, valid, doubt, self.dt)
 
-    def members(self, seed: int) -> list[Jepa]:
-        """The mean future's model first, then each predictor's, where there are several."""
-        if self.networks.params.members == 1 or self.member is not None:
-            return [self]
-        return [self, *(Jepa(self.networks, self.dt, self.probe, index) for index in range(self._count))]
-
-    def futures(self, start: Belief, actions: Tensor, seed: int, states: bool = False) -> Iterator[Trajectory]:
-        for member in self.members(seed):
-            yield member.imagine(start, actions, states)
-
-    def disagreement(self, futures: Sequence[Trajectory]) -> Tensor:
-        """The root mean square over dimensions of the members' standard deviation, (N,H)."""
-        members = [future.states[:, 1:] for future in (futures[1:] if len(futures) > 1 else futures)]
-        return _apart(torch.stack(members))
-
-    @property
-    def _count(self) -> int:
-        return self.networks.params.members
+    def _count(self, actions: Tensor, members: int) -> None:
+        self.spent = Spent(self.spent.steps + members * actions.shape[0] * actions.shape[1])
 
     @property
     def _device(self) -> torch.device:
         return self.networks.inputs.mean.device
 
-    def _rolled(self, first: Tensor, moves: Tensor) -> Tensor:
-        return self.networks.roll(first, moves)[self.member][None]
-
     def _own(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device, torch.float32)
+
+
+class JepaEnsemble(Jepa):
+    """The futures of M predictors over one encoder, in one batched product. The first one is the nominal one.
+
+    Every future carries the doubt of all: how far the members' predictions differ.
+    """
+
+    def branch(self, start: Belief, states: Tensor, actions: Tensor) -> Trajectory:
+        first, moves = self._own(states), self._own(actions)
+        each = self.networks.roll(first, moves)
+        self._count(actions, len(each))
+        return self._told(first, each[0], actions, _apart(each))
+
+    def members(self, seed: int) -> list[Jepa]:
+        """One model of each predictor; nothing here is drawn, so `seed` has no effect."""
+        return [Jepa(self.networks, self.dt, self.probe, index) for index in range(self.networks.params.members)]
+
+    def futures(self, start: Belief, actions: Tensor, seed: int, states: bool = False) -> Iterator[Trajectory]:
+        with torch.inference_mode():
+            first = self._own(self.root(start)).expand(len(actions), -1)
+            each = self.networks.roll(first, self._own(actions))
+            self._count(actions, len(each))
+            doubt = _apart(each)
+        for path in each:
+            with torch.inference_mode():
+                found = self._told(first, path, actions, doubt)
+            yield found if states else replace(found, states=found.states[..., :0])
+
+    def disagreement(self, futures: Sequence[Trajectory]) -> Tensor:
+        """The root mean square over dimensions of the members' standard deviation, (N,H)."""
+        return _apart(torch.stack([future.states[:, 1:] for future in futures]))
 
 
 def _apart(members: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from envs.numbers import Flag, Whole
-from worldmodels.layers import SimNorm, mlp
+from worldmodels.layers import SimNorm, alone, mlp
 
 
 class JepaParams(BaseModel):
@@ -113,17 +113,22 @@ class Networks(nn.Module):
             for old, new in zip(self.teacher.parameters(), self.encoder.parameters(), strict=True):
                 old.lerp_(new, rate)
 
-    def step(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """Latents (M,N,D) after actions (M,N,A): each member's own prediction."""
-        moved = self.predictor(torch.cat([latents, actions], -1))
+    def step(self, latents: Tensor, actions: Tensor, predictor: nn.Module | None = None) -> Tensor:
+        """Latents (M,N,D) after actions (M,N,A): each member's own prediction, or that of another predictor."""
+        moved = (predictor or self.predictor)(torch.cat([latents, actions], -1))
         return self.form(moved) if self.params.latent_form == "simnorm" else self.form(latents + moved)
 
-    def roll(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """The latents (M,N,L,D) after each step of actions (N,L,A), from latents (N,D)."""
-        members, path = self.params.members, []
+    def roll(self, latents: Tensor, actions: Tensor, member: int | None = None) -> Tensor:
+        """The latents (M,N,L,D) after each step of actions (N,L,A), from latents (N,D).
+
+        Args:
+            member: only this predictor's, (1,N,L,D); all of them where None.
+        """
+        predictor = self.predictor if member is None else alone(self.predictor, member)
+        members, path = self.params.members if member is None else 1, []
         now = latents.expand(members, *latents.shape)
         for action in actions.unbind(1):
-            now = self.step(now, action.expand(members, *action.shape))
+            now = self.step(now, action.expand(members, *action.shape), predictor)
             path.append(now)
         return torch.stack(path, 2)
 

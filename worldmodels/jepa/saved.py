@@ -9,7 +9,7 @@ from torch import nn
 from envs.errors import TelosError
 from envs.validation import validated
 from worldmodels.checkpoint import Checkpoint
-from worldmodels.jepa.model import Jepa, Probe
+from worldmodels.jepa.model import Jepa, JepaEnsemble, Probe
 from worldmodels.jepa.networks import Inputs, JepaParams, Networks
 
 PART = "jepa"
@@ -46,10 +46,17 @@ def networks_of(about: dict[str, Any]) -> Networks:
         raise TelosError("checkpoint: jepa", f"{type(error).__name__} {error}", "as `telos train` wrote it") from None
 
 
+def jepa(networks: Networks, dt: float, probe: Probe | None) -> Jepa:
+    """The world model of these networks: an ensemble where they have several predictors."""
+    return (Jepa if networks.params.members == 1 else JepaEnsemble)(networks, dt, probe)
+
+
 def model_of(checkpoint: Checkpoint) -> Jepa:
     """The world model in a checkpoint. Raises TelosError for another kind, or tensors that do not fit."""
     if checkpoint.header.kind != PART:
         raise TelosError("checkpoint: kind", repr(checkpoint.header.kind), [PART])
+    if not checkpoint.has(PART):
+        raise TelosError("checkpoint: parts", list(checkpoint.header.parts), [PART])
     networks = networks_of(checkpoint.header.parts[PART])
     checkpoint.fill(PART, networks)
     probe = None
@@ -57,4 +64,4 @@ def model_of(checkpoint: Checkpoint) -> Jepa:
         sizes = dict(checkpoint.header.signals)
         probe = Probe(networks.size, sizes)
         checkpoint.fill("probe", probe)
-    return Jepa(networks.requires_grad_(False), checkpoint.header.control_period, probe)
+    return jepa(networks.requires_grad_(False), checkpoint.header.control_period, probe)

@@ -1,0 +1,160 @@
+"""Runs a training to its end, in a directory that a killed or interrupted run continues from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from agent.learning import floors
+from agent.learning.film import filmed
+from agent.learning.recipe import Recipe
+from agent.learning.train import Progress, Training, begin
+from agent.learning.traindir import TrainDir
+from agent.reports import training as report
+from agent.rollouts.interrupts import interrupts
+from envs.errors import TelosError
+from envs.files import write, writing
+
+RUNS = Path("runs")
+ROOM = 2**20  # bytes that must be left free after a run
+
+
+class Stopped(KeyboardInterrupt):
+    """The user stopped the training; the message says how to continue it."""
+
+    def __init__(self, path: Path, frames: int) -> None:
+        super().__init__(f"interrupted after {frames:,} frames; go on with: telos resume {path}")
+
+
+def train(recipe: Recipe, out: Path | None, console: Console) -> TrainDir:
+    """A new training run.
+
+    Args:
+        out: a new or empty directory; None means runs/train-TASK-seedN.
+
+    Raises:
+        TelosError: the recipe does not fit its task, or `out` cannot be used.
+        Stopped: the user pressed Ctrl-C.
+    """
+    path = out or default_out(recipe)
+    training = begin(recipe, path)
+    need, free = needed(training), shutil.disk_usage(path).free
+    if need + ROOM > free:
+        shutil.rmtree(path, ignore_errors=True)
+        raise TelosError(str(path), f"{free / 1e6:.0f} MB free", f"about {need / 1e6:.0f} MB for this run")
+    console.print(f"{path}: about {need / 1e6:.0f} MB on disk when it ends", highlight=False, markup=False)
+    return _finished(training, console)
+
+
+def resume(path: Path, console: Console) -> TrainDir:
+    """Go on with a training run, from its last whole cycle. Raises as `train` does."""
+    return _finished(Training(TrainDir.open(path)), console)
+
+
+def default_out(recipe: Recipe) -> Path:
+    """runs/train-TASK-seedN; with -2, -3, … if that path exists."""
+    name = recipe.task.removeprefix("dm_control/").removesuffix("-v0").replace("/", "-")
+    base = f"train-{name}-seed{recipe.seed}"
+    path, n = RUNS / base, 1
+    while path.exists():
+        n += 1
+        path = RUNS / f"{base}-{n}"
+    return path
+
+
+def needed(training: Training) -> int:
+    """Bytes on disk when the run ends: the store, and three copies of the weights with their optimiser's state."""
+    recipe, world = training.recipe, training.world
+    state_size = training.physics.state_size
+    numbers = training.networks.inputs.features + world.env.interface.action_size + state_size + 2
+    weights = sum(p.numel() for p in training.networks.parameters())
+    return 8 * numbers * recipe.frames + 4 * 5 * weights
+
+
+def _finished(training: Training, console: Console) -> TrainDir:
+    folder = training.folder
+    with folder.locked(), interrupts() as stop, _Progress(console, training) as progress:
+        floors.measured(folder, training, progress.tell)
+        while not training.finished:
+            if stop():
+                raise Stopped(folder.path, training.frames)
+            progress.show(training.cycle())
+        _film(training, progress.tell)
+        report.write_report(folder)
+    return folder
+
+
+def _film(training: Training, tell: Callable[[str], None]) -> None:
+    """Write the film of the trained agent, or say why there is none."""
+    video, notice = filmed(training.config, training.model, training.recipe.evaluate.goals, training.seed)
+    if video is not None:
+        file = training.folder.path / "video" / "goals.mp4"
+        with writing(file):
+            file.parent.mkdir(exist_ok=True)
+        write(file, video)
+    if notice:
+        tell(notice)
+
+
+class _Progress:
+    """A bar over frames: updates, loss, success, alarms, where the time goes, time left."""
+
+    def __init__(self, console: Console, training: Training) -> None:
+        self._console = console
+        self._bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[status]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("·"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            refresh_per_second=4,
+            disable=not console.is_terminal,
+        )
+        total = training.recipe.frames
+        self._task = self._bar.add_task("training", total=total, completed=training.frames, status="")
+
+    def __enter__(self) -> _Progress:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.__exit__(kind, error, trace)
+
+    def tell(self, text: str, style: str | None = None) -> None:
+        self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+    def show(self, progress: Progress) -> None:
+        """Show a cycle; an evaluation, and every alarm, is a line that stays."""
+        for score in progress.scores:
+            self.tell(f"{progress.frames:,} frames: {scored(score)}; {_spent(progress.seconds)}")
+        for alarm in progress.alarms:
+            self.tell(f"ALARM at {progress.frames:,} frames: {alarm}", "bold red")
+        terms = ", ".join(f"{name} {value:.3g}" for name, value in list(progress.terms.items())[:3])
+        status = " · ".join(filter(None, (f"{progress.updates:,} updates", terms)))
+        self._bar.update(self._task, completed=progress.frames, status=status)
+
+
+def scored(score: dict[str, Any]) -> str:
+    """One line about an evaluation."""
+    success = score["success"]
+    interval = f"[{100 * success['low']:.0f}, {100 * success['high']:.0f}]"
+    return (
+        f"goals {score['ahead']} steps ahead reached from {100 * success['mean']:.0f} % {interval} of {score['starts']}"
+        f" starts, {100 * score['stayed']['mean']:.0f} % still there at the end, plan {score['plan_ms']:.1f} ms"
+    )
+
+
+def _spent(seconds: Any) -> str:
+    return ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())

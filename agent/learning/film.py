@@ -1,0 +1,56 @@
+"""The film of a trained agent: episodes towards goals, each beside the pose that it was shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+
+from agent import build
+from agent.config.config import Config
+from agent.learning.evaluate import planning
+from agent.learning.goals import goal_pairs
+from agent.learning.recipe import GoalsConfig
+from agent.rollouts import film
+from envs import render
+from envs.environment import Environment
+from worldmodels.model import WorldModel
+
+EPISODES = 3
+
+
+def filmed(config: Config, model: WorldModel, goals: GoalsConfig, seed: int) -> tuple[bytes | None, str]:
+    """The film as MP4, and a notice for the user; None where no film can be made on this machine.
+
+    Left is the world, right the goal. An error here ends the film, never the training.
+    """
+    if missing := film.missing():
+        return None, missing
+    encoder: render.Encoder | None = None
+    try:
+        env = build.environment(config)
+        steps = math.ceil(goals.budget * max(goals.ahead))
+        every, rate = film.frame_rate(EPISODES * steps, env.interface.control_period)
+        for frame in _frames(config, env, model, goals, seed, every):
+            encoder = encoder or render.Encoder(frame.shape[1], frame.shape[0], rate)
+            encoder.add(np.ascontiguousarray(frame))
+        env.close()
+        return (None if encoder is None else encoder.finished()), ""
+    except Exception as error:  # GL drivers and ffmpeg raise many types
+        if encoder is not None:
+            encoder.close()
+        return None, f"no video: {str(error).strip().splitlines()[0]}; `telos doctor` says more"
+
+
+def _frames(
+    config: Config, env: Environment, model: WorldModel, goals: GoalsConfig, seed: int, every: int
+) -> Iterator[np.ndarray]:
+    world, attempts, ahead = build.world(config, env), planning(config, model), max(goals.ahead)
+    for pair in list(islice(goal_pairs(world, goals, ahead, seed), EPISODES)):
+        world.goal = pair.judged
+        states = attempts(world, pair, seed, math.ceil(goals.budget * ahead)).states
+        wanted = env.show(pair.state)
+        for state in states[::every]:
+            yield np.concatenate([env.show(state), wanted], 1)

@@ -1,0 +1,32 @@
+"""A recipe that trains in seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.learning import recipe
+from agent.learning.recipe import Recipe
+
+SMALL: dict[str, Any] = {
+    "frames": 300,
+    "episode": 50,
+    "held_out": 0.3,
+    "model.width": 16,
+    "model.predictor_width": 16,
+    "learn.updates_per_frame": 0.05,
+    "learn.batch": 16,
+    "learn.moments": 2,
+    "evaluate.every": 150,
+    "evaluate.goals.starts": 2,
+    "evaluate.goals.ahead": [4],
+    "run.planner.horizon": 5,
+    "run.planner.budget": {"evaluations": 8},
+    "run.planner.params": {"iterations": 2, "elites": 3},
+}
+
+
+@pytest.fixture
+def small() -> Recipe:
+    return recipe.load("quickstart", SMALL)

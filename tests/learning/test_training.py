@@ -1,0 +1,237 @@
+"""A training run: what it writes, that it goes on bit for bit after a kill, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from agent.learning import recipe
+from agent.learning.recipe import Recipe
+from agent.learning.train import Training, begin
+from agent.learning.traindir import TrainDir
+from agent.learning.watch import LEAST_STD
+from agent.memory.ring import Ring
+from envs.errors import TelosError
+from tests.learning.conftest import SMALL
+from worldmodels.checkpoint import Checkpoint
+
+TIMED = ("seconds", "plan_ms", "decision_ms")
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing runs after it."""
+
+
+def to_the_end(training: Training) -> None:
+    while not training.finished:
+        training.cycle()
+
+
+def untimed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: untimed(part) for name, part in value.items() if name not in TIMED}
+    return [untimed(part) for part in value] if isinstance(value, list) else value
+
+
+def outcome(path: Path) -> dict[str, Any]:
+    """All that must not depend on interruptions."""
+    folder = TrainDir.open(path)
+    tensors = load_file(path / "state.safetensors")
+    return {
+        "tensors": {name: tensor.numpy().tobytes() for name, tensor in tensors.items()},
+        "curve": untimed(folder.lines("curve")),
+        "log": untimed(folder.lines("log")),
+        "model": Checkpoint.read(path).sha256,
+        "store": folder.store.sha256,
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("whole") / "run"
+    to_the_end(begin(recipe.load("quickstart", SMALL), path))
+    return path
+
+
+def test_what_a_run_leaves(whole: Path, small: Recipe) -> None:
+    folder = TrainDir.open(whole)
+    assert folder.store.frames == small.frames
+    assert [row["frames"] for row in folder.lines("curve")] == [150, 300]
+    assert folder.lines("log")[-1]["updates"] == int(small.frames * small.learn.updates_per_frame)
+    row = folder.lines("curve")[-1]
+    assert row["model_sha256"] == Checkpoint.read(whole).sha256
+    assert set(row["health"]["probe_r2"]) == set(small.signals)
+    assert row["scores"][0]["starts"] == 2
+    header = Checkpoint.read(whole).header
+    assert (header.frames, header.seed, header.data["store"]) == (300, 0, folder.store.sha256)
+
+
+def test_the_same_seed_gives_the_same_run(whole: Path, small: Recipe, tmp_path: Path) -> None:
+    torch.manual_seed(99)  # global random numbers change nothing
+    np.random.seed(99)  # noqa: NPY002
+    to_the_end(begin(small, tmp_path / "again"))
+    assert outcome(tmp_path / "again") == outcome(whole)
+
+
+def test_another_seed_gives_another_run(whole: Path, small: Recipe, tmp_path: Path) -> None:
+    to_the_end(begin(small.model_copy(update={"seed": 1}), tmp_path / "other"))
+    assert outcome(tmp_path / "other")["model"] != outcome(whole)["model"]
+
+
+def kill(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, after: int, late: bool) -> None:
+    """Make the call number `after` of a method end the process, before or after its work."""
+    original: Callable[..., Any] = getattr(target, name)
+    calls = 0
+
+    def dying(*args: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == after and not late:
+            raise Killed
+        found = original(*args, **named)
+        if calls == after:
+            raise Killed
+        return found
+
+    monkeypatch.setattr(target, name, dying)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("where", "after"),
+    [("store", 3), ("update", 7), ("curve", 1), ("log", 4), ("save", 2), ("save", 6), ("model", 2), ("restore", 1)],
+)
+def test_a_killed_run_ends_as_one_that_was_not(
+    whole: Path, small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, after: int, late: bool
+) -> None:
+    from agent.learning.learner import Learner
+    from agent.memory.store import Store
+
+    path = tmp_path / "run"
+    places: dict[str, tuple[Any, str]] = {
+        "store": (Store, "append"),
+        "update": (Learner, "update"),
+        "curve": (TrainDir, "append"),
+        "log": (TrainDir, "append"),
+        "save": (TrainDir, "save"),
+        "model": (Checkpoint, "written"),
+        "restore": (TrainDir, "restore"),
+    }
+    with monkeypatch.context() as patch:
+        kill(patch, *places[where], after, late)
+        with pytest.raises(Killed):
+            to_the_end(begin(small, path))
+    to_the_end(Training(TrainDir.open(path)))
+    assert outcome(path) == outcome(whole)
+
+
+def test_a_finished_run_has_nothing_left_to_do(whole: Path) -> None:
+    before = outcome(whole)
+    training = Training(TrainDir.open(whole))
+    assert training.finished
+    assert outcome(whole) == before
+
+
+def test_no_evaluation_seed_is_a_training_seed(small: Recipe, tmp_path: Path) -> None:
+    training = begin(small, tmp_path / "run")
+    assert training.seed != small.seed
+    training.cycle()
+    (episode,) = training.folder.store.episodes()
+    training.world.reset(episode.seed)
+    assert episode.seed >= 0
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_sound_state(
+    small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = begin(small, tmp_path / "run")
+    for _ in range(3):
+        training.cycle()
+    before = (tmp_path / "run" / "state.safetensors").read_bytes()
+    weights = {name: value.clone() for name, value in training.networks.state_dict().items()}
+    original = Ring.sample
+
+    def spoilt(self: Ring, *args: Any, **named: Any) -> Any:
+        windows = original(self, *args, **named)
+        windows.observations[0, 0, 0] = torch.nan
+        return windows
+
+    monkeypatch.setattr(Ring, "sample", spoilt)
+    with pytest.raises(TelosError, match=r"losses\.prediction: given nan in update"):
+        training.cycle()
+    inputs = ("inputs.mean", "inputs.scale")
+    assert all(torch.equal(value, weights[n]) for n, value in training.networks.state_dict().items() if n not in inputs)
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
+    monkeypatch.undo()
+    to_the_end(Training(TrainDir.open(tmp_path / "run")))
+
+
+def test_prediction_alone_collapses_and_the_alarm_sounds(small: Recipe, tmp_path: Path) -> None:
+    more = {"losses": {"prediction": 1.0}, "learn.updates_per_frame": 1.0, "learn.rate": 2e-2}
+    training = begin(recipe.load("quickstart", {**SMALL, **more}), tmp_path / "run")
+    to_the_end(training)
+    (row,) = training.folder.lines("curve")[-1:]
+    assert row["health"]["std_least"] < LEAST_STD["plain"]
+    assert any("the latents collapse" in alarm and "losses.variance" in alarm for alarm in row["alarms"])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"task": "dm_control/reacher-eazy-v0"}, "did you mean"),
+        ({"observe.angles": ["positions"]}, "did you mean 'position'"),
+        ({"losses": {"predictoin": 1.0}}, "'predictoin' is none of them"),
+        ({"learn.moments": 90}, "up to the 50 steps"),
+        ({"evaluate.goals.within": {"joint_position/elbow": 0.1}}, "elbow"),
+        ({"signals": ["joint_velocity/elbow"]}, "elbow"),
+        ({"frames": 0}, "frames"),
+        ({"model.latnt": 3}, "did you mean 'latent'"),
+        ({"run.planner.kind": "icam"}, "did you mean 'icem'"),
+        ({"episode.length": 3}, "which is 50"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_is_refused_and_leaves_nothing(
+    tmp_path: Path, more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TelosError, match=said):
+        begin(recipe.load("quickstart", {**SMALL, **more}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_changed_recipe_is_not_resumed(whole: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(whole, tmp_path / "run")
+    file = copy / "recipe.yaml"
+    file.write_text(file.read_text().replace("batch: 16", "batch: 17"))
+    with pytest.raises(TelosError, match="a recipe that has changed"):
+        TrainDir.open(copy)
+
+
+@pytest.mark.parametrize(("file", "said"), [("state.safetensors", "unreadable state"), ("curve.jsonl", "0 lines")])
+def test_a_damaged_run_is_not_resumed(whole: Path, tmp_path: Path, file: str, said: str) -> None:
+    copy = shutil.copytree(whole, tmp_path / "run")
+    (copy / file).write_bytes((copy / file).read_bytes()[:50])
+    with pytest.raises(TelosError, match=said):
+        Training(TrainDir.open(copy))
+
+
+def test_two_processes_do_not_train_in_one_directory(whole: Path) -> None:
+    folder = TrainDir.open(whole)
+    with folder.locked(), pytest.raises(TelosError, match="still going"), TrainDir.open(whole).locked():
+        pass
+
+
+def test_the_manifest_says_what_the_numbers_depend_on(whole: Path) -> None:
+    said = json.loads((whole / "manifest.json").read_text())
+    assert said["threads"] == 1
+    assert "torch" in said["versions"]
