@@ -7,11 +7,13 @@ costs one call. Inputs and outputs are (M,N,features).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+ALL = slice(None)  # of the members
 
 
 class Dense(nn.Module):
@@ -27,8 +29,8 @@ class Dense(nn.Module):
         self.weight = nn.Parameter(torch.zeros(members, inputs, outputs))
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
+    def forward(self, x: Tensor, own: slice = ALL) -> Tensor:
+        return torch.baddbmm(self.bias[own], x, self.weight[own])
 
 
 def initialise(module: nn.Module, seed: int) -> None:
@@ -47,8 +49,8 @@ class Norm(nn.Module):
         self.scale = nn.Parameter(torch.ones(members, 1, size))
         self.shift = nn.Parameter(torch.zeros(members, 1, size))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.shift, nn.functional.layer_norm(x, x.shape[-1:]), self.scale)
+    def forward(self, x: Tensor, own: slice = ALL) -> Tensor:
+        return torch.addcmul(self.shift[own], nn.functional.layer_norm(x, x.shape[-1:]), self.scale[own])
 
 
 class SimNorm(nn.Module):
@@ -79,25 +81,9 @@ def mlp(members: int, sizes: Sequence[int], norm: bool = True, gain: float = 1.0
     return nn.Sequential(*layers)
 
 
-def alone(perceptrons: nn.Sequential, member: int) -> nn.Module:
-    """One of the M perceptrons that `mlp` made, as a function of (1,N,inputs); it shares their weights."""
-    if next(perceptrons.parameters()).shape[0] == 1:
-        return perceptrons
-    return _Alone(perceptrons, member)
-
-
-class _Alone(nn.Module):
-    def __init__(self, perceptrons: nn.Sequential, member: int) -> None:
-        super().__init__()
-        self.layers, self.member = perceptrons, member
-
-    def forward(self, x: Tensor) -> Tensor:
-        own = slice(self.member, self.member + 1)
-        for layer in self.layers:
-            if isinstance(layer, Dense):
-                x = torch.baddbmm(layer.bias[own], x, layer.weight[own])
-            elif isinstance(layer, Norm):
-                x = torch.addcmul(layer.shift[own], nn.functional.layer_norm(x, x.shape[-1:]), layer.scale[own])
-            else:
-                x = layer(x)
-        return x
+def through(layers: Iterable[nn.Module], x: Tensor, own: slice = ALL) -> Tensor:
+    """What some of the M perceptrons that `mlp` made say of (M',N,inputs); `own` selects M' of them."""
+    inplace = not torch.is_grad_enabled()
+    for layer in layers:
+        x = nn.functional.silu(x, inplace=inplace) if isinstance(layer, nn.SiLU) else layer(x, own)
+    return x

@@ -19,14 +19,23 @@ TITLE = re.compile("^[A-Z][a-z]+ [a-z]+ (?=Unrecognized |Missing |Error |Invalid
 MAX_LEVELS = 10  # of nested fields
 POSITIONAL = get_args(tyro.conf.Positional[str])[1]  # marks a field that is a positional argument, not a flag
 SHORT = MappingProxyType(
-    {"planner": "planner.kind", "video": "video.which", "camera": "video.camera", "trace": "video.trace"}
+    {
+        "run": {
+            "planner": "planner.kind",
+            "video": "video.which",
+            "camera": "video.camera",
+            "trace": "video.trace",
+        },
+        "train": {"from": "start"},
+    }
 )
-"""Short flags -> the nested configuration fields that they set."""
+"""Command -> its short flags -> the fields that they set."""
 
 OWN = MappingProxyType(
     {
         "run": ("--task", "--model", "--out", "--workers", "--ray", "--logger", "--help"),
         "train": ("--out", "--help"),
+        "collect": ("--task", "--by", "--steps", "--length", "--out", "--help"),
     }
 )
 """Command -> its own flags; all others are fields of what it configures."""
@@ -131,7 +140,7 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         if command == "bench" and len(arguments) > 2:
             arguments = [*arguments[:2], "--", *arguments[2:]]  # the benchmark parses the rest itself
         return arguments, {}
-    own, short, fields = OWN[command], SHORT if command == "run" else {}, _fields(command)
+    own, short, fields = OWN[command], SHORT.get(command, {}), _fields(command)
     rest, overrides, words = [command], {}, iter(arguments[1:])
     for word in words:
         name, equals, value = word.partition("=")

@@ -90,9 +90,10 @@ class Train:
     """Train a world model from the agent's own experience, and test the agent that plans with it.
 
     Any field of the recipe can be given as --FIELD.FIELD VALUE (the value is YAML): --frames 20000,
-    --learn.rate 3e-4, --losses.variance 0, --model.members 5. DIR/recipe.yaml of any training shows every
-    field. A training that was interrupted or killed goes on with `telos resume DIR`, and ends with the same
-    weights.
+    --learn.rate 3e-4, --losses.variance 0, --model.members 5; --replay "[STORE, …]" learns from what was
+    collected before, --from CHECKPOINT goes on from another training's weights. DIR/recipe.yaml of any
+    training shows every field. A training that was interrupted or killed goes on with `telos resume DIR`,
+    and ends with the same weights.
     """
 
     recipe: Annotated[Positional[str], Arg(metavar="RECIPE|FILE")]
@@ -106,6 +107,67 @@ class Train:
         from agent.learning.recipe import load
 
         return _told(train.train(load(self.recipe, overrides), self.out, _console()).path)
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Collect experience into a store: episodes as files, with a card that says what they cover.
+
+    The world is guarded, whoever acts. Any field of the configuration can be given as for `telos run`.
+    The same command goes on with a collection that was interrupted.
+    """
+
+    preset: Annotated[Positional[str | None], Arg(metavar="[PRESET|FILE]", help_behavior_hint="")] = None
+    """A preset's name, or a YAML file; the task's default preset where not given."""
+    task: Annotated[str | None, Arg(metavar="ID", help_behavior_hint="")] = None
+    """Task id (see `telos list tasks`), or a YAML file with a model of your own."""
+    by: Annotated[str, Arg(metavar="KIND|YAML", help_behavior_hint="")] = "random"
+    """Who acts: random, planner, curiosity, or a mapping such as '{kind: mixture, parts: [...]}'."""
+    steps: Annotated[int, Arg(metavar="N", help_behavior_hint="")] = 10_000
+    """Control steps to collect; the last episode is finished."""
+    length: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
+    """At most so many control steps per episode."""
+    out: Annotated[Path | None, Arg(metavar="DIR", help_behavior_hint="")] = None
+    """The store; stores/TASK-KIND-seedN where not given."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=False)
+        from agent.command import collect
+        from agent.config.load import load
+        from envs import yaml_file
+
+        notices: list[str] = []
+        config = load(self.preset, self.task, {**overrides, "video": False}, notices.append)
+        by = yaml_file.content(self.by, "collect --by", "a kind, or a YAML mapping with one")
+        out = self.out or collect.default_out(config, by)
+        print(collect.collect(config, by, self.steps, self.length, out, _console()).path)
+        return 0
+
+
+@dataclass(frozen=True)
+class Data:
+    """Stores of experience as Minari data sets, and back; or the card of a store.
+
+    telos data card STORE; telos data export STORE --to DIR; telos data import DIR --task ID --to STORE.
+    """
+
+    verb: Positional[Literal["card", "export", "import"]]
+    """What to do."""
+    source: Annotated[Positional[Path], Arg(metavar="DIR")]
+    """A store, or the Minari data set to import."""
+    to: Annotated[Path | None, Arg(metavar="DIR", help_behavior_hint="")] = None
+    """The data set, or the store, to make: a new or empty directory."""
+    task: Annotated[str | None, Arg(metavar="ID", help_behavior_hint="")] = None
+    """The task that imported episodes were collected on."""
+    name: Annotated[str | None, Arg(metavar="ID", help_behavior_hint="")] = None
+    """The exported data set's id, telos/NAME-v0 where not given."""
+
+    def execute(self, overrides: dict[str, Any]) -> Status:
+        quiet_gl(video=False)
+        from agent.command import data
+
+        print(data.run(self.verb, self.source, self.to, self.task, self.name), end="")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -278,6 +340,8 @@ class Bench:
 COMMANDS: dict[str, type[Any]] = {
     "run": Run,
     "train": Train,
+    "collect": Collect,
+    "data": Data,
     "resume": Resume,
     "report": Report,
     "compare": Compare,

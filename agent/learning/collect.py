@@ -11,9 +11,11 @@ import numpy as np
 from agent.memory.episode import Episode, flat
 from agent.memory.memory import Memory
 from agent.rollouts.episode import seeds_of
-from envs.guard.world import GuardedWorld
+from envs.guard.world import GuardedWorld, Judged
 from envs.percept import Percept, features
 from envs.task import TaskParams
+
+CORRELATION = (0.5, 0.8, 0.9, 0.95)  # of consecutive random actions; one is drawn for each episode
 
 
 class Collector(Protocol):
@@ -32,13 +34,17 @@ class Collector(Protocol):
         """(A,) in [-1,1]; the guarded world decides whether it is executed."""
         ...
 
+    def remember(self, judged: Judged) -> None:
+        """Take note of what became of the last action."""
+        ...
+
 
 class RandomActions:
     """Actions of a first-order autoregressive process of unit variance, clipped to [-1,1]."""
 
     name = "random"
 
-    def __init__(self, action_size: int, correlation: Sequence[float]) -> None:
+    def __init__(self, action_size: int, correlation: Sequence[float] = CORRELATION) -> None:
         """
         Args:
             correlation: of consecutive actions, each in [0,1); every episode draws one of them.
@@ -57,6 +63,9 @@ class RandomActions:
         self._now = self._kept * self._now + np.sqrt(1 - self._kept**2) * fresh
         return action
 
+    def remember(self, judged: Judged) -> None:
+        """Nothing: the actions depend on nothing that happens."""
+
 
 def collected(world: GuardedWorld, collector: Collector, seed: int, index: int, steps: int) -> Episode:
     """One episode of at most `steps` control steps; all its randomness derives from `seed` and `index`.
@@ -70,6 +79,7 @@ def collected(world: GuardedWorld, collector: Collector, seed: int, index: int, 
     memory.begin(features(percept.observation), world.state, params, actor=collector.name)
     for _ in range(steps):
         percept, judged = world.step(collector.act(percept))
+        collector.remember(judged)
         if judged.divergence:  # the step led to no state that could be recorded
             break
         memory.add(

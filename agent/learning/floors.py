@@ -28,7 +28,7 @@ def measured(folder: TrainDir, training: Training, tell: Callable[[str], None]) 
         except ValueError:
             file.unlink()  # cut short; it can be measured again
     goals, seed, known = training.recipe.evaluate.goals, training.seed, oracle(training.config)
-    actor = RandomActions(training.world.env.interface.action_size, training.recipe.collect.correlation)
+    actor = RandomActions(training.world.env.interface.action_size)
     rows = {
         "random": (training.config, evaluate.acting(actor)),
         "simulator": (known, evaluate.planning(known, None, shown=False)),

@@ -43,7 +43,7 @@ def goal_pairs(world: GuardedWorld, settings: GoalsConfig, ahead: int, seed: int
     Raises:
         TelosError: a signal that the model lacks, or hardly any start from which the goal is still to be reached.
     """
-    env, actions = world.env, RandomActions(world.env.interface.action_size, (0.5, 0.8, 0.9, 0.95))
+    env, actions = world.env, RandomActions(world.env.interface.action_size)
     physics = BatchPhysics(
         env.task.spec, [request(name) for name in settings.within], env.interface.control_period, threads=1
     )

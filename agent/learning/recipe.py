@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from agent.config.config import Closed, Config
 from agent.config.load import parse, read
+from agent.learning.collectors import CollectConfig, RandomConfig
 from envs.errors import TelosError
 from envs.numbers import NonNegative, Number, Positive, Scale, Whole
 from envs.validation import validated
@@ -17,17 +18,7 @@ from worldmodels import losses
 from worldmodels.jepa.networks import JepaParams
 
 FOLDER = "train"  # of the shipped recipes, inside `configs`
-Correlation = Annotated[Number, Field(ge=0, lt=1)]
 TERMS = ", ".join(losses.TABLE)
-
-
-class RandomConfig(Closed):
-    """Random actions that are correlated in time: a first-order autoregressive process, clipped to [-1,1]."""
-
-    kind: Literal["random"] = "random"
-    correlation: tuple[Correlation, ...] = Field(
-        default=(0.5, 0.8, 0.9, 0.95), min_length=1, description="of consecutive actions; one is drawn for each episode"
-    )
 
 
 class ObserveConfig(Closed):
@@ -88,12 +79,15 @@ class Recipe(Closed):
 
     task: str
     seed: Whole = Field(default=0, ge=0)
-    frames: Whole = Field(default=100_000, ge=1, description="environment frames to collect")
+    frames: Whole = Field(default=100_000, ge=1, description="environment frames to learn from, replayed ones included")
+    replay: tuple[str, ...] = Field(default=(), description="stores, whose episodes come before collected ones")
+    start: str | None = Field(default=None, description="a checkpoint whose weights are trained on")
     episode: Whole = Field(default=200, ge=2, description="control steps of a collected episode")
     held_out: Annotated[Number, Field(gt=0, lt=0.5)] = Field(
         default=0.1, description="share of the episodes that measure the model and do not train it"
     )
-    collect: RandomConfig = RandomConfig()
+    collect: CollectConfig = RandomConfig()
+    warm_up: Whole = Field(default=5, ge=2, description="episodes of random actions, before any other collector acts")
     observe: ObserveConfig = ObserveConfig()
     model: JepaParams = JepaParams()
     signals: tuple[str, ...] = Field(default=(), description="that a linear probe reads off the latents")

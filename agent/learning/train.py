@@ -22,6 +22,7 @@ from agent import build, provenance
 from agent.config.config import Config
 from agent.learning import evaluate
 from agent.learning.collect import Collector, RandomActions, collected
+from agent.learning.collectors import collector
 from agent.learning.goals import goal_pairs
 from agent.learning.learner import Learner
 from agent.learning.recipe import Recipe
@@ -30,6 +31,7 @@ from agent.learning.watch import Health, health, signals_of
 from agent.memory.about import About
 from agent.memory.episode import Episode
 from agent.memory.ring import Ring
+from agent.memory.store import Store
 from envs.errors import TelosError
 from envs.guard.world import GuardedWorld
 from envs.physics.batch import BatchPhysics
@@ -68,27 +70,27 @@ class Training:
         torch.set_num_threads(recipe.threads)
         self.config = recipe.config(str(folder.path.resolve() / "model.safetensors"))
         self.world, about = world_of(self.config)
-        self.collector: Collector = RandomActions(about.action_size, recipe.collect.correlation)
+        self.random = RandomActions(about.action_size)
         self.networks = networks_of(recipe, about)
         updates = int(recipe.frames * recipe.learn.updates_per_frame)
+        self.collector: Collector = collector(recipe.collect, self.config, self.world, self.model)
         self.learner = Learner(self.networks, recipe.losses, recipe.learn, updates, recipe.seed)
         self.ring = Ring(recipe.learn.capacity, about.features[0], about.action_size)
         self.requests = [request(name) for name in recipe.signals]
         self.physics = BatchPhysics(self.world.env.task.spec, self.requests, about.control_period, threads=1)
         self.held: list[Episode] = []
         self.held_signals: dict[str, list[Tensor]] = {name: [] for name in recipe.signals}
-        tensors, counts = folder.restore()
+        self.stores = stores_of(recipe, about)
+        self.replayed = [episode for store in self.stores for episode in store.episodes()]
+        tensors, counts = folder.restore(len(self.replayed))
         self.cycles, self.updates = counts["cycles"], counts["updates"]
         self.seconds: dict[str, float] = counts.get("seconds") or {"env": 0.0, "update": 0.0, "evaluate": 0.0}
         self.due: int = counts.get("due") or recipe.evaluate.every
-        for index, episode in enumerate(folder.store.episodes()):
+        self.frames = 0
+        for index, episode in enumerate((*self.replayed[: self.cycles], *folder.store.episodes())):
             self._take(index, episode)
         if tensors:
             self.learner.restore(tensors)
-
-    @property
-    def frames(self) -> int:
-        return self.folder.store.frames
 
     @property
     def finished(self) -> bool:
@@ -97,9 +99,13 @@ class Training:
     def cycle(self) -> Progress:
         """Collect an episode, update, and evaluate where it is due; the state on disk follows at the end."""
         recipe, clock = self.recipe, time.perf_counter()
-        length = min(recipe.episode, recipe.frames - self.frames)
-        episode = collected(self.world, self.collector, recipe.seed, self.cycles, max(length, 1))
-        self.folder.store.append([episode])
+        if self.cycles < len(self.replayed):
+            episode = self.replayed[self.cycles]
+        else:
+            length = min(recipe.episode, recipe.frames - self.frames)
+            actor = self.random if self.cycles < recipe.warm_up else self.collector
+            episode = collected(self.world, actor, recipe.seed, self.cycles, max(length, 1))
+            self.folder.store.append([episode])
         self._take(self.cycles, episode)
         self.cycles += 1
         clock = self._spent("env", clock)
@@ -118,6 +124,7 @@ class Training:
 
     def _take(self, index: int, episode: Episode) -> None:
         """A held-out episode measures the model; the others train it, and set the inputs' units."""
+        self.frames += len(episode)
         if self.recipe.is_held_out(index):
             self.held.append(episode)
             for name, values in signals_of(self.physics, [episode], self.requests).items():
@@ -176,7 +183,8 @@ class Training:
             frames=self.frames,
             updates=self.updates,
             seed=self.recipe.seed,
-            data={"store": self.folder.store.sha256},
+            data={"store": self.folder.store.sha256, **{str(one.path): one.sha256 for one in self.stores}},
+            parents=[] if self.recipe.start is None else [Checkpoint.read(Path(self.recipe.start)).sha256],
             versions=provenance.versions(),
         )
         return Checkpoint(header, tensors_of(modules))
@@ -249,8 +257,29 @@ def networks_of(recipe: Recipe, about: About) -> Networks:
     inputs = inputs_of(recipe, about)
     made = Networks(inputs, about.action_size, recipe.model, recipe.learn.moments, recipe.learn.every)
     initialise(made, recipe.seed)
+    if recipe.start is not None:
+        checkpoint = Checkpoint.read(Path(recipe.start))
+        if checkpoint.header.task != recipe.task:
+            raise TelosError("start", f"a checkpoint of {checkpoint.header.task}", recipe.task)
+        checkpoint.fill(PART, made)
     made.teach()
     return made
+
+
+def stores_of(recipe: Recipe, about: About) -> list[Store]:
+    """The stores to replay. Raises TelosError for one of another task, or of other observations or actions."""
+    found = [Store.open(Path(path)) for path in recipe.replay]
+    for store in found:
+        for name in ("task", "features", "action_size", "control_period"):
+            ours, theirs = getattr(about, name), getattr(store.about, name)
+            if ours != theirs:
+                raise TelosError(f"replay: {store.path}", f"{name} {theirs}", f"{ours}, as the recipe's task has it")
+        if any(not len(episode.states) for episode in store.episodes()) and recipe.signals:
+            allowed = "stores with raw states, or a recipe without signals"
+            raise TelosError(
+                f"replay: {store.path}", "episodes without raw states, which signals are read from", allowed
+            )
+    return found
 
 
 def begin(recipe: Recipe, path: Path) -> Training:
@@ -259,6 +288,9 @@ def begin(recipe: Recipe, path: Path) -> Training:
     Raises:
         TelosError: the path is taken, or the recipe does not fit its task. Nothing is left on disk.
     """
+    absolute = {"replay": tuple(str(Path(one).resolve()) for one in recipe.replay)}
+    start = {} if recipe.start is None else {"start": str(Path(recipe.start).resolve())}
+    recipe = recipe.model_copy(update={**absolute, **start})  # so that it can be resumed from any folder
     about = _tried(recipe, str(path / "model.safetensors"))
     return Training(TrainDir.create(path, recipe, about))
 
@@ -269,8 +301,10 @@ def _tried(recipe: Recipe, file: str) -> About:
     world, about = world_of(config)
     with closing(world.env):
         env, networks = world.env, networks_of(recipe, about)
+        stores_of(recipe, about)
         BatchPhysics(env.task.spec, [request(name) for name in recipe.signals], about.control_period, threads=1)
         pair = next(goal_pairs(world, recipe.evaluate.goals, min(recipe.evaluate.goals.ahead), recipe.seed))
         model = jepa(networks, about.control_period, None)
         build.agent(config, env.task, env.interface, model=model).goal = pair.shown
+        collector(recipe.collect, config, world, model)
     return about

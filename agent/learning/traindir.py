@@ -114,8 +114,11 @@ class TrainDir:
             data = save(plain, {"counts": json.dumps(dict(counts))})
         write(self.path / "state.safetensors", data)
 
-    def restore(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def restore(self, replayed: int = 0) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The last whole cycle's tensors and counts, empty before the first; cuts what came after it.
+
+        Args:
+            replayed: cycles whose episodes come from other stores.
 
         Raises:
             TelosError: a state that is damaged, or that store and logs are behind.
@@ -133,7 +136,7 @@ class TrainDir:
                     raise ValueError("counts")
             except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
                 raise TelosError(str(file), "an unreadable state", "the file as `telos train` wrote it") from None
-        self.store.cut(counts["cycles"])
+        self.store.cut(max(counts["cycles"] - replayed, 0))
         for name in ("curve", "log"):
             written = contents(self.path / f"{name}.jsonl").splitlines(keepends=True)
             lines = [line for line in written if line.endswith(b"\n")]

@@ -15,12 +15,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from agent.memory import hdf5
 from agent.memory.about import About
 from agent.memory.episode import ARRAYS, Episode
 from envs.errors import TelosError
 
-MAX_BYTES = 2**33  # of one array in memory
-FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 PARAM = "param:"  # before the name of what a reset chose, whose / is written as :
 PER_STATE = ("observations", "states")  # one row more than steps
 SAID = ("terminated", "truncated", "goal", "actor", "seed")
@@ -56,7 +55,7 @@ def read(data: bytes, where: str, about: About) -> list[Episode]:
     """The episodes of a file's content. Raises TelosError for anything but what `written` gave."""
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
-            arrays = {name: _taken(file, name, len(data)) for name in map(str, file)}
+            arrays = {name: hdf5.array(file, name, len(data)) for name in hdf5.names(file)}
             said = json.loads(str(file.attrs["episodes"]))
         found = _split(arrays, said)
         for episode in found:
@@ -74,20 +73,6 @@ def _put(file: h5py.File, name: str, array: np.ndarray) -> None:
     if array.dtype == np.uint8 and array.size:  # pixels; numbers from simulations hardly shrink
         packed = {"chunks": (min(16, len(array)), *array.shape[1:]), "compression": "gzip", "compression_opts": 1}
     file.create_dataset(name, data=array, track_times=False, **packed)
-
-
-def _taken(file: h5py.File, name: str, size: int) -> np.ndarray:
-    if file.get(name, getclass=True, getlink=True) is not h5py.HardLink:
-        raise ValueError(f"{name}: a link in place of data")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise ValueError(f"{name}: data outside the file")
-    plist = dataset.id.get_create_plist()
-    if {plist.get_filter(i)[0] for i in range(plist.get_nfilters())} - FILTERS:
-        raise ValueError(f"{name}: a foreign filter")
-    if dataset.dtype.kind not in "fuib" or dataset.nbytes > min(MAX_BYTES, 2_000 * size):
-        raise ValueError(f"{name}: {dataset.nbytes} bytes of {dataset.dtype}")
-    return dataset[()]
 
 
 def _split(arrays: dict[str, np.ndarray], said: list[dict[str, Any]]) -> list[Episode]:

@@ -16,6 +16,7 @@ from agent.learning.recipe import Recipe
 from agent.learning.traindir import TrainDir
 from agent.learning.watch import USABLE, signals_of
 from agent.memory.episode import Episode
+from agent.memory.store import Store
 from agent.reports import plots
 from envs import registry, yaml_file
 from envs.errors import TelosError
@@ -220,7 +221,9 @@ def rollouts(folder: TrainDir, model: Jepa) -> bytes:
 
 def held_out(folder: TrainDir) -> list[Episode]:
     """The episodes that did not train the model."""
-    return [episode for index, episode in enumerate(folder.store.episodes()) if folder.recipe.is_held_out(index)]
+    stores = [*(Store.open(Path(path)) for path in folder.recipe.replay), folder.store]
+    every = (episode for store in stores for episode in store.episodes())
+    return [episode for index, episode in enumerate(every) if folder.recipe.is_held_out(index)]
 
 
 def _command(folder: TrainDir) -> str:

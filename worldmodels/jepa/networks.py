@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from envs.numbers import Flag, Whole
-from worldmodels.layers import SimNorm, alone, mlp
+from worldmodels.layers import ALL, Dense, SimNorm, mlp, through
 
 
 class JepaParams(BaseModel):
@@ -113,22 +113,26 @@ class Networks(nn.Module):
             for old, new in zip(self.teacher.parameters(), self.encoder.parameters(), strict=True):
                 old.lerp_(new, rate)
 
-    def step(self, latents: Tensor, actions: Tensor, predictor: nn.Module | None = None) -> Tensor:
-        """Latents (M,N,D) after actions (M,N,A): each member's own prediction, or that of another predictor."""
-        moved = (predictor or self.predictor)(torch.cat([latents, actions], -1))
-        return self.form(moved) if self.params.latent_form == "simnorm" else self.form(latents + moved)
-
     def roll(self, latents: Tensor, actions: Tensor, member: int | None = None) -> Tensor:
-        """The latents (M,N,L,D) after each step of actions (N,L,A), from latents (N,D).
+        """The latents (M,N,L,D) after each step of actions (N,L,A), from latents (N,D), each member's own.
+
+        The first layer's product with all actions is taken at once, because it does not depend on latents.
 
         Args:
             member: only this predictor's, (1,N,L,D); all of them where None.
         """
-        predictor = self.predictor if member is None else alone(self.predictor, member)
-        members, path = self.params.members if member is None else 1, []
-        now = latents.expand(members, *latents.shape)
-        for action in actions.unbind(1):
-            now = self.step(now, action.expand(members, *action.shape), predictor)
+        own = ALL if member is None else slice(member, member + 1)
+        first, *rest = self.predictor
+        assert isinstance(first, Dense)
+        weight = first.weight[own]
+        of_latents, of_actions = weight[:, : self.size], weight[:, self.size :]
+        number, length = actions.shape[:2]
+        moves = actions.transpose(0, 1).reshape(1, length * number, -1).expand(len(weight), -1, -1)
+        pushes = torch.baddbmm(first.bias[own], moves, of_actions).unflatten(1, (length, number))
+        now, path = latents.expand(len(weight), *latents.shape), []
+        for push in pushes.unbind(1):
+            moved = through(rest, torch.baddbmm(push, now, of_latents), own)
+            now = self.form(moved if self.params.latent_form == "simnorm" else now + moved)
             path.append(now)
         return torch.stack(path, 2)
 

@@ -14,6 +14,7 @@ TABLE = Table(
             "effort": Entry("agent.cost.intrinsic.effort:Effort", "the mean squared action"),
             "action_rate": Entry("agent.cost.intrinsic.action_rate:ActionRate", "the mean squared action change"),
             "doubt": Entry("agent.cost.intrinsic.doubt:Doubt", "the model's doubt"),
+            "curiosity": Entry("agent.cost.intrinsic.curiosity:Curiosity", "what the model is sure of"),
         }
     ),
 )

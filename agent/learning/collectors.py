@@ -1,0 +1,148 @@
+"""Collectors by their configuration: random actions, an agent that plans, one that is curious, or a mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from agent import build
+from agent.agent import Agent
+from agent.config.config import Closed, Config
+from agent.learning.collect import CORRELATION, Collector, RandomActions
+from envs.guard.world import GuardedWorld, Judged
+from envs.numbers import Number, Positive
+from envs.percept import Percept
+from envs.validation import validated
+from worldmodels.model import WorldModel
+
+Correlation = Annotated[Number, Field(ge=0, lt=1)]
+
+
+class RandomConfig(Closed):
+    """Random actions that are correlated in time: a first-order autoregressive process, clipped to [-1,1]."""
+
+    kind: Literal["random"] = "random"
+    correlation: tuple[Correlation, ...] = Field(
+        default=CORRELATION, min_length=1, description="of consecutive actions; one is drawn for each episode"
+    )
+
+
+class PlannerCollectorConfig(Closed):
+    """The agent of the run, which plans for its own objective."""
+
+    kind: Literal["planner"] = "planner"
+    run: dict[str, Any] = Field(default_factory=dict, description="fields of the configuration that differ")
+
+
+class CuriousConfig(Closed):
+    """The agent of the run, which plans for the disagreement of the world model's members alone."""
+
+    kind: Literal["curiosity"] = "curiosity"
+    run: dict[str, Any] = Field(default_factory=dict, description="fields of the configuration that differ")
+
+
+Single = Annotated[RandomConfig | PlannerCollectorConfig | CuriousConfig, Field(discriminator="kind")]
+
+
+class Part(Closed):
+    """One collector of a mixture."""
+
+    by: Single
+    share: Positive = Field(default=1.0, description="of the episodes, in proportion to those of the other parts")
+
+
+class MixtureConfig(Closed):
+    """Several collectors; every episode is one's, drawn by their shares."""
+
+    kind: Literal["mixture"] = "mixture"
+    parts: tuple[Part, ...] = Field(min_length=1, max_length=64)
+
+    @model_validator(mode="after")
+    def _finite(self) -> MixtureConfig:
+        if not sum(part.share for part in self.parts) < float("inf"):
+            raise ValueError("parts: shares whose sum is finite")
+        return self
+
+
+CollectConfig = Annotated[
+    RandomConfig | PlannerCollectorConfig | CuriousConfig | MixtureConfig, Field(discriminator="kind")
+]
+
+
+class Planned:
+    """An agent as a collector."""
+
+    def __init__(self, agent: Agent, name: str) -> None:
+        self._agent, self.name = agent, name
+
+    def begin(self, seed: int) -> None:
+        self._agent.reset(seed)
+
+    def act(self, percept: Percept) -> np.ndarray:
+        return self._agent.act(percept).action
+
+    def remember(self, judged: Judged) -> None:
+        self._agent.remember(judged)
+
+
+class Mixture:
+    """Each episode is that of one of the parts."""
+
+    def __init__(self, parts: list[tuple[float, Collector]]) -> None:
+        shares = np.array([share for share, _ in parts])
+        self._shares, self._parts = shares / shares.sum(), [part for _, part in parts]
+        self._now = self._parts[0]
+
+    @property
+    def name(self) -> str:
+        """Of the part that acts in this episode."""
+        return self._now.name
+
+    def begin(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self._now = self._parts[int(rng.choice(len(self._parts), p=self._shares))]
+        self._now.begin(int(rng.integers(2**31)))
+
+    def act(self, percept: Percept) -> np.ndarray:
+        return self._now.act(percept)
+
+    def remember(self, judged: Judged) -> None:
+        self._now.remember(judged)
+
+
+def collector(
+    by: RandomConfig | PlannerCollectorConfig | CuriousConfig | MixtureConfig,
+    config: Config,
+    world: GuardedWorld,
+    model: WorldModel | None = None,
+) -> Collector:
+    """The collector of a configuration.
+
+    Args:
+        config: of the run whose agent plans.
+        model: it plans with this model; with the configuration's where None.
+
+    Raises:
+        TelosError: an agent that does not fit the task or the model.
+    """
+    if isinstance(by, RandomConfig):
+        return RandomActions(world.env.interface.action_size, by.correlation)
+    if isinstance(by, MixtureConfig):
+        return Mixture([(part.share, collector(part.by, config, world, model)) for part in by.parts])
+    curious = {"cost": {"task": 0.0, "curiosity": 1.0}} if isinstance(by, CuriousConfig) else {}
+    asked = validated(Config, _over(_over(config.model_dump(), curious), by.run), "collect.run")
+    agent = build.agent(asked, world.env.task, world.env.interface, model=model)
+    named = f"curiosity {asked.planner.kind}" if isinstance(by, CuriousConfig) else asked.planner.kind
+    return Planned(agent, " ".join(filter(None, (named, getattr(agent.model, "sha256", "")))))
+
+
+def _over(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(base)
+    for name, value in more.items():
+        old = found.get(name)
+        nested = isinstance(old, Mapping) and isinstance(value, Mapping) and name not in ("params", "budget")
+        found[name] = _over(old, value) if nested else value  # type: ignore[arg-type]
+    return found

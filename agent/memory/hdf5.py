@@ -1,0 +1,52 @@
+"""Reading of HDF5 files that others wrote: plain arrays only, and their sizes before any memory is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import h5py
+import numpy as np
+
+MAX_BYTES = 2**33  # of one array in memory
+EXPANSION = 2_000  # times the file's size, which no allowed filter exceeds
+FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
+
+
+def names(group: h5py.Group, above: str = "", depth: int = 0) -> Iterator[str]:
+    """The paths of all arrays inside a group. Raises ValueError for links, or more than six levels."""
+    if depth > 6:
+        raise ValueError(f"{above}: more than six levels of groups")
+    for name in map(str, group):
+        path = f"{above}{name}"
+        if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+            raise ValueError(f"{path}: a link in place of data")
+        if group.get(name, getclass=True) is h5py.Group:
+            yield from names(group[name], f"{path}/", depth + 1)  # type: ignore[arg-type]
+        else:
+            yield path
+
+
+def insist_plain(file: h5py.File, name: str, size: int, kinds: str = "fuib") -> h5py.Dataset:
+    """The dataset of this name.
+
+    Args:
+        size: bytes of the file.
+        kinds: of numpy types that are allowed.
+
+    Raises:
+        ValueError: data outside the file, a filter of others, another type, or more data than the file can hold.
+    """
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+        raise ValueError(f"{name}: data outside the file")
+    plist = dataset.id.get_create_plist()
+    if {plist.get_filter(i)[0] for i in range(plist.get_nfilters())} - FILTERS:
+        raise ValueError(f"{name}: a foreign filter")
+    if dataset.dtype.kind not in kinds or dataset.nbytes > min(MAX_BYTES, EXPANSION * size):
+        raise ValueError(f"{name}: {dataset.nbytes} bytes of {dataset.dtype}")
+    return dataset
+
+
+def array(file: h5py.File, name: str, size: int) -> np.ndarray:
+    """The content of a dataset; raises as `insist_plain`."""
+    return insist_plain(file, name, size)[()]
