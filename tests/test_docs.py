@@ -27,6 +27,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import unreported
+from tests.learning.conftest import SMALL
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -106,9 +107,10 @@ def unshortened() -> Callable[..., contextlib.AbstractContextManager[None]]:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch, unshortened: object) -> None:
-    """`telos run` plans little, makes no video, and runs in this process even where workers are asked for."""
+    """`telos run` and `train` do little, make no video, and run in this process even where workers are asked for."""
     from agent.config import load as loading
-    from agent.rollouts import rollouts
+    from agent.learning import recipe
+    from agent.rollouts import film, rollouts
 
     load = loading.load
 
@@ -125,8 +127,11 @@ def short(monkeypatch: pytest.MonkeyPatch, unshortened: object) -> None:
         assert address in (None, ADDRESS)
         yield rollouts.Serial()
 
+    trained = recipe.load
     monkeypatch.setattr(loading, "load", shortened)
     monkeypatch.setattr(rollouts, "rollouts_for", here)
+    monkeypatch.setattr(recipe, "load", lambda name, more: trained(name, {**SMALL, **more}))
+    monkeypatch.setattr(film, "missing", lambda: "no video: not in this test")
 
 
 @pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.name)

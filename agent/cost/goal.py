@@ -38,8 +38,7 @@ class PredicateCost:
 class ObservationCost:
     """The distance of the model's state from that of the goal's observation, encoded once.
 
-    Summed over the rollout, and not squared, it reaches goals on reacher that its square and its last value miss
-    (docs/measured/worldmodels.md).
+    It is not squared, so that its sum over the rollout does not neglect the last stretch (docs/adr/021-*.md).
     """
 
     model: WorldModel

@@ -56,6 +56,7 @@ NAV: Nav = [
             {"Your own planner": "own_planner.md"},
             {"Your own guardrail": "own_guardrail.md"},
             {"Your own world model": "own_world_model.md"},
+            {"Train a world model": "learning.md"},
             {"Runs and reports": "runs.md"},
             {"telos as a library": "library.md"},
             {"On a cluster": "cluster.md"},
