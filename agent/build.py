@@ -18,6 +18,7 @@ from agent.config.config import CheckpointConfig, Config, CostConfig, RiskConfig
 from agent.config.plugins import known_planners
 from agent.config.resolved import back_up, planned_for, rules_over
 from agent.configurator import Configurator, Rule, Settings
+from agent.cost.goal import goal_cost
 from agent.cost.intrinsic import registry as intrinsic
 from agent.cost.objective import Cost, Critic, Objective, TaskCost
 from agent.memory.memory import Memory
@@ -151,6 +152,8 @@ def agent(
         if config.goal is not None:
             check_residuals(task.spec(), [near.residual for near in config.goal.near], "goal.near")
         model = world_model(config, task, interface, (*minimised.requests, *rules.requests, *wanted))
+    if config.goal is not None:
+        goal_cost(config.goal.goal, model)  # refused here, and not at the first decision
     for name, ours in (("action_size", interface.action_size), ("dt", interface.control_period)):
         if getattr(model, name, ours) != ours:
             raise TelosError(f"world_model.{name}", getattr(model, name), f"{ours}, as the task has it")
