@@ -324,6 +324,7 @@ class Bench:
             "faults",
             "scaling",
             "tampering",
+            "worldmodels",
         ]
     ]
     """Which one."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from agent import build
+from agent.agent import Agent
 from agent.config.config import Config, GoalConfig
 from agent.learning.collect import Collector
 from agent.learning.goals import GoalPair, goal_pairs
@@ -18,7 +20,9 @@ from agent.rollouts import episode
 from agent.rollouts.episode import seeds_of
 from agent.runs import statistics
 from agent.runs.statistics import Estimate
+from envs.guard.reached import GoalCheck
 from envs.guard.world import GuardedWorld
+from envs.task import Snapshot
 from worldmodels.model import WorldModel
 
 
@@ -26,15 +30,14 @@ from worldmodels.model import WorldModel
 class Attempt:
     """What became of one goal."""
 
-    reached: np.ndarray  # (T,) bool, whether the goal held after each step
+    states: list[np.ndarray]  # (S,) each, raw, after every step
     violated: bool  # whether a guardrail was violated at some step
     decision_ms: list[float]  # from percept to action
     plan_ms: list[float] = field(default_factory=list)  # of the decisions that were planned anew
-    states: list[np.ndarray] = field(default_factory=list)  # (S,) each, raw, after every step
 
 
 class Attempts(Protocol):
-    """Tries to reach a goal from its start within a number of steps. The world's goal is set already."""
+    """Tries to reach a goal from its start within a number of steps; percepts say nothing of it."""
 
     def __call__(self, world: GuardedWorld, pair: GoalPair, seed: int, steps: int) -> Attempt: ...
 
@@ -51,16 +54,20 @@ def planning(config: Config, model: WorldModel | None, shown: bool = True) -> At
         asked = config if shown else config.model_copy(update={"goal": GoalConfig(near=pair.judged.near)})
         agent = build.agent(asked, world.env.task, world.env.interface, model=model)
         agent.goal = pair.shown if shown else pair.judged
-        played = episode.run(agent, world, seed, pair.index, steps).steps
-        return Attempt(
-            np.array([step.reached for step in played]),
-            any(step.violated for step in played),
-            [step.decision_ms for step in played],
-            [step.plan_ms for step in played if step.plan_ms > 0],
-            [step.state for step in played],
-        )
+        return attempted(agent, world, pair, seed, steps)
 
     return attempt
+
+
+def attempted(agent: Agent, world: GuardedWorld, pair: GoalPair, seed: int, steps: int) -> Attempt:
+    """The attempt of an agent that was told the goal."""
+    played = episode.run(agent, world, seed, pair.index, steps).steps
+    return Attempt(
+        [step.state for step in played],
+        any(step.violated for step in played),
+        [step.decision_ms for step in played],
+        [step.plan_ms for step in played if step.plan_ms > 0],
+    )
 
 
 def acting(collector: Collector) -> Attempts:
@@ -68,18 +75,18 @@ def acting(collector: Collector) -> Attempts:
 
     def attempt(world: GuardedWorld, pair: GoalPair, seed: int, steps: int) -> Attempt:
         *starts, drawn = seeds_of(seed, pair.index)
-        percept, reached, violated, times = world.reset(*starts), [], False, []
+        percept, states, violated, times = world.reset(*starts), [], False, []
         collector.begin(drawn)
         for _ in range(steps):
             begun = time.perf_counter()
             action = collector.act(percept)
             times.append(1e3 * (time.perf_counter() - begun))
             percept, judged = world.step(action)
-            reached.append(judged.reached)
+            states.append(world.state)
             violated |= judged.violated
             if judged.ended:
                 break
-        return Attempt(np.array(reached), violated, times)
+        return Attempt(states, violated, times)
 
     return attempt
 
@@ -98,23 +105,37 @@ class Score:
     decision_ms: float  # the mean, from percept to action, over all decisions
 
 
+def reached(world: GuardedWorld, pair: GoalPair, attempt: Attempt) -> np.ndarray:
+    """Whether the goal held after each step of an attempt in this world, (T,) bool, judged on its raw states."""
+    check = GoalCheck(world.env.task, world.env.interface, pair.judged, world.env.variant)
+    params = world.env.snapshot().params
+    return np.array([check(Snapshot(state, params), None) for state in attempt.states])
+
+
 def score(world: GuardedWorld, attempts: Attempts, goals: GoalsConfig, ahead: int, seed: int) -> Score:
     """One attempt for each start of `goal_pairs`; starts and goals are the same for everyone."""
-    found: list[Attempt] = []
+    return scored(ahead, list(tried(world, attempts, goals, ahead, seed)))
+
+
+def tried(
+    world: GuardedWorld, attempts: Attempts, goals: GoalsConfig, ahead: int, seed: int
+) -> Iterator[tuple[Attempt, np.ndarray]]:
+    """Each start's attempt, and whether its goal held after each step."""
     for pair in list(goal_pairs(world, goals, ahead, seed)):
-        world.goal = pair.judged
-        try:
-            found.append(attempts(world, pair, seed, math.ceil(goals.budget * ahead)))
-        finally:
-            world.goal = None
-    firsts = [int(one.reached.argmax()) + 1 for one in found if one.reached.any()]
+        attempt = attempts(world, pair, seed, math.ceil(goals.budget * ahead))
+        yield attempt, reached(world, pair, attempt)
+
+
+def scored(ahead: int, found: Sequence[tuple[Attempt, np.ndarray]]) -> Score:
+    """The score of what `tried` gave."""
+    firsts = [int(hits.argmax()) + 1 for _, hits in found if hits.any()]
     return Score(
         ahead,
         len(found),
         statistics.rate(len(firsts), len(found)),
-        statistics.rate(sum(bool(one.reached[-1]) for one in found), len(found)),
+        statistics.rate(sum(bool(hits[-1]) for _, hits in found), len(found)),
         float(np.mean(firsts)) if firsts else math.nan,
-        sum(one.violated for one in found),
-        float(np.median([ms for one in found for ms in one.plan_ms] or [0.0])),
-        float(np.mean([ms for one in found for ms in one.decision_ms])),
+        sum(attempt.violated for attempt, _ in found),
+        float(np.median([ms for attempt, _ in found for ms in attempt.plan_ms] or [0.0])),
+        float(np.mean([ms for attempt, _ in found for ms in attempt.decision_ms])),
     )

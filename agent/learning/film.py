@@ -49,7 +49,6 @@ def _frames(
 ) -> Iterator[np.ndarray]:
     world, attempts, ahead = build.world(config, env), planning(config, model), max(goals.ahead)
     for pair in list(islice(goal_pairs(world, goals, ahead, seed), EPISODES)):
-        world.goal = pair.judged
         states = attempts(world, pair, seed, math.ceil(goals.budget * ahead)).states
         wanted = env.show(pair.state)
         for state in states[::every]:

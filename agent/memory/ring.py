@@ -39,7 +39,9 @@ class Ring:
         self._observations = torch.zeros(rows, features)
         self._actions = torch.zeros(rows, action_size)
         self._rewards = torch.zeros(rows)
-        self._ends: list[tuple[int, int, bool]] = []  # first row, steps, terminated; oldest first
+        self._ends: list[tuple[int, int, bool]] = []  # first row, steps, terminated; by first row
+        self._places = np.zeros((0, 3), int)  # the same, as an array
+        self._starts: dict[int, np.ndarray] = {}  # length -> what `starts` gives, until an episode is added
         self._head = 0
 
     @property
@@ -65,7 +67,8 @@ class Ring:
         self._observations[first:last] = torch.from_numpy(np.ascontiguousarray(episode.observations, np.float32))
         self._actions[first : last - 1] = torch.from_numpy(np.ascontiguousarray(episode.actions, np.float32))
         self._rewards[first : last - 1] = torch.from_numpy(np.ascontiguousarray(episode.rewards, np.float32))
-        self._ends.append((first, steps, episode.terminated))
+        self._ends = sorted([*self._ends, (first, steps, episode.terminated)])
+        self._places, self._starts = np.array(self._ends, int), {}
         self._head = last
 
     def spread(self) -> tuple[Tensor, Tensor]:
@@ -75,11 +78,13 @@ class Ring:
 
     def starts(self, length: int) -> np.ndarray:
         """The rows at which a window of `length` steps may begin; after a termination it may go on without steps."""
-        parts = [
-            np.arange(first, first + (steps if ended else max(steps - length + 1, 0)))
-            for first, steps, ended in self._ends
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, int)
+        if length not in self._starts:
+            parts = [
+                np.arange(first, first + (steps if ended else max(steps - length + 1, 0)))
+                for first, steps, ended in self._ends
+            ]
+            self._starts[length] = np.concatenate(parts) if parts else np.zeros(0, int)
+        return self._starts[length]
 
     def sample(self, rng: np.random.Generator, number: int, length: int, weight: np.ndarray | None = None) -> Windows:
         """`number` windows of `length` steps, drawn with replacement.
@@ -102,15 +107,12 @@ class Ring:
 
     def windows(self, first: np.ndarray, length: int) -> Windows:
         """The windows (B,) that begin at these rows."""
-        begins = np.array([end[0] for end in self._ends])
-        which = np.searchsorted(np.sort(begins), first, side="right") - 1
-        of = [self._ends[index] for index in np.argsort(begins)[which]]
-        last = np.array([start + steps for start, steps, _ in of])
-        ended = np.array([done for _, _, done in of])
+        begins, steps, ended = self._places[np.searchsorted(self._places[:, 0], first, side="right") - 1].T
+        last = begins + steps
         rows = first[:, None] + np.arange(length + 1)
         inside = torch.from_numpy(rows[:, :-1] < last[:, None])
         held = torch.from_numpy(np.minimum(rows, last[:, None]))
-        terminated = torch.from_numpy((rows[:, 1:] == last[:, None]) & ended[:, None])
+        terminated = torch.from_numpy((rows[:, 1:] == last[:, None]) & (ended[:, None] > 0))
         return Windows(
             self._observations[held],
             self._actions[held[:, :-1]] * inside[..., None],

@@ -23,6 +23,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "faults": "benchmarks.systems.faults",
         "scaling": "benchmarks.systems.scaling",
         "tampering": "benchmarks.tampering.tampering",
+        "worldmodels": "benchmarks.worldmodels.worldmodels",
     }
 )
 

@@ -152,7 +152,7 @@ class Networks(nn.Module):
 
     def _encoded(self, encoder: nn.Module, observed: Tensor) -> Tensor:
         rows = self.inputs(observed.reshape(-1, observed.shape[-1]))
-        return self.form(encoder(rows[None])[0]).unflatten(0, observed.shape[:-1])
+        return self.form(encoder(rows[None])[0]).reshape(*observed.shape[:-1], self.size)
 
 
 def _form(name: str) -> nn.Module:
