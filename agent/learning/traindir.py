@@ -62,7 +62,7 @@ class TrainDir:
             write(path / name, b"")
         manifest = {
             "version": SCHEMA,
-            "recipe_sha256": _digest(recipe),
+            "recipe_sha256": _digest(recipe.model_dump(mode="json")),
             "threads": recipe.threads,
             "versions": provenance.versions(),
             "commit": provenance.commit(),
@@ -87,9 +87,10 @@ class TrainDir:
             raise TelosError(str(path / "manifest.json"), "no manifest of a training run", TRAINED) from None
         if version != SCHEMA:
             raise TelosError(f"{path / 'manifest.json'}: version", repr(version), f"{SCHEMA}, which this telos reads")
-        recipe = validated(Recipe, read(path / "recipe.yaml"), str(path / "recipe.yaml"))
-        if _digest(recipe) != digest:
+        said = read(path / "recipe.yaml")
+        if _digest(said) != digest:  # of the values, because a later telos may have more fields, with defaults
             raise TelosError(str(path / "recipe.yaml"), "a recipe that has changed", "the recipe as the run began")
+        recipe = validated(Recipe, said, str(path / "recipe.yaml"))
         return cls(path, recipe, Store.open(path / "store"))
 
     @contextmanager
@@ -157,8 +158,9 @@ class TrainDir:
         return [json.loads(line) for line in found]
 
 
-def _digest(recipe: Recipe) -> str:
-    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
+def _digest(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_training(path: Path) -> bool:

@@ -124,7 +124,7 @@ def _cards(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[R
     median, late = np.percentile(np.concatenate([steps.plan_ms for steps in episodes.values()]), [50, 95])
     cards += [
         Card("Planning per decision", f"{median:.1f} ms", f"median; 95th percentile {late:.1f} ms"),
-        Card("Search per decision", f"{physics.mean:,.0f}", f"physics steps; {100 * fraction:.0f} % of the time in C"),
+        Card("Search per decision", f"{physics.mean:,.0f}", _effort(rows[0].world_model, fraction)),
         Card(
             "Interventions",
             str(sum(row.interventions for row in rows)),
@@ -132,6 +132,11 @@ def _cards(rows: Sequence[Row], episodes: Mapping[int, Steps], found: Sequence[R
         ),
     ]
     return cards
+
+
+def _effort(model: str, fraction: float) -> str:
+    """The unit of what a search cost, and the share of the time that MuJoCo's own code took."""
+    return f"physics steps; {100 * fraction:.0f} % of the time in C" if model == "simulator" else "imagined steps"
 
 
 def _interval(estimate: Estimate, form: str) -> str:

@@ -14,7 +14,8 @@ from envs.camera import traveller
 from envs.environment import Environment
 from envs.physics import signals
 from envs.physics.batch import INTEGRATION
-from envs.requests import Request
+from envs.requests import POINTS, Request
+from envs.trajectory import home
 from worldmodels.belief import Belief
 
 MOVED = 1e-3  # m; shorter paths are not drawn
@@ -48,9 +49,13 @@ class Tracer:
     def paths(self, start: Belief, actions: Tensor) -> tuple[np.ndarray, ...]:
         """One path (H+1,3) in m for every point that a plan (H,A) moves.
 
-        Empty if the plan's simulation diverges, or the world model predicts no simulator states.
+        Of a model that starts from observations, these are the positions among the signals that it predicts. Empty if
+        the plan's simulation diverges, or the world model predicts neither.
         """
         future = self._model.imagine(start, actions[None], states=True)
+        if self._model.starts_from == "observation":
+            told = future.signals.state
+            return tuple(home(told[name])[0].numpy() for name in told if signals.parse(name)[0] in POINTS)
         states = future.states[0].numpy()
         if not bool(future.valid) or states.shape[1] != mujoco.mj_stateSize(self._env.model, INTEGRATION):
             return ()

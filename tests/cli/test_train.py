@@ -95,6 +95,27 @@ def test_workers_elsewhere_get_the_model_with_the_parcel(
     assert Checkpoint.read(there).sha256 == Checkpoint.read(trained).sha256
 
 
+def test_the_imagined_path_of_a_learned_model_is_that_of_its_signals(
+    telos: Callable[..., Any], trained: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    from agent.rollouts.player import made
+    from agent.rollouts.trace import Tracer
+    from envs.percept import features
+    from worldmodels.belief import Belief
+
+    assert telos("run", "--model", trained, *GOAL, "--out", tmp_path / "run").status == 0
+    config = RunDir.open(tmp_path / "run").config
+    agent, world = made(config)
+    start = Belief(None, features(world.reset(0).observation))
+    actions = torch.zeros(5, 2, dtype=torch.float64)
+    (path,) = Tracer(config, world.env, ()).paths(start, actions)
+    wanted = agent.model.imagine(start, actions[None]).signals.state["body_position/hand"][0]
+    assert path.shape == (6, 3)
+    assert path == pytest.approx(wanted.double().numpy())
+
+
 def test_the_same_seed_gives_the_same_run(telos: Callable[..., Any], trained: Path, tmp_path: Path) -> None:
     rows = []
     for name in ("one", "other"):
