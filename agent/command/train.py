@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from agent import provenance
 from agent.learning import floors
 from agent.learning.film import filmed
 from agent.learning.recipe import Recipe
@@ -54,8 +55,17 @@ def train(recipe: Recipe, out: Path | None, console: Console) -> TrainDir:
 
 
 def resume(path: Path, console: Console) -> TrainDir:
-    """Go on with a training run, from its last whole cycle. Raises as `train` does."""
-    return _finished(Training(TrainDir.open(path)), console)
+    """Go on with a training run, from its last whole cycle; other versions than it began with are told.
+
+    Raises as `train` does.
+    """
+    folder = TrainDir.open(path)
+    then, now = folder.manifest["versions"], provenance.versions()
+    others = [f"{name} {then.get(name)} (now {version})" for name, version in now.items() if then.get(name) != version]
+    if others:
+        text = f"warning: the training began with {', '.join(others)}: it may not end as an uninterrupted one"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    return _finished(Training(folder), console)
 
 
 def default_out(recipe: Recipe) -> Path:

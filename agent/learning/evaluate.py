@@ -99,7 +99,7 @@ class Score:
     starts: int
     success: Estimate  # share of starts from which the goal was reached, with Wilson's 95 % interval
     stayed: Estimate  # share at which it still held after the last step
-    steps: float  # control steps to success, the mean over successes; NaN without any
+    steps: float | None  # control steps to success, the mean over successes; None without any
     violations: int  # episodes with a step that violated a guardrail
     plan_ms: float  # median, of the decisions that were planned anew
     decision_ms: float  # the mean, from percept to action, over all decisions
@@ -134,7 +134,7 @@ def scored(ahead: int, found: Sequence[tuple[Attempt, np.ndarray]]) -> Score:
         len(found),
         statistics.rate(len(firsts), len(found)),
         statistics.rate(sum(bool(hits[-1]) for _, hits in found), len(found)),
-        float(np.mean(firsts)) if firsts else math.nan,
+        float(np.mean(firsts)) if firsts else None,
         sum(attempt.violated for attempt, _ in found),
         float(np.median([ms for attempt, _ in found for ms in attempt.plan_ms] or [0.0])),
         float(np.mean([ms for attempt, _ in found for ms in attempt.decision_ms])),

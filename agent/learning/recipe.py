@@ -104,6 +104,8 @@ class Recipe(Closed):
                 raise ValueError(f"losses: terms among {TERMS}, and {name!r} is none of them")
         if self.learn.window > self.episode:
             raise ValueError(f"learn: moments · every up to the {self.episode} steps of an episode")
+        if self.frames <= self.episode or self.evaluate.every <= self.episode:
+            raise ValueError(f"frames and evaluate.every above the {self.episode} steps of an episode: two are needed")
         if self.learn.target == "teacher" and self.model.encoder == "identity":
             raise ValueError("learn.target teacher needs an encoder that learns")
         return self

@@ -7,7 +7,7 @@ resumed has the same weights and curve as one that was not, on the same machine,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -57,9 +57,6 @@ class Progress:
     seconds: Mapping[str, float] = field(default_factory=dict)  # of env, update and evaluate so far
 
 
-Watch = Callable[[Progress], None]
-
-
 class Training:
     """One training run, cycle by cycle."""
 
@@ -75,7 +72,8 @@ class Training:
         updates = int(recipe.frames * recipe.learn.updates_per_frame)
         self.collector: Collector = collector(recipe.collect, self.config, self.world, self.model)
         self.learner = Learner(self.networks, recipe.losses, recipe.learn, updates, recipe.seed)
-        self.ring = Ring(recipe.learn.capacity, about.features[0], about.action_size)
+        most = 2 * recipe.frames + recipe.episode  # rows: an episode takes one more than it has steps
+        self.ring = Ring(min(recipe.learn.capacity, most), about.features[0], about.action_size)
         self.requests = [request(name) for name in recipe.signals]
         self.physics = BatchPhysics(self.world.env.task.spec, self.requests, about.control_period, threads=1)
         self.held: list[Episode] = []
@@ -85,6 +83,8 @@ class Training:
         tensors, counts = folder.restore(len(self.replayed))
         self.cycles, self.updates = counts["cycles"], counts["updates"]
         self.seconds: dict[str, float] = counts.get("seconds") or {"env": 0.0, "update": 0.0, "evaluate": 0.0}
+        if tensors and counts.get("replayed") != self._stores():
+            raise TelosError("replay", "a store that has changed since the training began", "the stores as they were")
         self.due: int = counts.get("due") or recipe.evaluate.every
         self.frames = 0
         for index, episode in enumerate((*self.replayed[: self.cycles], *folder.store.episodes())):
@@ -183,7 +183,7 @@ class Training:
             frames=self.frames,
             updates=self.updates,
             seed=self.recipe.seed,
-            data={"store": self.folder.store.sha256, **{str(one.path): one.sha256 for one in self.stores}},
+            data={"store": self.folder.store.sha256, **self._stores()},
             parents=[] if self.recipe.start is None else [Checkpoint.read(Path(self.recipe.start)).sha256],
             versions=provenance.versions(),
         )
@@ -203,7 +203,11 @@ class Training:
     def _save(self) -> None:
         lines = {name: len(self.folder.lines(name)) for name in ("curve", "log")}
         counts = {"cycles": self.cycles, "updates": self.updates, "due": self.due, "seconds": self.seconds}
-        self.folder.save(self.learner.state(), counts | lines)
+        self.folder.save(self.learner.state(), {**counts, **lines, "replayed": self._stores()})
+
+    def _stores(self) -> dict[str, str]:
+        """The replayed stores and their digests."""
+        return {str(store.path): store.sha256 for store in self.stores}
 
     def _spent(self, part: str, since: float) -> float:
         now = time.perf_counter()

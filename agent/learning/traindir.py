@@ -45,8 +45,8 @@ TRAINED = "a directory of `telos train`"
 class TrainDir:
     """One training run on disk. Make a new one with `create`, open an existing one with `open`."""
 
-    def __init__(self, path: Path, recipe: Recipe, store: Store) -> None:
-        self.path, self.recipe, self.store = path, recipe, store
+    def __init__(self, path: Path, recipe: Recipe, store: Store, manifest: Mapping[str, Any]) -> None:
+        self.path, self.recipe, self.store, self.manifest = path, recipe, store, manifest
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, about: About) -> TrainDir:
@@ -68,7 +68,7 @@ class TrainDir:
             "commit": provenance.commit(),
         }
         write(path / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
-        return cls(path, recipe, store)
+        return cls(path, recipe, store, manifest)
 
     @classmethod
     def open(cls, path: Path) -> TrainDir:
@@ -82,7 +82,7 @@ class TrainDir:
             raise TelosError(str(path), given, TRAINED)
         try:
             manifest = json.loads(contents(path / "manifest.json"))
-            version, digest = manifest["version"], manifest["recipe_sha256"]
+            version, digest, _ = manifest["version"], manifest["recipe_sha256"], dict(manifest["versions"])
         except (ValueError, TypeError, KeyError, RecursionError):
             raise TelosError(str(path / "manifest.json"), "no manifest of a training run", TRAINED) from None
         if version != SCHEMA:
@@ -91,7 +91,7 @@ class TrainDir:
         if _digest(said) != digest:  # of the values, because a later telos may have more fields, with defaults
             raise TelosError(str(path / "recipe.yaml"), "a recipe that has changed", "the recipe as the run began")
         recipe = validated(Recipe, said, str(path / "recipe.yaml"))
-        return cls(path, recipe, Store.open(path / "store"))
+        return cls(path, recipe, Store.open(path / "store"), manifest)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agent.memory.episode import Episode
+from agent.memory.episode import Episode, unflat
 from envs.errors import TelosError
 from envs.physics.batch import BatchPhysics
 from envs.requests import Request
@@ -88,12 +88,14 @@ def signals_of(physics: BatchPhysics, episodes: Sequence[Episode], requests: Seq
         TelosError: a state that this model cannot be in.
     """
     rows: dict[str, list[Tensor]] = {one.name: [] for one in requests}
-    for state in (state for episode in episodes for state in episode.states):
-        found = physics.look(np.ascontiguousarray(state))
-        if found is None:
-            raise TelosError("store", "a recorded state that cannot be simulated", "states of this task's model")
-        for name, values in rows.items():
-            values.append(found.state[name][0, 0])
+    for episode in episodes if requests else ():
+        physics.set_params(unflat(episode.params))
+        for state in episode.states:
+            found = physics.look(np.ascontiguousarray(state))
+            if found is None:
+                raise TelosError("store", "a recorded state that cannot be simulated", "states of this task's model")
+            for name, values in rows.items():
+                values.append(found.state[name][0, 0])
     return {name: torch.stack(values) for name, values in rows.items()}
 
 
@@ -129,6 +131,8 @@ def _probed(latents: Tensor, lengths: Sequence[int], signals: Mapping[str, Tenso
     """A ridge regression fitted to the first half of the episodes, and its R² on the others."""
     sizes = {name: values.shape[1] for name, values in signals.items()}
     probe = Probe(latents.shape[1], sizes)
+    if not sizes:
+        return probe, {}
     half = sum(lengths[: max(len(lengths) // 2, 1)])
     wanted = torch.cat(list(signals.values()), 1).double()
     mean, centre = latents[:half].mean(0), wanted[:half].mean(0)

@@ -64,6 +64,15 @@ def flat(params: TaskParams) -> dict[str, np.ndarray]:
     return model | {f"task/{name}": np.array(value) for name, value in params.attributes.items()}
 
 
+def unflat(params: Mapping[str, np.ndarray]) -> TaskParams:
+    """What `flat` was given."""
+    parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "task": {}}
+    for name, value in params.items():
+        kind, _, field_name = name.partition("/")
+        parts[kind][field_name] = value
+    return TaskParams(MappingProxyType(parts["model"]), MappingProxyType(parts["task"]))
+
+
 @dataclass(frozen=True, eq=False)
 class Window:
     """L consecutive steps of one episode."""

@@ -97,7 +97,7 @@ def render_report(folder: TrainDir) -> str:
         },
         video=plots.inline(contents(video), "video/mp4") if video.is_file() else "",
         run=_command(folder),
-        manifest=json.loads(contents(folder.path / "manifest.json")),
+        manifest=folder.manifest,
         yaml=yaml_file.dump(recipe.model_dump(mode="json")),
     )
 

@@ -185,7 +185,7 @@ def row(world: GuardedWorld, attempts: Attempts, goals: Any, ahead: int) -> dict
         "reached": sum(bool(hits.any()) for _, hits in found),
         "stayed": sum(bool(hits[-1]) for _, hits in found),
         "each": "".join(str(int(hits.any())) for _, hits in found),
-        "steps": None if math.isnan(score.steps) else score.steps,
+        "steps": score.steps,
         "plan_ms": score.plan_ms,
         "decision_ms": score.decision_ms,
         "violations": score.violations,

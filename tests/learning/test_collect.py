@@ -237,6 +237,17 @@ def test_more_frames_than_are_replayed_are_collected(trained: Path, tmp_path: Pa
     assert [row["frames"] for row in folder.lines("curve")] == [400]
 
 
+def test_a_store_that_has_changed_is_not_resumed_over(trained: Path, tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store", TrainDir.open(trained).store.about)
+    episodes = list(TrainDir.open(trained).store.episodes())
+    store.append(episodes[:3])
+    training = begin(recipe.load("quickstart", {**SMALL, "replay": [str(store.path)]}), tmp_path / "run")
+    training.cycle()
+    store.append(episodes[3:])
+    with pytest.raises(TelosError, match="a store that has changed"):
+        Training(TrainDir.open(tmp_path / "run"))
+
+
 def test_a_training_goes_on_from_anothers_weights(trained: Path, tmp_path: Path) -> None:
     given = {**SMALL, "start": str(trained / "model.safetensors"), "learn.updates_per_frame": 1e-9}
     training = begin(recipe.load("quickstart", given), tmp_path / "run")

@@ -15,11 +15,13 @@ from safetensors.torch import load_file
 
 from agent.learning import recipe
 from agent.learning.recipe import Recipe
-from agent.learning.train import Training, begin
+from agent.learning.train import Training, begin, world_of
 from agent.learning.traindir import TrainDir
-from agent.learning.watch import LEAST_STD
+from agent.learning.watch import LEAST_STD, signals_of
 from agent.memory.ring import Ring
 from envs.errors import TelosError
+from envs.physics.batch import BatchPhysics
+from envs.physics.signals import request
 from tests.learning.conftest import SMALL
 from worldmodels.checkpoint import Checkpoint
 
@@ -196,6 +198,8 @@ def test_prediction_alone_collapses_and_the_alarm_sounds(small: Recipe, tmp_path
         ({"evaluate.goals.within": {"joint_position/elbow": 0.1}}, "elbow"),
         ({"signals": ["joint_velocity/elbow"]}, "elbow"),
         ({"frames": 0}, "frames"),
+        ({"frames": 50}, "above the 50 steps of an episode"),
+        ({"evaluate.every": 30}, "above the 50 steps of an episode"),
         ({"model.latnt": 3}, "did you mean 'latent'"),
         ({"run.planner.kind": "icam"}, "did you mean 'icem'"),
         ({"episode.length": 3}, "which is 50"),
@@ -223,6 +227,33 @@ def test_a_damaged_run_is_not_resumed(whole: Path, tmp_path: Path, file: str, sa
     (copy / file).write_bytes((copy / file).read_bytes()[:50])
     with pytest.raises(TelosError, match=said):
         Training(TrainDir.open(copy))
+
+
+def test_signals_are_those_of_the_model_that_a_reset_changed(whole: Path) -> None:
+    """A reset of reacher moves the target, which is a part of the model and not of the state."""
+    env = world_of(recipe.load("quickstart", SMALL).config(""))[0].env
+    wanted = [request("geom_position/target"), request("geom_position/finger")]
+    physics = BatchPhysics(env.task.spec, wanted, env.interface.control_period, threads=1)
+    for episode in TrainDir.open(whole).store.episodes():
+        found = signals_of(physics, [episode], wanted)
+        apart = (found["geom_position/target"] - found["geom_position/finger"]).numpy()[:, :2]
+        np.testing.assert_allclose(apart, episode.observations[:, 2:4], atol=1e-9)  # to_target, in the arm's plane
+
+
+def test_a_recipe_without_signals_trains_too(tmp_path: Path) -> None:
+    training = begin(recipe.load("quickstart", {**SMALL, "signals": []}), tmp_path / "run")
+    to_the_end(training)
+    assert training.folder.lines("curve")[-1]["health"]["probe_r2"] == {}
+    assert Checkpoint.read(tmp_path / "run").header.signals == {}
+
+
+def test_the_rows_are_plain_json(whole: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    for name in ("curve.jsonl", "log.jsonl"):
+        for line in (whole / name).read_text().splitlines():
+            json.loads(line, parse_constant=refuse)
 
 
 def test_two_processes_do_not_train_in_one_directory(whole: Path) -> None:
