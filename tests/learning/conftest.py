@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.learning import recipe
 from agent.learning.recipe import Recipe
+from agent.learning.train import Training, begin
 
 SMALL: dict[str, Any] = {
     "frames": 300,
@@ -30,3 +32,16 @@ SMALL: dict[str, Any] = {
 @pytest.fixture
 def small() -> Recipe:
     return recipe.load("quickstart", SMALL)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished training; tests must not write to it."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    to_the_end(begin(recipe.load("quickstart", SMALL), path))
+    return path
+
+
+def to_the_end(training: Training) -> None:
+    while not training.finished:
+        training.cycle()

@@ -26,8 +26,8 @@ from agent.memory.store import Store
 from envs.errors import TelosError
 from envs.percept import Percept
 from tests.conftest import RAIL
-from tests.learning.conftest import SMALL
-from tests.learning.test_training import outcome, to_the_end
+from tests.learning.conftest import SMALL, to_the_end
+from tests.learning.test_training import outcome
 from worldmodels.checkpoint import Checkpoint
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
@@ -202,32 +202,25 @@ def test_a_data_set_that_is_more_than_data_is_refused(store: Store, tmp_path: Pa
 # --- training from what is there ------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("trained") / "run"
-    to_the_end(begin(recipe.load("quickstart", SMALL), path))
-    return path
-
-
-def test_replayed_episodes_train_as_collected_ones_do(trained: Path, tmp_path: Path) -> None:
+def test_replayed_episodes_train_as_collected_ones_do(whole: Path, tmp_path: Path) -> None:
     """The same episodes, once collected and once replayed from two stores, give the same weights."""
-    whole = list(TrainDir.open(trained).store.episodes())
+    episodes = list(TrainDir.open(whole).store.episodes())
     stores = []
-    for index, part in enumerate((whole[:2], whole[2:])):
-        stores.append(Store.create(tmp_path / f"store{index}", TrainDir.open(trained).store.about))
+    for index, part in enumerate((episodes[:2], episodes[2:])):
+        stores.append(Store.create(tmp_path / f"store{index}", TrainDir.open(whole).store.about))
         stores[-1].append(part)
     given = {**SMALL, "replay": [str(store.path) for store in stores]}
     training = begin(recipe.load("quickstart", given), tmp_path / "run")
     to_the_end(training)
-    one, other = outcome(trained), outcome(tmp_path / "run")
+    one, other = outcome(whole), outcome(tmp_path / "run")
     assert one["tensors"] == other["tensors"]
     assert len(training.folder.store) == 0
     data = Checkpoint.read(tmp_path / "run").header.data
     assert {data[str(store.path)] for store in stores} == {store.sha256 for store in stores}
 
 
-def test_more_frames_than_are_replayed_are_collected(trained: Path, tmp_path: Path) -> None:
-    given = {**SMALL, "frames": 400, "evaluate.every": 400, "replay": [str(trained / "store")]}
+def test_more_frames_than_are_replayed_are_collected(whole: Path, tmp_path: Path) -> None:
+    given = {**SMALL, "frames": 400, "evaluate.every": 400, "replay": [str(whole / "store")]}
     training = begin(recipe.load("quickstart", given), tmp_path / "run")
     for _ in range(7):
         training.cycle()
@@ -237,9 +230,9 @@ def test_more_frames_than_are_replayed_are_collected(trained: Path, tmp_path: Pa
     assert [row["frames"] for row in folder.lines("curve")] == [400]
 
 
-def test_a_store_that_has_changed_is_not_resumed_over(trained: Path, tmp_path: Path) -> None:
-    store = Store.create(tmp_path / "store", TrainDir.open(trained).store.about)
-    episodes = list(TrainDir.open(trained).store.episodes())
+def test_a_store_that_has_changed_is_not_resumed_over(whole: Path, tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store", TrainDir.open(whole).store.about)
+    episodes = list(TrainDir.open(whole).store.episodes())
     store.append(episodes[:3])
     training = begin(recipe.load("quickstart", {**SMALL, "replay": [str(store.path)]}), tmp_path / "run")
     training.cycle()
@@ -248,11 +241,11 @@ def test_a_store_that_has_changed_is_not_resumed_over(trained: Path, tmp_path: P
         Training(TrainDir.open(tmp_path / "run"))
 
 
-def test_a_training_goes_on_from_anothers_weights(trained: Path, tmp_path: Path) -> None:
-    given = {**SMALL, "start": str(trained / "model.safetensors"), "learn.updates_per_frame": 1e-9}
+def test_a_training_goes_on_from_anothers_weights(whole: Path, tmp_path: Path) -> None:
+    given = {**SMALL, "start": str(whole / "model.safetensors"), "learn.updates_per_frame": 1e-9}
     training = begin(recipe.load("quickstart", given), tmp_path / "run")
     to_the_end(training)
-    ours, theirs = Checkpoint.read(tmp_path / "run"), Checkpoint.read(trained)
+    ours, theirs = Checkpoint.read(tmp_path / "run"), Checkpoint.read(whole)
     assert ours.header.parents == [theirs.sha256]
     weights = [name for name in theirs.tensors if "predictor" in name]
     assert all(np.array_equal(ours.tensors[name], theirs.tensors[name]) for name in weights)
@@ -268,8 +261,8 @@ def test_a_training_goes_on_from_anothers_weights(trained: Path, tmp_path: Path)
         ({"replay": ["STORE"], "task": "dm_control/reacher-hard-v0"}, "task dm_control/reacher-easy-v0"),
     ],
 )
-def test_what_cannot_be_built_on_is_refused(trained: Path, tmp_path: Path, more: dict[str, Any], said: str) -> None:
-    places = {"TRAINED": str(trained), "STORE": str(trained / "store")}
+def test_what_cannot_be_built_on_is_refused(whole: Path, tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    places = {"TRAINED": str(whole), "STORE": str(whole / "store")}
     given = {
         name: [places.get(one, one) for one in value] if isinstance(value, list) else places.get(value, value)
         for name, value in more.items()
@@ -287,5 +280,5 @@ def test_a_curious_collector_takes_over_after_the_warm_up(tmp_path: Path) -> Non
     assert TrainDir.open(tmp_path / "run").lines("curve")[-1]["frames"] == 300
 
 
-def test_a_recipe_is_read_back_as_it_was_written(small: Recipe, trained: Path) -> None:
-    assert TrainDir.open(trained).recipe == small
+def test_a_recipe_is_read_back_as_it_was_written(small: Recipe, whole: Path) -> None:
+    assert TrainDir.open(whole).recipe == small

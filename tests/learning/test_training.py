@@ -22,7 +22,7 @@ from agent.memory.ring import Ring
 from envs.errors import TelosError
 from envs.physics.batch import BatchPhysics
 from envs.physics.signals import request
-from tests.learning.conftest import SMALL
+from tests.learning.conftest import SMALL, to_the_end
 from worldmodels.checkpoint import Checkpoint
 
 TIMED = ("seconds", "plan_ms", "decision_ms")
@@ -30,11 +30,6 @@ TIMED = ("seconds", "plan_ms", "decision_ms")
 
 class Killed(BaseException):
     """As SIGKILL: nothing runs after it."""
-
-
-def to_the_end(training: Training) -> None:
-    while not training.finished:
-        training.cycle()
 
 
 def untimed(value: Any) -> Any:
@@ -54,13 +49,6 @@ def outcome(path: Path) -> dict[str, Any]:
         "model": Checkpoint.read(path).sha256,
         "store": folder.store.sha256,
     }
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("whole") / "run"
-    to_the_end(begin(recipe.load("quickstart", SMALL), path))
-    return path
 
 
 def test_what_a_run_leaves(whole: Path, small: Recipe) -> None:
@@ -106,10 +94,12 @@ def kill(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, after: int, la
     monkeypatch.setattr(target, name, dying)
 
 
-@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize(
-    ("where", "after"),
-    [("store", 3), ("update", 7), ("curve", 1), ("log", 4), ("save", 2), ("save", 6), ("model", 2), ("restore", 1)],
+    ("where", "after", "late"),
+    [
+        *(("store", 3, False), ("store", 3, True), ("update", 7, False), ("curve", 1, False), ("curve", 1, True)),
+        *(("log", 4, True), ("save", 2, False), ("save", 6, True), ("model", 2, True), ("restore", 1, False)),
+    ],
 )
 def test_a_killed_run_ends_as_one_that_was_not(
     whole: Path, small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, after: int, late: bool
