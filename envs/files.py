@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -62,6 +63,28 @@ def write(path: Path, data: bytes) -> None:
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Keep other processes that lock this directory out.
+
+    Args:
+        what: is going on there, for the error's text.
+
+    Raises:
+        TelosError: another process holds the lock, or there is no such directory.
+    """
+    with writing(path):
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise TelosError(str(path), f"{what}: another process writes there", "waiting until it ends") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def contents(file: Path) -> bytes:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -37,9 +37,9 @@ class Header(BaseModel):
     version: int = SCHEMA
     kind: str  # of world model
     task: str
-    features: int  # F, numbers of an observation
-    action_size: int
-    control_period: float  # s
+    features: int = Field(ge=1, le=10**7)  # F, numbers of an observation
+    action_size: int = Field(ge=1, le=10**5)
+    control_period: float = Field(gt=0)  # s
     parts: dict[str, Any]  # part -> how it is rebuilt
     signals: dict[str, int] = Field(default_factory=dict)  # predicted signal -> its components
     frames: int = 0  # environment frames that it was trained on
@@ -115,10 +115,12 @@ class Checkpoint:
             if version != SCHEMA:
                 raise TelosError(f"{where}: version", repr(version), f"{SCHEMA}, which this telos reads")
             made = Checkpoint(Header.model_validate(header), MappingProxyType(load(data)))
-        except (SafetensorError, ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
-            given = f"an unreadable file ({str(error).splitlines()[0][:120]})"
+        except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            given = f"an unreadable file ({(str(error).strip() or type(error).__name__).splitlines()[0][:120]})"
             raise TelosError(where, given, WRITTEN) from None
         for name, tensor in made.tensors.items():
+            if tensor.dtype not in (torch.float32, torch.float64, torch.int64, torch.bool):
+                raise TelosError(f"{where}: {name}", f"numbers of {tensor.dtype}", WRITTEN)
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise TelosError(f"{where}: {name}", "numbers that are not finite", WRITTEN)
         return Checkpoint(made.header, made.tensors, hashlib.sha256(data).hexdigest())

@@ -26,7 +26,9 @@ def saved(
     """
     checkpoint = Checkpoint.read(Path(file))
     header = checkpoint.header
-    ours = {"task": task.id, "action_size": interface.action_size, "control_period": interface.control_period}
+    if _named(header.task) != _named(task.id):
+        raise TelosError(f"checkpoint {file}: task", repr(header.task), f"{task.id}, as the run's task has it")
+    ours = {"action_size": interface.action_size, "control_period": interface.control_period}
     for name, value in ours.items():
         if getattr(header, name) != value:
             allowed = f"{value}, as the run's task has it"
@@ -34,3 +36,8 @@ def saved(
     made = model_of(checkpoint)
     made.sha256 = checkpoint.sha256
     return made
+
+
+def _named(task: str) -> str:
+    """A task's id, or the name of a task file, which lies elsewhere on another machine."""
+    return Path(task).name if task.endswith((".yaml", ".yml")) else task

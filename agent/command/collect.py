@@ -6,8 +6,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from agent.config.config import Closed, Config
 from agent.learning.collect import collected
@@ -18,7 +19,8 @@ from agent.memory.store import Store
 from agent.rollouts.interrupts import interrupts
 from envs import registry, yaml_file
 from envs.errors import TelosError
-from envs.files import contents, write
+from envs.files import contents, locked, write
+from envs.numbers import Whole
 from envs.validation import validated
 
 SAID = "collection.yaml"
@@ -27,8 +29,8 @@ SAID = "collection.yaml"
 class Collection(Closed):
     """What a store was collected by."""
 
-    frames: int
-    steps: int | None
+    frames: Whole = Field(ge=1)
+    steps: Whole | None = Field(default=None, ge=1)
     by: CollectConfig = RandomConfig()
     config: Config
 
@@ -50,22 +52,21 @@ def collect(config: Config, by: Any, frames: int, steps: int | None, out: Path, 
     world, about = world_of(config)
     with closing(world.env):
         actor = collector(said.by, config, world)
-        if (out / SAID).is_file():
-            if contents(out / SAID).decode(errors="replace") != text:
-                raise TelosError(f"--out {out}", "another collection", "a new directory, or the same collection again")
-            store = Store.open(out)
-        else:
-            store = Store.create(out, about)
+        limit = min(said.steps or world.env.interface.frame_limit, world.env.interface.frame_limit)
+        if not (out / SAID).is_file():
+            Store.create(out, about)
             write(out / SAID, text.encode())
-        limit = min(steps or world.env.interface.frame_limit, world.env.interface.frame_limit)
-        with store.locked(), interrupts() as stop:
-            left = range(-(-max(frames - store.frames, 0) // limit))
-            for _ in track(left, "collecting", console=console, disable=not console.is_terminal):
+        elif contents(out / SAID).decode(errors="replace") != text:
+            raise TelosError(f"--out {out}", "another collection", "a new directory, or the same collection again")
+        with locked(out, "a collection that is still going"), interrupts() as stop, Progress(console=console) as bar:
+            store = Store.open(out)
+            store.swept()
+            task = bar.add_task("collecting", total=frames, completed=store.frames, visible=console.is_terminal)
+            while store.frames < frames:
                 if stop():
                     raise KeyboardInterrupt(f"interrupted after {store.frames:,} frames; the same command goes on")
                 store.append([collected(world, actor, config.seed, len(store), limit)])
-            while store.frames < frames:  # episodes that the task ended early
-                store.append([collected(world, actor, config.seed, len(store), limit)])
+                bar.update(task, completed=store.frames)
             write(out / "card.md", card_of(store).text().encode())
     return store
 

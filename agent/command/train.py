@@ -16,14 +16,15 @@ from agent import provenance
 from agent.learning import floors
 from agent.learning.film import filmed
 from agent.learning.recipe import Recipe
-from agent.learning.train import Progress, Training, begin
+from agent.learning.train import Progress, Training, prepared
 from agent.learning.traindir import TrainDir
 from agent.reports import training as report
 from agent.rollouts.interrupts import interrupts
 from envs.errors import TelosError
-from envs.files import write, writing
+from envs.files import locked, write, writing
 
 RUNS = Path("runs")
+HERE = "a training that is still going"
 ROOM = 2**20  # bytes that must be left free after a run
 
 
@@ -45,13 +46,15 @@ def train(recipe: Recipe, out: Path | None, console: Console) -> TrainDir:
         Stopped: the user pressed Ctrl-C.
     """
     path = out or default_out(recipe)
-    training = begin(recipe, path)
-    need, free = needed(training), shutil.disk_usage(path).free
-    if need + ROOM > free:
-        shutil.rmtree(path, ignore_errors=True)
-        raise TelosError(str(path), f"{free / 1e6:.0f} MB free", f"about {need / 1e6:.0f} MB for this run")
-    console.print(f"{path}: about {need / 1e6:.0f} MB on disk when it ends", highlight=False, markup=False)
-    return _finished(training, console)
+    prepared(recipe, path)
+    with locked(path, HERE):
+        training = Training(TrainDir.open(path))
+        need, free = needed(training), shutil.disk_usage(path).free
+        if need + ROOM > free:
+            shutil.rmtree(path, ignore_errors=True)
+            raise TelosError(str(path), f"{free / 1e6:.0f} MB free", f"about {need / 1e6:.0f} MB for this run")
+        console.print(f"{path}: about {need / 1e6:.0f} MB on disk when it ends", highlight=False, markup=False)
+        return _finished(training, console)
 
 
 def resume(path: Path, console: Console) -> TrainDir:
@@ -59,13 +62,19 @@ def resume(path: Path, console: Console) -> TrainDir:
 
     Raises as `train` does.
     """
-    folder = TrainDir.open(path)
+    TrainDir.open(path)  # before the lock, for the error of a path that is no training
+    with locked(path, HERE):
+        folder = TrainDir.open(path)
+        _tell_of_other_versions(folder, console)
+        return _finished(Training(folder), console)
+
+
+def _tell_of_other_versions(folder: TrainDir, console: Console) -> None:
     then, now = folder.manifest["versions"], provenance.versions()
     others = [f"{name} {then.get(name)} (now {version})" for name, version in now.items() if then.get(name) != version]
     if others:
         text = f"warning: the training began with {', '.join(others)}: it may not end as an uninterrupted one"
         console.print(text, highlight=False, markup=False, soft_wrap=True)
-    return _finished(Training(folder), console)
 
 
 def default_out(recipe: Recipe) -> Path:
@@ -90,8 +99,10 @@ def needed(training: Training) -> int:
 
 def _finished(training: Training, console: Console) -> TrainDir:
     folder = training.folder
-    with folder.locked(), interrupts() as stop, _Progress(console, training) as progress:
-        floors.measured(folder, training, progress.tell)
+    folder.store.swept()
+    with interrupts() as stop, _Progress(console, training) as progress:
+        if floors.measured(folder, training, progress.tell, stop) is None:
+            raise Stopped(folder.path, training.frames)
         while not training.finished:
             if stop():
                 raise Stopped(folder.path, training.frames)

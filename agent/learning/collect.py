@@ -11,6 +11,7 @@ import numpy as np
 from agent.memory.episode import Episode, flat
 from agent.memory.memory import Memory
 from agent.rollouts.episode import seeds_of
+from envs.errors import TelosError
 from envs.guard.world import GuardedWorld, Judged
 from envs.percept import Percept, features
 from envs.task import TaskParams
@@ -70,6 +71,7 @@ class RandomActions:
 def collected(world: GuardedWorld, collector: Collector, seed: int, index: int, steps: int) -> Episode:
     """One episode of at most `steps` control steps; all its randomness derives from `seed` and `index`.
 
+    Raises TelosError where its first step leads to no state that can be recorded.
     The record holds raw states, whatever the agent may perceive, so that signals can be computed for probes.
     """
     *starts, drawn = seeds_of(seed, index)
@@ -94,4 +96,8 @@ def collected(world: GuardedWorld, collector: Collector, seed: int, index: int, 
         if judged.ended:
             break
     memory.close(truncated=True)
+    if not memory.episodes:
+        raise TelosError(
+            "collect", f"a world that diverges in the first step of episode {index}", "another seed or task"
+        )
     return replace(memory.episodes[-1], seed=world.seed)

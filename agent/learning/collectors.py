@@ -12,11 +12,12 @@ from agent import build
 from agent.agent import Agent
 from agent.config.config import Closed, Config
 from agent.learning.collect import CORRELATION, Collector, RandomActions
+from envs.errors import TelosError
 from envs.guard.world import GuardedWorld, Judged
 from envs.numbers import Number, Positive
 from envs.percept import Percept
 from envs.validation import validated
-from worldmodels.model import WorldModel
+from worldmodels.model import Plural, WorldModel
 
 Correlation = Annotated[Number, Field(ge=0, lt=1)]
 
@@ -135,6 +136,11 @@ def collector(
     curious = {"cost": {"task": 0.0, "curiosity": 1.0}} if isinstance(by, CuriousConfig) else {}
     asked = validated(Config, _over(_over(config.model_dump(), curious), by.run), "collect.run")
     agent = build.agent(asked, world.env.task, world.env.interface, model=model)
+    if isinstance(by, CuriousConfig) and not isinstance(agent.model, Plural):
+        allowed = "an ensemble, as model.members of a recipe or world_model.variants make it"
+        raise TelosError("collect: curiosity", f"a {type(agent.model).__name__}, which has no doubt", allowed)
+    if not any(weight for weight, _ in agent.objective.terms) and asked.goal is None:
+        raise TelosError("collect: planner", "an agent without an objective", "cost terms with a weight, or a goal")
     named = f"curiosity {asked.planner.kind}" if isinstance(by, CuriousConfig) else asked.planner.kind
     return Planned(agent, " ".join(filter(None, (named, getattr(agent.model, "sha256", "")))))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 
 import numpy as np
@@ -30,18 +31,18 @@ def filmed(config: Config, model: WorldModel, goals: GoalsConfig, seed: int) -> 
         return None, missing
     encoder: render.Encoder | None = None
     try:
-        env = build.environment(config)
-        steps = math.ceil(goals.budget * max(goals.ahead))
-        every, rate = film.frame_rate(EPISODES * steps, env.interface.control_period)
-        for frame in _frames(config, env, model, goals, seed, every):
-            encoder = encoder or render.Encoder(frame.shape[1], frame.shape[0], rate)
-            encoder.add(np.ascontiguousarray(frame))
-        env.close()
+        with closing(build.environment(config)) as env:
+            steps = math.ceil(goals.budget * max(goals.ahead))
+            every, rate = film.frame_rate(EPISODES * steps, env.interface.control_period)
+            for frame in _frames(config, env, model, goals, seed, every):
+                encoder = encoder or render.Encoder(frame.shape[1], frame.shape[0], rate)
+                encoder.add(np.ascontiguousarray(frame))
         return (None if encoder is None else encoder.finished()), ""
     except Exception as error:  # GL drivers and ffmpeg raise many types
         if encoder is not None:
             encoder.close()
-        return None, f"no video: {str(error).strip().splitlines()[0]}; `telos doctor` says more"
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return None, f"no video: {said}; `telos doctor` says more"
 
 
 def _frames(

@@ -19,8 +19,13 @@ from envs.validation import validated
 Floors = dict[str, list[dict[str, Any]]]
 
 
-def measured(folder: TrainDir, training: Training, tell: Callable[[str], None]) -> Floors:
-    """Name -> scores on the starts and goals of the run's own evaluations; measured once, and kept in floors.json."""
+def measured(
+    folder: TrainDir, training: Training, tell: Callable[[str], None], stop: Callable[[], bool]
+) -> Floors | None:
+    """Name -> scores on the starts and goals of the run's own evaluations; measured once, and kept in floors.json.
+
+    None where `stop` said so before they were done.
+    """
     file = folder.path / "floors.json"
     if file.exists():
         try:
@@ -36,8 +41,15 @@ def measured(folder: TrainDir, training: Training, tell: Callable[[str], None]) 
     found: Floors = {}
     for name, (config, attempts) in rows.items():
         world, _ = world_of(config)
+        found[name] = []
         with closing(world.env):
-            found[name] = [asdict(evaluate.score(world, attempts, goals, ahead, seed)) for ahead in goals.ahead]
+            for ahead in goals.ahead:
+                tried = []
+                for one in evaluate.tried(world, attempts, goals, ahead, seed):
+                    if stop():
+                        return None
+                    tried.append(one)
+                found[name].append(asdict(evaluate.scored(ahead, tried)))
         reached = ", ".join(f"{100 * one['success']['mean']:.0f} % at {one['ahead']} steps" for one in found[name])
         tell(f"{name}: {reached}")
     write(file, (json.dumps(found, indent=1) + "\n").encode())

@@ -65,9 +65,8 @@ def goal_pairs(world: GuardedWorld, settings: GoalsConfig, ahead: int, seed: int
         else:
             failed += 1
         if failed == MOST_TRIED:
-            raise TelosError(
-                "evaluate.goals", f"{failed} starts in a row that are solved already", "goals farther ahead"
-            )
+            given = f"{failed} starts in a row that are solved already, or whose goals the guardrails forbid"
+            raise TelosError("evaluate.goals", given, "goals farther ahead")
         index += 1
 
 

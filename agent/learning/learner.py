@@ -38,7 +38,7 @@ class Learner:
         """Update number `number` of the run; the loss terms by name.
 
         Raises:
-            TelosError: a term is not finite; weights stay as they were.
+            TelosError: a term or the gradient is not finite; weights stay as they were.
         """
         draws = np.random.default_rng([self._seed, number])
         windows = ring.sample(draws, self.settings.batch, self.settings.window)
@@ -54,7 +54,9 @@ class Learner:
             raise TelosError(f"losses.{wrong}", f"{found[wrong]} in update {number}", allowed)
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
-        torch.nn.utils.clip_grad_norm_(self._trained, self.settings.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self.settings.clip))
+        if not math.isfinite(norm):  # clipping by an infinite norm would write NaN into all weights
+            raise TelosError("losses", f"a gradient of norm {norm} in update {number}", "a lower learn.rate")
         self.optimiser.step()
         if self.settings.target == "teacher":
             self.networks.teach(self.settings.teacher_rate)

@@ -19,6 +19,7 @@ from worldmodels.jepa.networks import JepaParams
 
 FOLDER = "train"  # of the shipped recipes, inside `configs`
 TERMS = ", ".join(losses.TABLE)
+OF_ENCODER = {"variance", "covariance", "similarity", "sigreg"}  # terms that train the encoder alone
 
 
 class ObserveConfig(Closed):
@@ -46,7 +47,7 @@ class LearnConfig(Closed):
     )
     teacher_rate: Annotated[Positive, Field(le=1)] = Field(default=0.01, description="share of a teacher's update")
     keep: Annotated[Positive, Field(le=1)] = Field(
-        default=0.8, description="with several members: share of the steps that each one learns from"
+        default=0.8, description="with several members: share of the windows that each one learns from"
     )
     capacity: Whole = Field(default=1_000_000, ge=1, description="steps in memory; the oldest episodes leave first")
 
@@ -59,12 +60,21 @@ class LearnConfig(Closed):
 class GoalsConfig(Closed):
     """Goals that random actions reach from the start; the agent is given the observation, and judged by signals."""
 
-    ahead: tuple[Annotated[Whole, Field(ge=1)], ...] = Field(default=(25,), description="control steps to the goal")
+    ahead: tuple[Annotated[Whole, Field(ge=1, le=100_000)], ...] = Field(
+        default=(25,), min_length=1, max_length=64, description="control steps to the goal"
+    )
     within: dict[str, Scale] = Field(min_length=1, description="signal -> distance that counts as reached, in its unit")
     periods: dict[str, Scale] = Field(default_factory=dict, description="signal -> what it may differ by, as 2 pi")
     still: bool = Field(default=True, description="whether nothing moves in the goal")
     budget: Positive = Field(default=2.0, description="steps allowed, in units of `ahead`")
     starts: Whole = Field(default=40, ge=1, le=100_000, description="of each distance, none of them solved already")
+
+    @model_validator(mode="after")
+    def _known(self) -> GoalsConfig:
+        for name in self.periods:
+            if name not in self.within:
+                raise ValueError(f"periods: signals among {', '.join(self.within)}, and {name!r} is none of them")
+        return self
 
 
 class EvaluateConfig(Closed):
@@ -78,12 +88,12 @@ class Recipe(Closed):
     """Everything a training run needs."""
 
     task: str
-    seed: Whole = Field(default=0, ge=0)
+    seed: Whole = Field(default=0, ge=0, lt=2**63)
     frames: Whole = Field(default=100_000, ge=1, description="environment frames to learn from, replayed ones included")
     replay: tuple[str, ...] = Field(default=(), description="stores, whose episodes come before collected ones")
     start: str | None = Field(default=None, description="a checkpoint whose weights are trained on")
     episode: Whole = Field(default=200, ge=2, description="control steps of a collected episode")
-    held_out: Annotated[Number, Field(gt=0, lt=0.5)] = Field(
+    held_out: Annotated[Number, Field(ge=1e-3, le=0.5)] = Field(
         default=0.1, description="share of the episodes that measure the model and do not train it"
     )
     collect: CollectConfig = RandomConfig()
@@ -102,11 +112,18 @@ class Recipe(Closed):
         for name in self.losses:
             if name not in losses.TABLE:
                 raise ValueError(f"losses: terms among {TERMS}, and {name!r} is none of them")
+        learned = {name for name, weight in self.losses.items() if weight > 0}
+        if not learned - (OF_ENCODER if self.model.encoder != "learned" else set()):
+            raise ValueError("losses: a term with a weight above 0 that trains something; prediction does")
+        if self.model.latent_form == "simnorm" and (self.model.latent % 8 or self.model.encoder == "identity"):
+            raise ValueError("model.latent_form simnorm needs an encoder, and a latent in groups of 8")
+        if self.learn.capacity < self.episode:
+            raise ValueError(f"learn.capacity at least the {self.episode} steps of an episode")
         if self.learn.window > self.episode:
             raise ValueError(f"learn: moments · every up to the {self.episode} steps of an episode")
         if self.frames <= self.episode or self.evaluate.every <= self.episode:
             raise ValueError(f"frames and evaluate.every above the {self.episode} steps of an episode: two are needed")
-        if self.learn.target == "teacher" and self.model.encoder == "identity":
+        if self.learn.target == "teacher" and self.model.encoder != "learned":
             raise ValueError("learn.target teacher needs an encoder that learns")
         return self
 

@@ -6,6 +6,7 @@ resumed has the same weights and curve as one that was not, on the same machine,
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -26,14 +27,17 @@ from agent.learning.collectors import collector
 from agent.learning.goals import goal_pairs
 from agent.learning.learner import Learner
 from agent.learning.recipe import Recipe
-from agent.learning.traindir import TrainDir
+from agent.learning.traindir import START, TrainDir
 from agent.learning.watch import Health, health, signals_of
 from agent.memory.about import About
-from agent.memory.episode import Episode
+from agent.memory.episode import Episode, flat
 from agent.memory.ring import Ring
 from agent.memory.store import Store
+from envs import registry
 from envs.errors import TelosError
+from envs.files import contents
 from envs.guard.world import GuardedWorld
+from envs.mjcf import task as mjcf
 from envs.physics.batch import BatchPhysics
 from envs.physics.signals import request
 from worldmodels.checkpoint import Checkpoint, Header, tensors_of
@@ -68,23 +72,26 @@ class Training:
         self.config = recipe.config(str(folder.path.resolve() / "model.safetensors"))
         self.world, about = world_of(self.config)
         self.random = RandomActions(about.action_size)
-        self.networks = networks_of(recipe, about)
+        start = folder.path / START
+        self.start = Checkpoint.read(start) if start.exists() else None
+        self.networks = networks_of(recipe, about, self.start)
         updates = int(recipe.frames * recipe.learn.updates_per_frame)
         self.collector: Collector = collector(recipe.collect, self.config, self.world, self.model)
         self.learner = Learner(self.networks, recipe.losses, recipe.learn, updates, recipe.seed)
-        most = 2 * recipe.frames + recipe.episode  # rows: an episode takes one more than it has steps
-        self.ring = Ring(min(recipe.learn.capacity, most), about.features[0], about.action_size)
         self.requests = [request(name) for name in recipe.signals]
         self.physics = BatchPhysics(self.world.env.task.spec, self.requests, about.control_period, threads=1)
         self.held: list[Episode] = []
         self.held_signals: dict[str, list[Tensor]] = {name: [] for name in recipe.signals}
-        self.stores = stores_of(recipe, about)
+        if recipe.replay:
+            self.world.reset(0)  # the shapes of a state, which replayed ones are compared with
+        self.stores = stores_of(recipe, about, self.world)
         self.replayed = [episode for store in self.stores for episode in store.episodes()]
-        tensors, counts = folder.restore(len(self.replayed))
+        tensors, counts = folder.restore(self._stores(), len(self.replayed))
+        longest = max([recipe.episode, *map(len, self.replayed)])
+        most = 2 * (recipe.frames + longest)  # rows: an episode takes one more than it has steps
+        self.ring = Ring(min(max(recipe.learn.capacity, longest), most), about.features[0], about.action_size)
         self.cycles, self.updates = counts["cycles"], counts["updates"]
         self.seconds: dict[str, float] = counts.get("seconds") or {"env": 0.0, "update": 0.0, "evaluate": 0.0}
-        if tensors and counts.get("replayed") != self._stores():
-            raise TelosError("replay", "a store that has changed since the training began", "the stores as they were")
         self.due: int = counts.get("due") or recipe.evaluate.every
         self.frames = 0
         for index, episode in enumerate((*self.replayed[: self.cycles], *folder.store.episodes())):
@@ -113,7 +120,7 @@ class Training:
         clock = self._spent("update", clock)
         scores: list[dict[str, Any]] = []
         alarms: tuple[str, ...] = ()
-        if self.frames >= self.due or self.finished:
+        if (self.frames >= self.due and self.held) or self.finished:
             scores, alarms = self._evaluated()
             self._spent("evaluate", clock)
             self.due = (self.frames // recipe.evaluate.every + 1) * recipe.evaluate.every
@@ -145,7 +152,12 @@ class Training:
 
     def _evaluated(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         if not self.held:
-            raise TelosError("held_out", "no held-out episode yet", "a later first evaluation (evaluate.every)")
+            raise TelosError("frames", "one episode, and none that is held out", "two episodes at least")
+        if not self.updates and int(self.frames * self.recipe.learn.updates_per_frame):
+            allowed = (
+                f"episodes of at least {self.recipe.learn.window} steps, or a shorter window (learn.moments, every)"
+            )
+            raise TelosError("learn", "no update: no episode is as long as a window", allowed)
         found, probe = self._health()
         model = jepa(self.networks, self.world.env.interface.control_period, probe if self.requests else None)
         checkpoint = self._checkpoint(probe).written(self.folder.path / "model.safetensors")
@@ -184,7 +196,7 @@ class Training:
             updates=self.updates,
             seed=self.recipe.seed,
             data={"store": self.folder.store.sha256, **self._stores()},
-            parents=[] if self.recipe.start is None else [Checkpoint.read(Path(self.recipe.start)).sha256],
+            parents=[] if self.start is None else [self.start.sha256],
             versions=provenance.versions(),
         )
         return Checkpoint(header, tensors_of(modules))
@@ -226,7 +238,7 @@ def world_of(config: Config) -> tuple[GuardedWorld, About]:
         action_size=env.interface.action_size,
         control_period=env.interface.control_period,
         entries=entries,
-        guardrails=[dict(rule) for rule in config.guardrails],
+        guardrails=json.loads(world.monitor.guardrails.canonical_json)["guardrails"],
         guardrails_sha256=world.monitor.digest,
         versions=provenance.versions(),
     )
@@ -253,50 +265,93 @@ def inputs_of(recipe: Recipe, about: About) -> Inputs:
     angles, ignored = (
         tuple(i for name in names for i in places[name]) for names in (recipe.observe.angles, recipe.observe.ignored)
     )
-    return Inputs(at, angles, ignored)
+    made = Inputs(at, angles, tuple(i for i in ignored if i not in angles))
+    if not made.size:
+        raise TelosError("observe.ignored", "every entry of the observation", "some of them")
+    return made
 
 
-def networks_of(recipe: Recipe, about: About) -> Networks:
-    """The networks of a recipe, with weights that follow from its seed. Raises TelosError as `inputs_of` does."""
+def networks_of(recipe: Recipe, about: About, start: Checkpoint | None) -> Networks:
+    """The networks of a recipe, with weights that follow from its seed, or those of a checkpoint.
+
+    Raises:
+        TelosError: as `inputs_of`; or a checkpoint of another task, or of other networks or inputs.
+    """
     inputs = inputs_of(recipe, about)
     made = Networks(inputs, about.action_size, recipe.model, recipe.learn.moments, recipe.learn.every)
     initialise(made, recipe.seed)
-    if recipe.start is not None:
-        checkpoint = Checkpoint.read(Path(recipe.start))
-        if checkpoint.header.task != recipe.task:
-            raise TelosError("start", f"a checkpoint of {checkpoint.header.task}", recipe.task)
-        checkpoint.fill(PART, made)
+    if start is not None:
+        ours = parts_of(made, None)[0][PART]
+        theirs = start.header.parts.get(PART)
+        if start.header.task != recipe.task:
+            raise TelosError("start", f"a checkpoint of {start.header.task}", recipe.task)
+        if theirs != ours:
+            differ = sorted(k for k in ours if not isinstance(theirs, dict) or theirs.get(k) != ours[k])
+            raise TelosError("start", f"a checkpoint with other {', '.join(differ)}", "one that this recipe could make")
+        start.fill(PART, made)
     made.teach()
     return made
 
 
-def stores_of(recipe: Recipe, about: About) -> list[Store]:
-    """The stores to replay. Raises TelosError for one of another task, or of other observations or actions."""
+def stores_of(recipe: Recipe, about: About, world: GuardedWorld) -> list[Store]:
+    """The stores to replay.
+
+    Raises:
+        TelosError: a store of another task, of other observations or actions, or with states or params that do not fit
+            the task's model.
+    """
     found = [Store.open(Path(path)) for path in recipe.replay]
     for store in found:
         for name in ("task", "features", "action_size", "control_period"):
             ours, theirs = getattr(about, name), getattr(store.about, name)
             if ours != theirs:
                 raise TelosError(f"replay: {store.path}", f"{name} {theirs}", f"{ours}, as the recipe's task has it")
-        if any(not len(episode.states) for episode in store.episodes()) and recipe.signals:
-            allowed = "stores with raw states, or a recipe without signals"
-            raise TelosError(
-                f"replay: {store.path}", "episodes without raw states, which signals are read from", allowed
-            )
+        for episode in store.episodes():
+            _insist_fits(episode, world, bool(recipe.signals), f"replay: {store.path}")
     return found
 
 
-def begin(recipe: Recipe, path: Path) -> Training:
-    """A new training run.
+def _insist_fits(episode: Episode, world: GuardedWorld, signals: bool, where: str) -> None:
+    """Raises TelosError for states or params that are not of the world's model: they are written into it."""
+    now = world.env.snapshot()
+    if not episode.states.size:
+        if signals:
+            given = "episodes without raw states, which signals are read from"
+            raise TelosError(where, given, "stores with raw states, or a recipe without signals")
+        return
+    wanted = flat(now.params)
+    shapes = {name: np.shape(value) for name, value in wanted.items()}
+    if episode.states.shape[1] != len(now.state) or not np.isfinite(episode.states).all():
+        raise TelosError(where, f"states of {episode.states.shape[1]} numbers", f"{len(now.state)}, finite")
+    if {name: np.shape(value) for name, value in episode.params.items()} != shapes:
+        raise TelosError(where, f"the params {sorted(episode.params)}", f"{sorted(shapes)}, of the task's shapes")
+    if not all(np.isfinite(value).all() for value in episode.params.values()):
+        raise TelosError(where, "params that are not finite", "those of a reset")
+
+
+def prepared(recipe: Recipe, path: Path) -> TrainDir:
+    """The directory of a new training.
 
     Raises:
         TelosError: the path is taken, or the recipe does not fit its task. Nothing is left on disk.
     """
-    absolute = {"replay": tuple(str(Path(one).resolve()) for one in recipe.replay)}
-    start = {} if recipe.start is None else {"start": str(Path(recipe.start).resolve())}
-    recipe = recipe.model_copy(update={**absolute, **start})  # so that it can be resumed from any folder
-    about = _tried(recipe, str(path / "model.safetensors"))
-    return Training(TrainDir.create(path, recipe, about))
+    start = b"" if recipe.start is None else contents(_checkpoint_file(Path(recipe.start)))
+    more: dict[str, Any] = {"replay": tuple(str(Path(one).resolve()) for one in recipe.replay)}
+    if registry.is_file(recipe.task):
+        more["task"] = str(mjcf.located(recipe.task))
+    if recipe.start is not None:
+        more["start"] = str(Path(recipe.start).resolve())
+    recipe = recipe.model_copy(update=more)  # absolute, so that it can be resumed from any folder
+    return TrainDir.create(path, recipe, _tried(recipe, str(path / "model.safetensors")), start)
+
+
+def begin(recipe: Recipe, path: Path) -> Training:
+    """A new training run. Raises as `prepared` does."""
+    return Training(prepared(recipe, path))
+
+
+def _checkpoint_file(path: Path) -> Path:
+    return path / "model.safetensors" if path.is_dir() else path
 
 
 def _tried(recipe: Recipe, file: str) -> About:
@@ -304,10 +359,17 @@ def _tried(recipe: Recipe, file: str) -> About:
     config = recipe.config(file)
     world, about = world_of(config)
     with closing(world.env):
-        env, networks = world.env, networks_of(recipe, about)
-        stores_of(recipe, about)
-        BatchPhysics(env.task.spec, [request(name) for name in recipe.signals], about.control_period, threads=1)
+        env, start = world.env, None if recipe.start is None else Checkpoint.read(Path(recipe.start))
+        networks = networks_of(recipe, about, start)
+        limit = env.interface.frame_limit
+        if recipe.learn.window > limit:
+            raise TelosError("learn", f"windows of {recipe.learn.window} steps", f"at most {limit}, as episodes have")
+        wanted = [request(name) for name in recipe.signals]
+        physics = BatchPhysics(env.task.spec, wanted, about.control_period, threads=1)
+        if strange := [one.name for one in wanted if one not in physics.at_rest or one.at != "state"]:
+            raise TelosError("signals", strange[0], "signals of a state, as positions and velocities")
         pair = next(goal_pairs(world, recipe.evaluate.goals, min(recipe.evaluate.goals.ahead), recipe.seed))
+        stores_of(recipe, about, world)
         model = jepa(networks, about.control_period, None)
         build.agent(config, env.task, env.interface, model=model).goal = pair.shown
         collector(recipe.collect, config, world, model)

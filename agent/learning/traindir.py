@@ -6,6 +6,7 @@
     state.safetensors   weights, optimiser and counts after the last whole cycle; the others follow it
     curve.jsonl         one line per evaluation
     log.jsonl           one line per cycle: loss terms, times
+    start.safetensors   a copy of the checkpoint that training goes on from, if any
     model.safetensors   the checkpoint that `telos run --model DIR` plans with
 
 A cycle is one episode, the updates after it, and an evaluation where one is due. `state.safetensors` is written last,
@@ -14,12 +15,11 @@ and renamed. A killed run goes back to it: what store and logs hold beyond it is
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from envs.validation import validated
 
 SCHEMA = 1
 COUNTS = ("cycles", "updates", "curve", "log")
+START = "start.safetensors"  # a copy of the checkpoint that training goes on from
 TRAINED = "a directory of `telos train`"
 
 
@@ -49,26 +50,41 @@ class TrainDir:
         self.path, self.recipe, self.store, self.manifest = path, recipe, store, manifest
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, about: About) -> TrainDir:
-        """Make a new directory. Raises TelosError where the path is taken, or cannot be written."""
+    def create(cls, path: Path, recipe: Recipe, about: About, start: bytes = b"") -> TrainDir:
+        """Make a new directory, aside, and rename it.
+
+        Args:
+            start: the checkpoint file that training goes on from; empty where it begins from nothing.
+
+        Raises:
+            TelosError: the path is taken, or cannot be written.
+        """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise TelosError(f"--out {path}", "a path that is taken", "a new or an empty directory")
-        with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        write(path / "recipe.yaml", text.encode())
-        store = Store.create(path / "store", about)
-        for name in ("curve.jsonl", "log.jsonl"):
-            write(path / name, b"")
+        scratch = path.with_name(f".{path.name}.part-{os.getpid()}")
+        values = recipe.model_dump(mode="json")
         manifest = {
             "version": SCHEMA,
-            "recipe_sha256": _digest(recipe.model_dump(mode="json")),
+            "recipe_sha256": _digest(values),
             "threads": recipe.threads,
             "versions": provenance.versions(),
             "commit": provenance.commit(),
         }
-        write(path / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
-        return cls(path, recipe, store, manifest)
+        with writing(path):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                scratch.mkdir()
+                write(scratch / "recipe.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
+                Store.create(scratch / "store", about)
+                for name in ("curve.jsonl", "log.jsonl"):
+                    write(scratch / name, b"")
+                if start:
+                    write(scratch / START, start)
+                write(scratch / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+                scratch.replace(path)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> TrainDir:
@@ -93,21 +109,6 @@ class TrainDir:
         recipe = validated(Recipe, said, str(path / "recipe.yaml"))
         return cls(path, recipe, Store.open(path / "store"), manifest)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from training here. Raises TelosError where another one does."""
-        with writing(self.path):
-            descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise TelosError(str(self.path), "a run that is still going", "waiting until it ends") from None
-            with self.store.locked():
-                yield
-        finally:
-            os.close(descriptor)
-
     def save(self, tensors: Mapping[str, Tensor], counts: Mapping[str, Any]) -> None:
         """Write the state of a whole cycle; it counts once this returns."""
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -115,14 +116,18 @@ class TrainDir:
             data = save(plain, {"counts": json.dumps(dict(counts))})
         write(self.path / "state.safetensors", data)
 
-    def restore(self, replayed: int = 0) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def restore(self, replayed: Mapping[str, str], episodes: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The last whole cycle's tensors and counts, empty before the first; cuts what came after it.
 
+        Call it under the lock alone: what another process has written since is cut too.
+
         Args:
-            replayed: cycles whose episodes come from other stores.
+            replayed: the stores that are replayed, with their digests.
+            episodes: of these stores.
 
         Raises:
-            TelosError: a state that is damaged, or that store and logs are behind.
+            TelosError: a state that is damaged, or that store and logs are behind; or stores that have changed. Nothing
+                is cut then.
         """
         file = self.path / "state.safetensors"
         tensors: dict[str, Tensor] = {}
@@ -135,16 +140,19 @@ class TrainDir:
                 tensors = load(data)
                 if not all(type(counts[name]) is int for name in COUNTS):
                     raise ValueError("counts")
-            except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+            except (SafetensorError, ValueError, LookupError, TypeError, RecursionError):
                 raise TelosError(str(file), "an unreadable state", "the file as `telos train` wrote it") from None
-        self.store.cut(max(counts["cycles"] - replayed, 0))
-        for name in ("curve", "log"):
-            written = contents(self.path / f"{name}.jsonl").splitlines(keepends=True)
-            lines = [line for line in written if line.endswith(b"\n")]
-            if len(lines) < counts[name]:
+            if counts.get("replayed") != dict(replayed):
+                allowed = "the stores as they were"
+                raise TelosError("replay", "a store that has changed since the training began", allowed)
+        lines = {name: self._whole(name) for name in ("curve", "log")}
+        for name, found in lines.items():
+            if len(found) < counts[name]:
                 allowed = f"{counts[name]}, as the state says"
-                raise TelosError(str(self.path / f"{name}.jsonl"), f"{len(lines)} lines", allowed)
-            write(self.path / f"{name}.jsonl", b"".join(lines[: counts[name]]))
+                raise TelosError(str(self.path / f"{name}.jsonl"), f"{len(found)} lines", allowed)
+        self.store.cut(max(counts["cycles"] - episodes, 0))
+        for name, found in lines.items():
+            write(self.path / f"{name}.jsonl", b"".join(found[: counts[name]]))
         return tensors, counts
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
@@ -154,8 +162,12 @@ class TrainDir:
 
     def lines(self, name: str) -> list[dict[str, Any]]:
         """The rows of curve.jsonl or log.jsonl."""
-        found = contents(self.path / f"{name}.jsonl").splitlines()
-        return [json.loads(line) for line in found]
+        return [json.loads(line) for line in self._whole(name)]
+
+    def _whole(self, name: str) -> list[bytes]:
+        """The lines of a log; one that a killed process did not finish is left out."""
+        found = contents(self.path / f"{name}.jsonl").splitlines(keepends=True)
+        return [line for line in found if line.endswith(b"\n")]
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -20,6 +20,6 @@ class About(BaseModel):
     action_size: int
     control_period: float  # s
     entries: dict[str, int] = Field(default_factory=dict)  # entry of the observation -> its numbers, in order
-    guardrails: list[dict[str, Any]] = Field(default_factory=list)  # in the order of the margins, as a config has them
+    guardrails: list[dict[str, Any]] = Field(default_factory=list)  # in the order of the margins, in canonical form
     guardrails_sha256: str = ""
     versions: dict[str, str] = Field(default_factory=dict)

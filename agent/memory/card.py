@@ -6,11 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from agent.memory.store import Store
 from envs.errors import TelosError
-from envs.guardrails.registry import build
 
 BINS = 10  # of an observed number's range, by which its coverage is measured
 VISITED = 1e-3  # share of the frames that a bin holds at least to count as visited
@@ -65,15 +63,19 @@ def card_of(store: Store) -> Card:
     """The card of a store. Raises TelosError where it is empty, or a shard is damaged."""
     actors: Counter[str] = Counter()
     returns, seeds, ends, broken = [], set(), 0, 0
-    rules = build(store.about.guardrails)
+    rules = store.about.guardrails
+    tolerance = np.array([float(rule.get("tolerance", 0.0)) for rule in rules])
     seen = []
     for episode in store.episodes():
         actors[episode.actor or "unknown"] += len(episode)
         returns.append(float(episode.rewards.sum()))
         seeds.add(episode.seed)
         ends += episode.terminated
-        if len(rules):
-            broken += int(rules.violated(torch.from_numpy(np.array(episode.margins))).any(1).sum())
+        if len(rules) and episode.margins.shape[1] == len(rules):
+            held = (episode.margins >= -tolerance) & (
+                episode.margins < np.inf
+            )  # negated, as comparisons with NaN are False
+            broken += int((~held).any(1).sum())
         if episode.observations.ndim == 2:
             seen.append(episode.observations)
     if not returns:
@@ -90,7 +92,7 @@ def card_of(store: Store) -> Card:
         terminated=ends,
         returns=(min(returns), float(np.median(returns)), max(returns)),
         coverage=_coverage(np.concatenate(seen), store.about.entries) if seen else {},
-        guardrails=tuple(rules.names),
+        guardrails=tuple(str(rule.get("name", "")) for rule in rules),
         guardrails_sha256=store.about.guardrails_sha256,
         violating=broken / store.frames if len(rules) else float("nan"),
         sha256=store.sha256,
@@ -102,6 +104,7 @@ def _coverage(seen: np.ndarray, entries: dict[str, int]) -> dict[str, tuple[floa
     names = names if len(names) == seen.shape[1] else [f"[{i}]" for i in range(seen.shape[1])]
     found = {}
     for name, column in zip(names, seen.T, strict=True):
+        column = column[np.isfinite(column)] if np.isfinite(column).any() else np.zeros(1)
         counts, _ = np.histogram(column, BINS)
         found[name] = (float(column.min()), float(column.max()), float((counts >= VISITED * len(column)).mean()))
     return found

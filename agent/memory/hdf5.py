@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import h5py
-import numpy as np
+from h5py import h5o
 
-MAX_BYTES = 2**33  # of one array in memory
+MAX_BYTES = 2**32  # of all arrays of a file in memory
 EXPANSION = 2_000  # times the file's size, which no allowed filter exceeds
 FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
@@ -47,6 +47,18 @@ def insist_plain(file: h5py.File, name: str, size: int, kinds: str = "fuib") -> 
     return dataset
 
 
-def array(file: h5py.File, name: str, size: int) -> np.ndarray:
-    """The content of a dataset; raises as `insist_plain`."""
-    return insist_plain(file, name, size)[()]
+def insist_plain_file(file: h5py.File, size: int, kinds: str = "fuib") -> list[str]:
+    """The paths of all arrays of a file, none of which is read.
+
+    Raises:
+        ValueError: as `insist_plain`; two names for one array, or more than `MAX_BYTES` in all.
+    """
+    found, total, places = list(names(file)), 0, set()
+    for name in found:
+        dataset = insist_plain(file, name, size, kinds)
+        total += dataset.nbytes
+        place = h5o.get_info(dataset.id).addr
+        if place in places or total > MAX_BYTES:
+            raise ValueError(f"{name}: {'a second name of an array' if place in places else f'{total} bytes in all'}")
+        places.add(place)
+    return found

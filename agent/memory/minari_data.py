@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from gymnasium import spaces
 
-from agent.memory import hdf5
+from agent.memory import hdf5, shard
 from agent.memory.about import About
 from agent.memory.episode import Episode
 from agent.memory.store import Store
@@ -79,17 +79,22 @@ def imported(source: Path, out: Path, task: str, interface: Interface, features:
     _, storage = _minari()
     folder = source / "data" if (source / "data").is_dir() else source
     said = _checked(folder)
-    read = storage.read(folder)
-    about = About(
-        task=task, features=(features,), action_size=interface.action_size, control_period=interface.control_period
-    )
-    store = Store.create(out, about)
-    with store.locked():
-        number, actor = range(int(said["total_episodes"])), str(said.get("algorithm_name", "")) or "minari"
+    size, period = interface.action_size, interface.control_period
+    about = About(task=task, features=(features,), action_size=size, control_period=period)
+    number, actor = range(said["total_episodes"]), str(said.get("algorithm_name", "")) or "minari"
+    try:
+        read, made = storage.read(folder), []
         for found, more in zip(read.get_episodes(number), read.get_episode_metadata(number), strict=True):
             seed = more.get("seed")
-            made = _episode(found, read.action_space, interface)
-            store.append([replace(made, actor=actor, seed=-1 if seed is None else int(seed))])
+            one = _episode(found, read.action_space, interface)
+            made.append(replace(one, actor=actor, seed=-1 if seed is None else int(seed)))
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, AssertionError) as error:
+        raise TelosError(str(folder), f"episodes that cannot be read ({_line(error)})", DATA) from None
+    for one in made:
+        shard.insist_fits(one, about, str(folder))
+    store = Store.create(out, about)
+    for one in made:
+        store.append([one])
     return store
 
 
@@ -150,13 +155,18 @@ def _checked(folder: Path) -> dict[str, Any]:
             if not isinstance(said.get(name), str):  # Minari would make the environment that the data set names
                 raise ValueError(f"no {name}")
         with h5py.File(file, "r") as opened:
-            for name in hdf5.names(opened):
-                hdf5.insist_plain(opened, name, file.stat().st_size, "fuibSO" if "infos/" in name else "fuib")
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
+            hdf5.insist_plain_file(opened, file.stat().st_size, "fuibS")
+            if said["total_episodes"] > len(opened) or said["total_episodes"] < 1:
+                raise ValueError(f"{said['total_episodes']} episodes said, {len(opened)} there")
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
         if isinstance(error, TelosError):
             raise
-        raise TelosError(str(folder), f"no plain data set ({str(error).splitlines()[0][:120]})", DATA) from None
+        raise TelosError(str(folder), f"no plain data set ({_line(error)})", DATA) from None
     return said
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
 def _minari() -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from envs.errors import TelosError
 
 PARAM = "param:"  # before the name of what a reset chose, whose / is written as :
 PER_STATE = ("observations", "states")  # one row more than steps
-SAID = ("terminated", "truncated", "goal", "actor", "seed")
+SAID = {"terminated": bool, "truncated": bool, "goal": str, "actor": str, "seed": int}
 
 
 def written(episodes: Sequence[Episode], about: About) -> bytes:
@@ -30,9 +30,11 @@ def written(episodes: Sequence[Episode], about: About) -> bytes:
     if not episodes:
         raise TelosError("store", "a shard without episodes", "one episode at least")
     for episode in episodes:
-        _check(episode, about, "store")
+        insist_fits(episode, about, "store")
     buffer = io.BytesIO()
     names = sorted(episodes[0].params)
+    if any(sorted(episode.params) != names for episode in episodes):
+        raise TelosError("store", "episodes whose params differ in their names", "one task's episodes")
     with h5py.File(buffer, "w", libver="latest", track_order=False) as file:
         for name in ARRAYS:
             parts = [getattr(episode, name) for episode in episodes]
@@ -46,7 +48,7 @@ def written(episodes: Sequence[Episode], about: About) -> bytes:
                 np.stack([np.asarray(episode.params[name]) for episode in episodes]),
             )
         file["lengths"] = np.array([len(episode) for episode in episodes], dtype=np.int64)
-        said = [{name: getattr(episode, name) for name in SAID} for episode in episodes]
+        said = [{name: kind(getattr(episode, name)) for name, kind in SAID.items()} for episode in episodes]
         file.attrs["episodes"] = json.dumps(said)
     return buffer.getvalue()
 
@@ -55,12 +57,15 @@ def read(data: bytes, where: str, about: About) -> list[Episode]:
     """The episodes of a file's content. Raises TelosError for anything but what `written` gave."""
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
-            arrays = {name: hdf5.array(file, name, len(data)) for name in hdf5.names(file)}
+            names = hdf5.insist_plain_file(file, len(data))
+            if strange := [n for n in names if not (n in ARRAYS or n == "lengths" or n.startswith(PARAM))]:
+                raise ValueError(f"an array {strange[0]}")
+            arrays = {name: np.asarray(file[name]) for name in names}
             said = json.loads(str(file.attrs["episodes"]))
         found = _split(arrays, said)
         for episode in found:
-            _check(episode, about, where)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+            insist_fits(episode, about, where)
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         if isinstance(error, TelosError):
             raise
         given = f"an unreadable shard ({(str(error) or type(error).__name__).splitlines()[0][:120]})"
@@ -86,8 +91,10 @@ def _split(arrays: dict[str, np.ndarray], said: list[dict[str, Any]]) -> list[Ep
         raise ValueError(f"the arrays {', '.join(sorted(arrays))}")
     for name, array in arrays.items():
         rows = int(lengths.sum()) + (len(lengths) if name in PER_STATE else 0)
-        if len(array) != rows and not (name in PER_STATE and array.size == 0):
+        if array.ndim == 0 or (len(array) != rows and not (name in PER_STATE and array.size == 0)):
             raise ValueError(f"{name}: {len(array)} rows in place of {rows}")
+    if any(len(values) != len(lengths) for values in params.values()):
+        raise ValueError("params that do not fit the episodes")
     found, at = [], 0
     for index, (length, about) in enumerate(zip(lengths.tolist(), said, strict=True)):
         cut = {name: array[at : at + length] for name, array in arrays.items() if name not in PER_STATE}
@@ -96,14 +103,15 @@ def _split(arrays: dict[str, np.ndarray], said: list[dict[str, Any]]) -> list[Ep
             name: arrays[name][first : first + length + 1] if arrays[name].size else arrays[name] for name in PER_STATE
         }
         own = MappingProxyType({name: values[index] for name, values in params.items()})
-        if set(about) != set(SAID):
-            raise ValueError(f"an episode that says {', '.join(about)}")
+        if not isinstance(about, dict) or {name: type(value) for name, value in about.items()} != SAID:
+            raise ValueError("an episode that says something else of itself")
         found.append(Episode(**cut, **about, params=own))
         at += length
     return found
 
 
-def _check(episode: Episode, about: About, where: str) -> None:
+def insist_fits(episode: Episode, about: About, where: str) -> None:
+    """Raises TelosError for an episode that is not whole, or of another size than the store's."""
     try:
         episode.check()
     except ValueError as error:

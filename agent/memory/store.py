@@ -9,12 +9,9 @@ One process writes at a time; any number may read meanwhile. A killed writer los
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +71,7 @@ class Store:
             raise TelosError(f"{where}: version", given, f"{SCHEMA}, which this telos reads")
         about = validated(About, said, where)
         known = {one.name: one for one in _indexed(path / "index.json")}
-        found = sorted(file.name for file in (path / "shards").glob("*.h5"))
+        found = sorted(file.name for file in (path / "shards").glob("[0-9]*.h5") if file.stem.isdecimal())
         return cls(path, about, [known.get(name) or _scanned(path / "shards" / name, about) for name in found])
 
     @property
@@ -104,7 +101,12 @@ class Store:
                 data = contents(self.path / "shards" / one.name)
                 if hashlib.sha256(data).hexdigest() != one.sha256:
                     raise TelosError(str(self.path / "shards" / one.name), "a changed file", "the shard as written")
-                yield from shard.read(data, str(self.path / "shards" / one.name), self.about)[max(first - begin, 0) :]
+                found = shard.read(data, str(self.path / "shards" / one.name), self.about)
+                if tuple(map(len, found)) != one.lengths:
+                    raise TelosError(
+                        str(self.path / "index.json"), "other lengths than the shards have", "no index.json"
+                    )
+                yield from found[max(first - begin, 0) :]
             begin += len(one.lengths)
 
     def append(self, episodes: Sequence[Episode]) -> None:
@@ -114,7 +116,8 @@ class Store:
             TelosError: an episode does not fit the store, or the disk refuses.
         """
         data = shard.written(episodes, self.about)
-        name = f"{len(self.shards):06d}.h5"
+        last = max((int(one.name.partition(".")[0]) for one in self.shards), default=-1)
+        name = f"{last + 1:06d}.h5"
         write(self.path / "shards" / name, data)
         lengths = tuple(len(episode) for episode in episodes)
         self.shards.append(Shard(name, hashlib.sha256(data).hexdigest(), lengths))
@@ -126,32 +129,23 @@ class Store:
         Raises:
             TelosError: fewer episodes are there, or a shard holds episodes on both sides.
         """
-        kept = 0
-        while self.shards and len(self) > episodes:
-            (self.path / "shards" / self.shards.pop().name).unlink(missing_ok=True)
+        kept, count = 0, 0
+        while kept < len(self.shards) and count < episodes:
+            count += len(self.shards[kept].lengths)
             kept += 1
-        if len(self) != episodes:
-            raise TelosError(str(self.path), f"{len(self)} whole episodes", f"{episodes}, as the checkpoint says")
-        if kept:
+        if count != episodes:
+            allowed = f"{episodes}, as the checkpoint says"
+            raise TelosError(str(self.path), f"{len(self)} episodes, in shards that do not end there", allowed)
+        gone, self.shards = self.shards[kept:], self.shards[:kept]
+        if gone:
             self._index()
+        for one in gone:
+            (self.path / "shards" / one.name).unlink(missing_ok=True)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other writers out, and remove what a killed one left. Raises TelosError where another is writing."""
-        with writing(self.path):
-            descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise TelosError(
-                    str(self.path), "a store that another process writes", "waiting until it ends"
-                ) from None
-            for file in (*self.path.glob(".*.part"), *self.path.glob("shards/.*.part")):
-                file.unlink(missing_ok=True)
-            yield
-        finally:
-            os.close(descriptor)
+    def swept(self) -> None:
+        """Remove the unfinished files that a killed writer left; only under the lock."""
+        for file in (*self.path.glob(".*.part"), *self.path.glob("shards/.*.part")):
+            file.unlink(missing_ok=True)
 
     def _index(self) -> None:
         values = {one.name: {"sha256": one.sha256, "lengths": one.lengths} for one in self.shards}

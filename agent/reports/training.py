@@ -93,7 +93,7 @@ def render_report(folder: TrainDir) -> str:
             "curve": plots.inline(learning(curve)),
             "health": plots.inline(collapse(curve)),
             "horizon": plots.inline(horizon(curve)),
-            "rollouts": plots.inline(rollouts(folder, model)) if recipe.signals else "",
+            "rollouts": rollouts(folder, model) if recipe.signals else "",
         },
         video=plots.inline(contents(video), "video/mp4") if video.is_file() else "",
         run=_command(folder),
@@ -185,8 +185,11 @@ def horizon(curve: Curve) -> bytes:
     return plots.png(draw, 4.7, 3.1)
 
 
-def rollouts(folder: TrainDir, model: Jepa) -> bytes:
-    """Signals of a held-out episode: as they were, and as the probe reads them off the imagined rollout."""
+def rollouts(folder: TrainDir, model: Jepa) -> str:
+    """Signals of a held-out episode: as they were, and as the probe reads them off the imagined rollout.
+
+    A PNG as a data URI; "" where no signal moves.
+    """
     recipe, episode = folder.recipe, held_out(folder)[-1]
     steps = min(ROLLED, len(episode))
     physics, requests = _physics(recipe)
@@ -200,6 +203,8 @@ def rollouts(folder: TrainDir, model: Jepa) -> bytes:
         imagined = {name: values[0].numpy() for name, values in model.probe(path).items()}
     shown = [(name, i) for name, values in real.items() for i in range(values.shape[1])]
     shown = [(name, i) for name, i in shown if float(real[name][:, i].std()) > 1e-9][:MAX_CURVES]
+    if not shown:
+        return ""
     time = np.arange(steps + 1) * folder.store.about.control_period
 
     def draw(figure: Figure) -> None:
@@ -216,7 +221,7 @@ def rollouts(folder: TrainDir, model: Jepa) -> bytes:
         handles, labels = cells[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
 
-    return plots.png(draw, 9.6, 0.5 + 1.6 * -(-len(shown) // 2))
+    return plots.inline(plots.png(draw, 9.6, 0.5 + 1.6 * -(-len(shown) // 2)))
 
 
 def held_out(folder: TrainDir) -> list[Episode]:

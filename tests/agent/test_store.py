@@ -24,6 +24,7 @@ from agent.memory.episode import ARRAYS, Episode
 from agent.memory.ring import Ring
 from agent.memory.store import Store
 from envs.errors import TelosError
+from envs.files import locked
 
 ABOUT = About(task="a task", features=(3,), action_size=2, control_period=0.02)
 
@@ -112,8 +113,9 @@ def test_a_shard_cut_short_is_refused_in_one_line(store: Store) -> None:
 
 
 def test_one_writer_at_a_time(store: Store) -> None:
-    with store.locked(), pytest.raises(TelosError, match="another process writes"), Store.open(store.path).locked():
-        pass
+    with locked(store.path, "a store"), pytest.raises(TelosError, match="another process writes"):  # noqa: SIM117
+        with locked(store.path, "a store"):
+            pass
 
 
 WRITER = """
@@ -146,8 +148,8 @@ def test_a_killed_writer_loses_nothing_that_it_finished(store: Store) -> None:
     again = Store.open(store.path)
     assert finished <= len(again) <= finished + 1
     assert all(same(found, episode(50, index)) for index, found in enumerate(again.episodes()))
-    with again.locked():
-        assert not list(store.path.glob("**/.*.part"))
+    again.swept()
+    assert not list(store.path.glob("**/.*.part"))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,37 @@ def _another(file: h5py.File) -> None:
     file["more"] = np.zeros(3)
 
 
-@pytest.mark.parametrize("spoil", [_linked, _soft, _external, _huge, _foreign, _objects, _odd_lengths, _another])
+def _named_twice(file: h5py.File) -> None:
+    """One array under many names would be read many times."""
+    file["param:model:geom_pos2"] = file["param:model:geom_pos"]
+
+
+def _few_params(file: h5py.File) -> None:
+    del file["param:model:geom_pos"]
+    file["param:model:geom_pos"] = np.zeros((0, 2, 3))
+
+
+def _odd_header(file: h5py.File) -> None:
+    said = json.loads(str(file.attrs["episodes"]))
+    file.attrs["episodes"] = json.dumps([{**one, "seed": "x"} for one in said])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _linked,
+        _soft,
+        _external,
+        _huge,
+        _foreign,
+        _objects,
+        _odd_lengths,
+        _another,
+        _named_twice,
+        _few_params,
+        _odd_header,
+    ],
+)
 def test_foreign_files_are_refused_before_anything_is_read(store: Store, spoil: object) -> None:
     store.append([episode()])
     path = store.path / "shards" / "000000.h5"
@@ -223,12 +255,39 @@ def test_a_wrong_store_file_is_refused(store: Store, text: str, said: str) -> No
         Store.open(store.path)
 
 
+def test_a_missing_shard_is_not_written_over(store: Store) -> None:
+    for index in range(3):
+        store.append([episode(3, index)])
+    (store.path / "shards" / "000001.h5").unlink()
+    again = Store.open(store.path)
+    again.append([episode(5, 9)])
+    assert [found.seed for found in Store.open(store.path).episodes()] == [0, 2, 9]
+
+
+def test_an_index_that_lies_about_lengths_is_noticed(store: Store) -> None:
+    store.append([episode()])
+    index = store.path / "index.json"
+    said = json.loads(index.read_text())
+    said["000000.h5"]["lengths"] = [3]
+    index.write_text(json.dumps(said))
+    with pytest.raises(TelosError, match="other lengths"):
+        list(Store.open(store.path).episodes())
+
+
+def test_nothing_is_cut_that_cannot_be_cut(store: Store) -> None:
+    store.append([episode(3, 0), episode(3, 1)])
+    store.append([episode(3, 2)])
+    with pytest.raises(TelosError, match="in shards that do not end there"):
+        store.cut(1)
+    assert len(Store.open(store.path)) == 3
+
+
 def test_what_came_after_a_checkpoint_can_be_cut(store: Store) -> None:
     for index in range(4):
         store.append([episode(index + 1, index)])
     store.cut(2)
     assert [len(found) for found in Store.open(store.path).episodes()] == [1, 2]
-    with pytest.raises(TelosError, match="2 whole episodes"):
+    with pytest.raises(TelosError, match="2 episodes, in shards"):
         store.cut(3)
     assert len(json.loads((store.path / "index.json").read_text())) == 2
 

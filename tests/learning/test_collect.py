@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import yaml
 from pydantic import TypeAdapter
 
 from agent.config.load import load
@@ -235,10 +238,76 @@ def test_a_store_that_has_changed_is_not_resumed_over(whole: Path, tmp_path: Pat
     episodes = list(TrainDir.open(whole).store.episodes())
     store.append(episodes[:3])
     training = begin(recipe.load("quickstart", {**SMALL, "replay": [str(store.path)]}), tmp_path / "run")
-    training.cycle()
+    for _ in range(5):
+        training.cycle()
     store.append(episodes[3:])
     with pytest.raises(TelosError, match="a store that has changed"):
         Training(TrainDir.open(tmp_path / "run"))
+    assert len(TrainDir.open(tmp_path / "run").store) == 2, "its own episodes are still there"
+
+
+@pytest.mark.parametrize(
+    ("params", "states", "said"),
+    [
+        ({"model/jnt_qposadr": np.array([10**6, 0])}, None, "the params"),
+        ({"nonsense": np.zeros(1)}, None, "the params"),
+        (None, np.zeros((51, 3)), "states of 3 numbers"),
+        (None, np.full((51, 35), np.nan), "states of 35 numbers; allowed: 35, finite"),
+    ],
+)
+def test_a_foreign_store_writes_nothing_into_the_model(
+    whole: Path, tmp_path: Path, params: Any, states: Any, said: str
+) -> None:
+    (first, *_) = TrainDir.open(whole).store.episodes()
+    store = Store.create(tmp_path / "store", TrainDir.open(whole).store.about)
+    more = {"params": first.params if params is None else params, "states": first.states if states is None else states}
+    store.append([replace(first, **more)] * 2)
+    with pytest.raises(TelosError, match=said):
+        begin(recipe.load("quickstart", {**SMALL, "replay": [str(store.path)]}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_goals_of_an_own_task_train_and_run_from_anywhere(
+    telos: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/arm, whose task is a file, without its guardrails."""
+    shutil.copytree(Path(__file__).parents[2] / "docs" / "arm", tmp_path / "arm")
+    file = tmp_path / "arm" / "arm.yaml"
+    said = {
+        key: value for key, value in yaml.safe_load(file.read_text()).items() if key not in ("guardrails", "back_up")
+    }
+    file.write_text(yaml.safe_dump(said))
+    monkeypatch.chdir(tmp_path / "arm")
+    joint = next(iter(_joints(Path("arm.yaml"))))
+    given = {
+        **SMALL,
+        "task": "arm.yaml",
+        "observe": {},
+        "signals": [f"joint_velocity/{joint}"],
+        "evaluate.goals.within": {f"joint_position/{joint}": 0.05},
+        "evaluate.goals.periods": {},
+        "evaluate.goals.starts": 1,
+    }
+    to_the_end(begin(recipe.load("quickstart", given), tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    Training(TrainDir.open(tmp_path / "run"))
+    goal = ("--goal", f"joint_velocity/{joint} = 0 +- 9", "--frames", "3")
+    done = telos("run", "--model", tmp_path / "run", *goal, "--out", tmp_path / "played")
+    assert done.status == 0, done.err
+
+
+def test_a_learned_model_is_not_judged_as_if_it_were_exact(whole: Path) -> None:
+    rules = [{**RAIL, "joint": "wrist", "lower": -2.0, "upper": 2.0, "unit": "rad", "scale": 0.1}]
+    given = {**SMALL, "run.guardrails": rules}
+    with pytest.raises(TelosError, match="with a learned world model"):
+        begin(recipe.load("quickstart", given), whole.parent / "never")
+
+
+def _joints(task: Path) -> list[str]:
+    from envs import registry
+
+    model = registry.load(str(task)).spec().compile()
+    return [model.joint(index).name for index in range(model.njnt)]
 
 
 def test_a_training_goes_on_from_anothers_weights(whole: Path, tmp_path: Path) -> None:
@@ -256,7 +325,8 @@ def test_a_training_goes_on_from_anothers_weights(whole: Path, tmp_path: Path) -
     [
         ({"replay": ["/nowhere"]}, "no such directory"),
         ({"start": "/nowhere/model.safetensors"}, "no such file"),
-        ({"start": "TRAINED", "model.latent": 5}, "size mismatch"),
+        ({"start": "TRAINED", "model.latent": 5}, "with other params"),
+        ({"start": "TRAINED", "observe.ignored": ["velocity"]}, "with other ignored"),
         ({"start": "TRAINED", "task": "dm_control/reacher-hard-v0"}, "a checkpoint of dm_control/reacher-easy-v0"),
         ({"replay": ["STORE"], "task": "dm_control/reacher-hard-v0"}, "task dm_control/reacher-easy-v0"),
     ],

@@ -14,16 +14,24 @@ import torch
 from safetensors.torch import load_file
 
 from agent.learning import recipe
+from agent.learning.goals import goal_pairs
+from agent.learning.learner import Learner
 from agent.learning.recipe import Recipe
 from agent.learning.train import Training, begin, world_of
 from agent.learning.traindir import TrainDir
 from agent.learning.watch import LEAST_STD, signals_of
+from agent.memory.episode import Episode
 from agent.memory.ring import Ring
+from agent.memory.store import Store
+from agent.rollouts.episode import seeds_of
 from envs.errors import TelosError
+from envs.files import locked
 from envs.physics.batch import BatchPhysics
 from envs.physics.signals import request
 from tests.learning.conftest import SMALL, to_the_end
+from worldmodels import losses
 from worldmodels.checkpoint import Checkpoint
+from worldmodels.jepa.networks import Inputs, Networks
 
 TIMED = ("seconds", "plan_ms", "decision_ms")
 
@@ -104,9 +112,6 @@ def kill(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, after: int, la
 def test_a_killed_run_ends_as_one_that_was_not(
     whole: Path, small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, after: int, late: bool
 ) -> None:
-    from agent.learning.learner import Learner
-    from agent.memory.store import Store
-
     path = tmp_path / "run"
     places: dict[str, tuple[Any, str]] = {
         "store": (Store, "append"),
@@ -125,6 +130,60 @@ def test_a_killed_run_ends_as_one_that_was_not(
     assert outcome(path) == outcome(whole)
 
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "a teacher": {"learn.target": "teacher"},
+    "members and curiosity": {"model.members": 3, "collect": {"kind": "curiosity"}, "warm_up": 2},
+    "a ring that wraps": {"learn.capacity": 120},
+    "sigreg": {"losses": {"prediction": 1.0, "sigreg": 0.1}},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_kind_of_training_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    given = recipe.load("quickstart", {**SMALL, **VARIANTS[variant]})
+    to_the_end(begin(given, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        kill(patch, TrainDir, "save", 4, late=False)
+        with pytest.raises(Killed):
+            to_the_end(begin(given, tmp_path / "killed"))
+    to_the_end(Training(TrainDir.open(tmp_path / "killed")))
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+
+def test_a_rollout_compares_each_moment_with_its_own_prediction(small: Recipe) -> None:
+    """With a predictor that adds the action, every third of 6 steps is predicted exactly, and no other."""
+    settings = small.learn.model_copy(update={"moments": 2, "every": 3, "batch": 4})
+    params = small.model.model_copy(update={"encoder": "identity", "predictor_layers": 1, "predictor_width": 2})
+    networks = Networks(Inputs(2), 2, params, 2, 3)
+    networks.roll = lambda latents, actions: (latents[:, None] + actions.cumsum(1))[None]  # type: ignore[method-assign]
+    actions = np.random.default_rng(0).uniform(-1, 1, (9, 2))
+    seen = np.concatenate([np.zeros((1, 2)), actions.cumsum(0)])
+    ring = Ring(100, 2, 2)
+    blank = np.zeros((9, 0))
+    ring.add(Episode(seen, actions, np.zeros(9), blank, np.zeros((0, 0)), terminated=True))
+    windows = ring.windows(np.arange(9), 6)
+    rollout = Learner(networks, {"prediction": 1.0}, settings, 1, 0).rollout(windows, 0)
+    assert rollout.weight[0].tolist() == [[float(s + 3 <= 9), float(s + 6 <= 9)] for s in range(9)]
+    apart = (rollout.predicted[0] - rollout.targets[:, 1:]).abs().amax(-1)
+    assert (apart[rollout.weight[0] > 0] < 1e-6).all()
+    torch.testing.assert_close(rollout.actions[0], windows.actions[0].reshape(2, 6))
+    assert losses.prediction(rollout).item() == pytest.approx(0, abs=1e-10)
+
+
+def test_a_gradient_that_is_no_number_changes_no_weight(small: Recipe, tmp_path: Path) -> None:
+    training = begin(small, tmp_path / "run")
+    for _ in range(3):
+        training.cycle()
+    weights = {name: value.clone() for name, value in training.networks.state_dict().items()}
+    handle = training.networks.encoder[0].weight.register_hook(lambda slope: slope * torch.inf)  # type: ignore[index]
+    with pytest.raises(TelosError, match="a gradient of norm"):
+        training.learner.update(training.ring, 99)
+    handle.remove()
+    assert all(torch.equal(value, weights[name]) for name, value in training.networks.state_dict().items())
+
+
 def test_a_finished_run_has_nothing_left_to_do(whole: Path) -> None:
     before = outcome(whole)
     training = Training(TrainDir.open(whole))
@@ -132,13 +191,13 @@ def test_a_finished_run_has_nothing_left_to_do(whole: Path) -> None:
     assert outcome(whole) == before
 
 
-def test_no_evaluation_seed_is_a_training_seed(small: Recipe, tmp_path: Path) -> None:
-    training = begin(small, tmp_path / "run")
-    assert training.seed != small.seed
-    training.cycle()
-    (episode,) = training.folder.store.episodes()
-    training.world.reset(episode.seed)
-    assert episode.seed >= 0
+def test_no_start_of_an_evaluation_is_one_of_training(whole: Path) -> None:
+    training = Training(TrainDir.open(whole))
+    trained = {episode.seed for episode in training.folder.store.episodes()}
+    pairs = list(goal_pairs(training.world, training.recipe.evaluate.goals, 4, training.seed))
+    tested = {seed for pair in pairs for seed in seeds_of(training.seed, pair.index)}
+    assert len(trained) == 6
+    assert not trained & tested
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------
@@ -191,6 +250,17 @@ def test_prediction_alone_collapses_and_the_alarm_sounds(small: Recipe, tmp_path
         ({"frames": 50}, "above the 50 steps of an episode"),
         ({"evaluate.every": 30}, "above the 50 steps of an episode"),
         ({"model.latnt": 3}, "did you mean 'latent'"),
+        ({"losses": {}}, "trains something"),
+        ({"losses": {"variance": 1.0}, "model.encoder": "frozen"}, "trains something"),
+        ({"evaluate.goals.ahead": []}, "ahead"),
+        ({"evaluate.goals.periods": {"joint_position/shoulde": 6.3}}, "is none of them"),
+        ({"observe.ignored": ["position", "to_target", "velocity"], "observe.angles": []}, "every entry"),
+        ({"model.latent_form": "simnorm", "model.latent": 10}, "groups of 8"),
+        ({"seed": 10**24}, "seed"),
+        ({"signals": ["contact_force/hand"]}, "signals of a state"),
+        ({"learn.capacity": 10}, "at least the 50 steps"),
+        ({"collect": {"kind": "curiosity"}}, "which has no doubt"),
+        ({"collect": {"kind": "planner"}}, "without an objective"),
         ({"run.planner.kind": "icam"}, "did you mean 'icem'"),
         ({"episode.length": 3}, "which is 50"),
     ],
@@ -246,10 +316,18 @@ def test_the_rows_are_plain_json(whole: Path) -> None:
             json.loads(line, parse_constant=refuse)
 
 
-def test_two_processes_do_not_train_in_one_directory(whole: Path) -> None:
-    folder = TrainDir.open(whole)
-    with folder.locked(), pytest.raises(TelosError, match="still going"), TrainDir.open(whole).locked():
-        pass
+def test_a_resume_beside_a_running_training_changes_nothing(
+    telos: Callable[..., Any], small: Recipe, tmp_path: Path
+) -> None:
+    """Between an episode and the state that counts it, the store holds more than the state says."""
+    training = begin(small, tmp_path / "run")
+    training.cycle()
+    training.folder.store.append(list(training.folder.store.episodes()))
+    with locked(tmp_path / "run", "a training"):
+        done = telos("resume", tmp_path / "run")
+    assert done.status == 2
+    assert "still going" in done.err
+    assert len(Store.open(tmp_path / "run" / "store")) == 2
 
 
 def test_the_manifest_says_what_the_numbers_depend_on(whole: Path) -> None:

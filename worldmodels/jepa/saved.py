@@ -13,6 +13,7 @@ from worldmodels.jepa.model import Jepa, JepaEnsemble, Probe
 from worldmodels.jepa.networks import Inputs, JepaParams, Networks
 
 PART = "jepa"
+MOST = 1_000_000  # of features, actions and steps of a window
 
 
 def parts_of(networks: Networks, probe: Probe | None) -> tuple[dict[str, Any], dict[str, nn.Module]]:
@@ -39,10 +40,15 @@ def parts_of(networks: Networks, probe: Probe | None) -> tuple[dict[str, Any], d
 def networks_of(about: dict[str, Any]) -> Networks:
     """Networks of the sizes that a header's part says, with weights of 0. Raises TelosError where it says no such."""
     try:
-        inputs = Inputs(int(about["features"]), tuple(about["angles"]), tuple(about["ignored"]))
+        features, action_size, moments, every = (int(about[n]) for n in ("features", "action_size", "moments", "every"))
+        if not (0 < features <= MOST and 0 < action_size <= MOST and 0 < moments * every <= MOST):
+            raise ValueError("sizes")
+        if not set(map(int, (*about["angles"], *about["ignored"]))) <= set(range(features)):
+            raise ValueError("indices")
+        inputs = Inputs(features, tuple(about["angles"]), tuple(about["ignored"]))
         params = validated(JepaParams, about["params"], "checkpoint: jepa.params")
-        return Networks(inputs, int(about["action_size"]), params, int(about["moments"]), int(about["every"]))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        return Networks(inputs, action_size, params, moments, every)
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise TelosError("checkpoint: jepa", f"{type(error).__name__} {error}", "as `telos train` wrote it") from None
 
 
