@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 run: setup
 	@$(BIN)/telos run quickstart
 
-# A world model from nothing, in about 4 minutes on 2 cores.
+# A world model from nothing, in 2 to 4 minutes on 2 cores.
 train: setup
 	@$(BIN)/telos train quickstart
 

@@ -293,7 +293,8 @@ def test_no_rule_moves_a_guardrail() -> None:
     problem = agent.act(Percept(env.backend.observe(), dataclasses.replace(start, state=state))).problem
     hard = torch.cat([torch.ones(1, problem.horizon, 1), -torch.ones(1, problem.horizon, 1)]).double()
     evaluated = problem.evaluate(hard)
-    other = dataclasses.replace(problem, objective=problem.objective.reweighted([0.0] * 4)).evaluate(hard)
+    nothing = problem.objective.reweighted([0.0] * len(problem.objective.terms))
+    other = dataclasses.replace(problem, objective=nothing).evaluate(hard)
     assert torch.equal(evaluated.margin, other.margin)
     assert torch.equal(evaluated.feasible, other.feasible)
 
