@@ -14,6 +14,7 @@ from benchmarks.harness import rows
 from benchmarks.worldmodels import goals, worldmodels
 from tests.learning.conftest import SMALL
 
+pytestmark = pytest.mark.xdist_group("worldmodels")  # one process measures what all of these tests read
 FEW: dict[str, Any] = {**SMALL, "evaluate.goals.starts": 3}
 
 
