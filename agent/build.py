@@ -159,10 +159,11 @@ def agent(
             raise TelosError(f"world_model.{name}", getattr(model, name), f"{ours}, as the task has it")
     if judge is not None and judge_of(judge).guardrails.digest != rules.digest:
         raise GuardrailWeakened("judge", f"of {judge.guardrails}", f"a judge of the config's {rules}")
-    if judge is None and len(rules) and isinstance(config.world_model, CheckpointConfig):
+    if judge is None and len(rules) and model.starts_from == "observation":
         # Its signals are predictions: judged as if they were exact, a plan could break a rule and look safe.
         allowed = "a judge that was calibrated on it (judge=Widened(…)), or a task without guardrails"
-        raise TelosError("guardrails", f"{', '.join(rules.names)}, with a learned world model", allowed)
+        given = f"{', '.join(rules.names)}, with a world model that predicts its signals"
+        raise TelosError("guardrails", given, allowed)
     settings = Settings(
         config.planner.kind,
         MappingProxyType(config.planner.params),

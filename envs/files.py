@@ -81,7 +81,8 @@ def locked(path: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise TelosError(str(path), f"{what}: another process writes there", "waiting until it ends") from None
+            given = f"{what}: another process is writing there"
+            raise TelosError(str(path), given, "waiting until it ends, or another --out") from None
         yield
     finally:
         os.close(descriptor)

@@ -48,6 +48,8 @@ class Residual(BaseModel):
         bounded = self.lower is not None or self.upper is not None
         if bounded != (self.norm == "tolerance"):
             raise ValueError("lower and upper go with norm 'tolerance', which needs one of them")
+        if bounded and self.period is not None:
+            raise ValueError("period goes with a norm of the distance from a target, not with 'tolerance'")
         if self.lower is not None and self.upper is not None and self.lower > self.upper:
             raise ValueError(f"lower {self.lower} is above upper {self.upper}")
         if self.margin and not SMALLEST <= self.margin <= LARGEST:

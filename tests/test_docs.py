@@ -37,6 +37,7 @@ COMMAND = re.compile(r"(?:\S*/)?(telos|make|pip|python3?|ray|cat|for|git) ")
 ADDRESS = "HEAD:6379"
 SILENT = ("run", "resume")  # write no report here, as it takes most of a short run; `telos report` writes one
 FRAMES, EVALUATIONS = 3, 16
+WINDOW = {"learn.moments": FRAMES, "learn.every": 1}  # no longer than the collected episodes
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def short(monkeypatch: pytest.MonkeyPatch, unshortened: object) -> None:
     trained = recipe.load
     monkeypatch.setattr(loading, "load", shortened)
     monkeypatch.setattr(rollouts, "rollouts_for", here)
-    monkeypatch.setattr(recipe, "load", lambda name, more: trained(name, {**SMALL, **more}))
+    monkeypatch.setattr(recipe, "load", lambda name, more: trained(name, {**SMALL, **WINDOW, **more}))
     monkeypatch.setattr(film, "missing", lambda: "no video: not in this test")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from envs.errors import TelosError
+from envs.files import contents, write
 
 SCHEMA = 1
 KEY = "telos"  # of the header among the file's metadata
@@ -77,18 +77,8 @@ class Checkpoint:
 
     def written(self, path: Path) -> Checkpoint:
         """Write the file atomically, and return the checkpoint with its digest."""
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        data = save(plain, {KEY: self.header.model_dump_json()})
-        scratch = path.with_name(f".{path.name}.part")
-        try:
-            with scratch.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(path)
-        except OSError as error:
-            scratch.unlink(missing_ok=True)
-            raise TelosError(str(path), (error.strerror or "a failed write").lower(), "space to write") from None
+        data = packed(self.tensors, {KEY: self.header.model_dump_json()})
+        write(path, data)
         return Checkpoint(self.header, self.tensors, hashlib.sha256(data).hexdigest())
 
     @staticmethod
@@ -100,17 +90,12 @@ class Checkpoint:
         """
         path = path / "model.safetensors" if path.is_dir() else path
         where = f"checkpoint {path}"
+        size = path.stat().st_size if path.is_file() else 0
+        if size > MAX_BYTES:
+            raise TelosError(where, f"{size} bytes", f"at most {MAX_BYTES} bytes")
+        data = contents(path)
         try:
-            size = path.stat().st_size
-            if not path.is_file():
-                raise TelosError(where, "no regular file", WRITTEN)
-            if size > MAX_BYTES:
-                raise TelosError(where, f"{size} bytes", f"at most {MAX_BYTES} bytes")
-            data = path.read_bytes()
-        except OSError as error:
-            raise TelosError(where, (error.strerror or "an unreadable file").lower(), WRITTEN) from None
-        try:
-            header = _header(data)
+            header = json.loads(metadata(data)[KEY])
             version = header.get("version")
             if version != SCHEMA:
                 raise TelosError(f"{where}: version", repr(version), f"{SCHEMA}, which this telos reads")
@@ -131,7 +116,13 @@ def tensors_of(parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     return {f"{part}/{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
 
 
-def _header(data: bytes) -> dict[str, Any]:
+def packed(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
+    """Tensors and text as the content of a safetensors file."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(plain, dict(about))
+
+
+def metadata(data: bytes) -> dict[str, str]:
+    """The text in the content of a safetensors file. Raises ValueError, KeyError or TypeError for anything else."""
     size = int.from_bytes(data[:8], "little")
-    about = json.loads(data[8 : 8 + size])
-    return json.loads(about["__metadata__"][KEY])
+    return json.loads(data[8 : 8 + size])["__metadata__"]

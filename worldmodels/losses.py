@@ -1,8 +1,8 @@
 """The losses of world models, as a table of functions of a rollout. A recipe gives each one that it uses a weight.
 
-All of them are means over windows, steps, latent dimensions and members, so that weights do not depend on sizes, and
-are dimensionless, because observations are normalised. M members, B windows, K compared moments, D latent size, A
-action size.
+All of them are means over windows, steps, latent dimensions and members, so that weights do not depend on sizes (the
+statistic of SIGReg alone grows with the windows, as published), and are dimensionless, because observations are
+normalised. M members, B windows, K compared moments, D latent size, A action size.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Rollout:
     targets: Tensor  # (B,K+1,D), what is predicted: the latents, or a teacher's without gradients
     predicted: Tensor  # (M,B,K,D), rolled out from the first latent through all actions
     actions: Tensor  # (B,K,E·A) in [-1,1], those between two moments
-    weight: Tensor  # (M,B,K), 1 where the moment is inside its episode and the member learns from it, else 0
+    inside: Tensor  # (B,K), 1 where the moment after the first is inside its episode, else 0
+    weight: Tensor  # (M,B,K), the same, and 0 where the member does not learn from the window
     inverse: Callable[[Tensor, Tensor], Tensor]  # latents (B,K,D) at two moments -> the actions between (B,K,E·A)
     inverse_ends: Callable[[Tensor, Tensor], Tensor]  # first and last latents (B,D) -> all actions (B,K,E·A)
     decode: Callable[[Tensor], Tensor]  # latents (…,D) -> what the encoder reads (…,F'), for `reconstruction`
@@ -70,19 +71,19 @@ def covariance(rollout: Rollout) -> Tensor:
 def similarity(rollout: Rollout) -> Tensor:
     """Squared distance of consecutive compared latents (PLDM; Sobal et al. 2025, eq. 6)."""
     change = rollout.latents[:, 1:] - rollout.latents[:, :-1]
-    return _mean(change.square().mean(-1), _inside(rollout))
+    return _mean(change.square().mean(-1), rollout.inside)
 
 
 def inverse(rollout: Rollout) -> Tensor:
     """Squared error of the actions that a head reads off two consecutive latents (Pathak et al. 2017, eq. 2)."""
     found = rollout.inverse(rollout.latents[:, :-1], rollout.latents[:, 1:])
-    return _mean((found - rollout.actions).square().mean(-1), _inside(rollout))
+    return _mean((found - rollout.actions).square().mean(-1), rollout.inside)
 
 
 def inverse_ends(rollout: Rollout) -> Tensor:
     """Squared error of all actions of a window, read off its first and last latent (arXiv 2610.07540)."""
     found = rollout.inverse_ends(rollout.latents[:, 0], rollout.latents[:, -1])
-    whole = _inside(rollout).amin(1, keepdim=True).expand_as(_inside(rollout))
+    whole = rollout.inside.amin(1, keepdim=True).expand_as(rollout.inside)
     return _mean((found - rollout.actions).square().mean(-1), whole)
 
 
@@ -112,8 +113,8 @@ def contrastive(rollout: Rollout) -> Tensor:
 
 def reconstruction(rollout: Rollout) -> Tensor:
     """Squared error of what a decoder reads off latents: the autoencoder, which joint embedding is compared with."""
-    found = rollout.decode(rollout.latents)
-    return (found - rollout.inputs).square().mean()
+    found = (rollout.decode(rollout.latents) - rollout.inputs).square().mean(-1)
+    return _mean(found, torch.nn.functional.pad(rollout.inside, (1, 0), value=1.0))
 
 
 TABLE: Mapping[str, Loss] = MappingProxyType(
@@ -137,11 +138,6 @@ def total(rollout: Rollout, weights: Mapping[str, float]) -> tuple[Tensor, dict[
     terms = {name: TABLE[name](rollout) for name, weight in weights.items() if weight != 0}
     whole = sum((weights[name] * term for name, term in terms.items()), rollout.latents.new_zeros(()))
     return whole, {name: term.detach() for name, term in terms.items()}
-
-
-def _inside(rollout: Rollout) -> Tensor:
-    """(B,L), 1 where the step is inside its episode, for terms that have no members."""
-    return rollout.weight.amax(0)
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ OWN = MappingProxyType(
     {
         "run": ("--task", "--model", "--out", "--workers", "--ray", "--logger", "--help"),
         "train": ("--out", "--help"),
-        "collect": ("--task", "--by", "--steps", "--length", "--out", "--help"),
+        "collect": ("--task", "--by", "--steps", "--out", "--help"),
     }
 )
 """Command -> its own flags; all others are fields of what it configures."""

@@ -113,7 +113,8 @@ class Train:
 class Collect:
     """Collect experience into a store: episodes as files, with a card that says what they cover.
 
-    The world is guarded, whoever acts. Any field of the configuration can be given as for `telos run`.
+    The world is guarded, whoever acts. Any field of the configuration can be given as for `telos run`;
+    --frames is the length of an episode.
     The same command goes on with a collection that was interrupted.
     """
 
@@ -125,8 +126,6 @@ class Collect:
     """Who acts: random, planner, curiosity, or a mapping such as '{kind: mixture, parts: [...]}'."""
     steps: Annotated[int, Arg(metavar="N", help_behavior_hint="")] = 10_000
     """Control steps to collect; the last episode is finished."""
-    length: Annotated[int | None, Arg(metavar="N", help_behavior_hint="")] = None
-    """At most so many control steps per episode."""
     out: Annotated[Path | None, Arg(metavar="DIR", help_behavior_hint="")] = None
     """The store; stores/TASK-KIND-seedN where not given."""
 
@@ -140,7 +139,7 @@ class Collect:
         config = load(self.preset, self.task, {**overrides, "video": False}, notices.append)
         by = yaml_file.content(self.by, "collect --by", "a kind, or a YAML mapping with one")
         out = self.out or collect.default_out(config, by)
-        print(collect.collect(config, by, self.steps, self.length, out, _console()).path)
+        print(collect.collect(config, by, self.steps, out, _console()).path)
         return 0
 
 

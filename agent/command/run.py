@@ -53,13 +53,21 @@ class Interrupted(KeyboardInterrupt):
 
 def default_out(config: Config) -> Path:
     """runs/TASK-PLANNER-seedK, or -seedsJ..K for several seeds; with -2, -3, … if that path exists."""
-    task = Path(config.task).stem if registry.is_file(config.task) else config.task
-    name = task.removeprefix("dm_control/").removesuffix("-v0").replace("/", "-")
-    base = f"{name}-{config.planner.kind}-{seeds.name(config)}"
-    path, n = RUNS / base, 1
+    return unused(RUNS / f"{short(config.task)}-{config.planner.kind}-{seeds.name(config)}")
+
+
+def short(task: str) -> str:
+    """A task's name inside that of a directory."""
+    name = Path(task).stem if registry.is_file(task) else task
+    return name.removeprefix("dm_control/").removesuffix("-v0").replace("/", "-")
+
+
+def unused(base: Path) -> Path:
+    """This path, with -2, -3, … if it exists."""
+    path, n = base, 1
     while path.exists():
         n += 1
-        path = RUNS / f"{base}-{n}"
+        path = base.with_name(f"{base.name}-{n}")
     return path
 
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from agent import provenance
+from agent.command.run import RUNS, short, unused
 from agent.learning import floors
 from agent.learning.film import filmed
+from agent.learning.prepare import prepared
 from agent.learning.recipe import Recipe
-from agent.learning.train import Progress, Training, prepared
+from agent.learning.train import Progress, Training
 from agent.learning.traindir import TrainDir
 from agent.reports import training as report
 from agent.rollouts.interrupts import interrupts
+from agent.rollouts.progress import bar
 from envs.errors import TelosError
 from envs.files import locked, write, writing
 
-RUNS = Path("runs")
 HERE = "a training that is still going"
 ROOM = 2**20  # bytes that must be left free after a run
 
@@ -79,13 +79,7 @@ def _tell_of_other_versions(folder: TrainDir, console: Console) -> None:
 
 def default_out(recipe: Recipe) -> Path:
     """runs/train-TASK-seedN; with -2, -3, … if that path exists."""
-    name = recipe.task.removeprefix("dm_control/").removesuffix("-v0").replace("/", "-")
-    base = f"train-{name}-seed{recipe.seed}"
-    path, n = RUNS / base, 1
-    while path.exists():
-        n += 1
-        path = RUNS / f"{base}-{n}"
-    return path
+    return unused(RUNS / f"train-{short(recipe.task)}-seed{recipe.seed}")
 
 
 def needed(training: Training) -> int:
@@ -100,7 +94,8 @@ def needed(training: Training) -> int:
 def _finished(training: Training, console: Console) -> TrainDir:
     folder = training.folder
     folder.store.swept()
-    with interrupts() as stop, _Progress(console, training) as progress:
+    with interrupts() as stop, bar(console) as shown:
+        progress = _Progress(console, shown, training)
         if floors.measured(folder, training, progress.tell, stop) is None:
             raise Stopped(folder.path, training.frames)
         while not training.finished:
@@ -125,33 +120,11 @@ def _film(training: Training, tell: Callable[[str], None]) -> None:
 
 
 class _Progress:
-    """A bar over frames: updates, loss, success, alarms, where the time goes, time left."""
+    """What the console says of a training: a bar over frames, a line for each evaluation and alarm."""
 
-    def __init__(self, console: Console, training: Training) -> None:
-        self._console = console
-        self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[status]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("·"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            refresh_per_second=4,
-            disable=not console.is_terminal,
-        )
-        total = training.recipe.frames
-        self._task = self._bar.add_task("training", total=total, completed=training.frames, status="")
-
-    def __enter__(self) -> _Progress:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.__exit__(kind, error, trace)
+    def __init__(self, console: Console, progress: Bar, training: Training) -> None:
+        self._console, self._bar = console, progress
+        self._task = progress.add_task("training", total=training.recipe.frames, completed=training.frames, status="")
 
     def tell(self, text: str, style: str | None = None) -> None:
         self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)

@@ -35,8 +35,7 @@ def with_model(
         if not any(key.split(".")[0] in ("goal", "cost") for key in overrides):
             allowed = f"--goal 'SIGNAL = TARGET ± WITHIN', with a signal among {list(recipe.signals)}, or a preset"
             raise TelosError("run --model", "nothing that the agent is asked for", allowed)
-        own |= {"perception": {"kind": "stacked", "depth": 1}, "cost.task": 0.0}
-        own |= _flat(recipe.run)
+        own |= _flat(recipe.agent)
     return preset, recipe.task if preset is None else task, {**own, **overrides}
 
 

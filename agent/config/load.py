@@ -32,11 +32,13 @@ TUNED = "tuned_seeds"  # like `extends`, a key of a file that is no field of `Co
 
 def presets() -> dict[str, str]:
     """Names of the shipped presets, with the first comment line of each."""
-    found = {}
-    for name, entry in _shipped().items():
-        first = entry.read_text(encoding="utf-8").split("\n", 1)[0]
-        found[name] = first.removeprefix("#").strip()
-    return dict(sorted(found.items()))
+    return described(_shipped())
+
+
+def described(entries: Mapping[str, Traversable]) -> dict[str, str]:
+    """Names of files, sorted, with the first comment line of each."""
+    first = {name: entry.read_text(encoding="utf-8").split("\n", 1)[0] for name, entry in sorted(entries.items())}
+    return {name: line.removeprefix("#").strip() for name, line in first.items()}
 
 
 def preset_of(task: str) -> str:
@@ -48,13 +50,13 @@ def preset_of(task: str) -> str:
 
 def _shipped() -> dict[str, Traversable]:
     """The files of the shipped presets, by name."""
-    folders = (files("configs"), files("configs") / "domains", files("configs") / "tasks")
-    return {
-        entry.name.removesuffix(".yaml"): entry
-        for folder in folders
-        for entry in folder.iterdir()
-        if entry.name.endswith(".yaml")
-    }
+    return shipped("", "domains", "tasks")
+
+
+def shipped(*folders: str) -> dict[str, Traversable]:
+    """The YAML files in folders of `configs`, by name."""
+    found = [entry for folder in folders for entry in (files("configs") / folder).iterdir()]
+    return {entry.name.removesuffix(".yaml"): entry for entry in found if entry.name.endswith(".yaml")}
 
 
 def load(
@@ -89,7 +91,7 @@ def load(
     for where, layer in layers:
         if _relied_on_stop(merged, layer):
             needs_stop = merged["task"]
-        merged = _over(_refitted(merged, layer, tell), layer, where)
+        merged = over(_refitted(merged, layer, tell), layer, where)
     config = validated(Config, merged, layers[-1][0] if len(layers) == 1 else "config")
     writable(config.task)
     if needs_stop and config.back_up is None and registry.load(config.task).back_up is None:
@@ -198,7 +200,7 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict[str, Any]:
+def over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Apply `layer` over `base`: lists and values replace, mappings merge, rules can only be strengthened.
 
     Where the layer names another task, the rules in the old task's file are copied into the config (see above).
@@ -208,12 +210,12 @@ def _over(base: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> dict
     for one, other in (("seed", "seeds"), ("seeds", "seed")):  # the last one given counts
         if one in layer and other not in layer:
             base = {key: value for key, value in base.items() if key != other}
-    merged = _merged(base, {key: value for key, value in layer.items() if key not in ("guardrails", "back_up")})
+    found = _merged(base, {key: value for key, value in layer.items() if key not in ("guardrails", "back_up")})
     if "guardrails" in layer:
-        merged["guardrails"] = _stronger(base.get("guardrails", ()), layer["guardrails"], where)
+        found["guardrails"] = _stronger(base.get("guardrails", ()), layer["guardrails"], where)
     if "back_up" in layer:
-        merged["back_up"] = _stricter_back_up(base.get("back_up"), layer["back_up"], where)
-    return merged
+        found["back_up"] = _stricter_back_up(base.get("back_up"), layer["back_up"], where)
+    return found
 
 
 def _refitted(base: Mapping[str, Any], layer: Mapping[str, Any], tell: Callable[[str], None]) -> Mapping[str, Any]:
@@ -272,19 +274,20 @@ def _relied_on_stop(base: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
 
 
 def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+    """`layer` over `base`: lists and values replace, mappings merge unless they are of different kinds."""
+    found = dict(base)
     for key, value in layer.items():
-        old = merged.get(key)
+        old = found.get(key)
         if key == "video":
             old, value = video_fields(old), video_fields(value)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             if value.get("kind", old.get("kind")) != old.get("kind"):
                 old = {}  # different kinds share no settings; for a planner, see `_refitted`
             # A budget is either evaluations or seconds: a layer that sets one drops the other.
-            merged[key] = value if key == "budget" else _merged(old, value)
+            found[key] = value if key == "budget" else _merged(old, value)
         else:
-            merged[key] = value
-    return merged
+            found[key] = value
+    return found
 
 
 def _stronger(base: Sequence[Any], more: Any, where: str) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ from pydantic import Field, model_validator
 from agent import build
 from agent.agent import Agent
 from agent.config.config import Closed, Config
+from agent.config.load import over
 from agent.learning.collect import CORRELATION, Collector, RandomActions
 from envs.errors import TelosError
 from envs.guard.world import GuardedWorld, Judged
@@ -134,7 +134,7 @@ def collector(
     if isinstance(by, MixtureConfig):
         return Mixture([(part.share, collector(part.by, config, world, model)) for part in by.parts])
     curious = {"cost": {"task": 0.0, "curiosity": 1.0}} if isinstance(by, CuriousConfig) else {}
-    asked = validated(Config, _over(_over(config.model_dump(), curious), by.run), "collect.run")
+    asked = validated(Config, over(over(config.model_dump(), curious, "collect"), by.run, "collect.run"), "collect.run")
     agent = build.agent(asked, world.env.task, world.env.interface, model=model)
     if isinstance(by, CuriousConfig) and not isinstance(agent.model, Plural):
         allowed = "an ensemble, as model.members of a recipe or world_model.variants make it"
@@ -143,12 +143,3 @@ def collector(
         raise TelosError("collect: planner", "an agent without an objective", "cost terms with a weight, or a goal")
     named = f"curiosity {asked.planner.kind}" if isinstance(by, CuriousConfig) else asked.planner.kind
     return Planned(agent, " ".join(filter(None, (named, getattr(agent.model, "sha256", "")))))
-
-
-def _over(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(base)
-    for name, value in more.items():
-        old = found.get(name)
-        nested = isinstance(old, Mapping) and isinstance(value, Mapping) and name not in ("params", "budget")
-        found[name] = _over(old, value) if nested else value  # type: ignore[arg-type]
-    return found

@@ -11,7 +11,8 @@ from typing import Any
 from agent.config.config import Config
 from agent.learning import evaluate
 from agent.learning.collect import RandomActions
-from agent.learning.train import Training, world_of
+from agent.learning.prepare import world_of
+from agent.learning.train import Training
 from agent.learning.traindir import TrainDir
 from envs.files import contents, write
 from envs.validation import validated

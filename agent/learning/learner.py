@@ -74,13 +74,14 @@ class Learner:
         elif self.settings.target == "teacher":
             targets = networks.taught(seen)
         predicted = networks.roll(latents[:, 0], windows.actions)[:, :, every - 1 :: every]
-        number = len(seen)
+        number, inside = len(seen), windows.inside[:, every - 1 :: every]
         return losses.Rollout(
             latents=latents,
             targets=targets,
             predicted=predicted,
             actions=windows.actions.reshape(number, self.settings.moments, -1),
-            weight=self._kept(windows)[:, :, None] * windows.inside[None, :, every - 1 :: every],
+            inside=inside,
+            weight=self._kept(windows)[:, :, None] * inside,
             inverse=networks.action_between,
             inverse_ends=networks.actions_between,
             decode=networks.decode,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from agent.config.config import Closed, Config
-from agent.config.load import parse, read
+from agent.config.load import described, parse, read, shipped
 from agent.learning.collectors import CollectConfig, RandomConfig
 from envs.errors import TelosError
 from envs.numbers import NonNegative, Number, Positive, Scale, Whole
@@ -134,24 +134,23 @@ class Recipe(Closed):
     def config(self, checkpoint: str) -> Config:
         """The configuration of the agent that plans with the model of this checkpoint file."""
         model = {"kind": "checkpoint", "file": checkpoint}
-        base = {"perception": {"kind": "stacked", "depth": 1}, "cost": {"task": 0.0}, "video": False}
-        return validated(Config, {**base, **self.run, "task": self.task, "world_model": model}, "run")
+        return validated(Config, {"video": False, **self.agent, "task": self.task, "world_model": model}, "run")
+
+    @property
+    def agent(self) -> dict[str, Any]:
+        """The fields of the configuration with which the agent runs, besides its task and its world model."""
+        return {"perception": {"kind": "stacked", "depth": 1}, "cost": {"task": 0.0}, **self.run}
 
 
 def recipes() -> dict[str, str]:
     """Names of the shipped recipes, with the first comment line of each."""
-    found = {}
-    for entry in (files("configs") / FOLDER).iterdir():
-        if entry.name.endswith(".yaml"):
-            first = entry.read_text(encoding="utf-8").split("\n", 1)[0]
-            found[entry.name.removesuffix(".yaml")] = first.removeprefix("#").strip()
-    return dict(sorted(found.items()))
+    return described(shipped(FOLDER))
 
 
-def load(source: str, overrides: dict[str, Any] | None = None) -> Recipe:
+def load(source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe of that name or in that file, with dotted fields over it. Raises TelosError where it is wrong."""
     if source in recipes():
-        data = parse((files("configs") / FOLDER / f"{source}.yaml").read_text(encoding="utf-8"), source)
+        data = parse(shipped(FOLDER)[source].read_text(encoding="utf-8"), source)
     elif source.endswith((".yaml", ".yml")) or "/" in source:
         data = read(Path(source))
     else:
@@ -163,5 +162,5 @@ def load(source: str, overrides: dict[str, Any] | None = None) -> Recipe:
             here = here.setdefault(name, {})
             if not isinstance(here, dict):
                 raise TelosError(f"--{key}", f"a field inside {name}, which is {here!r}", "a field that has fields")
-        here[last] = value
+        here[last] = value  # a mapping replaces one, so that `losses` can be given whole
     return validated(Recipe, data, source)

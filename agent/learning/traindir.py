@@ -15,7 +15,6 @@ and renamed. A killed run goes back to it: what store and logs hold beyond it is
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from typing import Any
 
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from agent import provenance
@@ -33,9 +32,11 @@ from agent.config.load import read
 from agent.learning.recipe import Recipe
 from agent.memory.about import About
 from agent.memory.store import Store
+from agent.runs.manifest import digest
 from envs.errors import TelosError
 from envs.files import contents, write, writing
 from envs.validation import validated
+from worldmodels.checkpoint import metadata, packed
 
 SCHEMA = 1
 COUNTS = ("cycles", "updates", "curve", "log")
@@ -65,7 +66,7 @@ class TrainDir:
         values = recipe.model_dump(mode="json")
         manifest = {
             "version": SCHEMA,
-            "recipe_sha256": _digest(values),
+            "recipe_sha256": digest(values),
             "threads": recipe.threads,
             "versions": provenance.versions(),
             "commit": provenance.commit(),
@@ -98,23 +99,20 @@ class TrainDir:
             raise TelosError(str(path), given, TRAINED)
         try:
             manifest = json.loads(contents(path / "manifest.json"))
-            version, digest, _ = manifest["version"], manifest["recipe_sha256"], dict(manifest["versions"])
+            version, sha256, _ = manifest["version"], manifest["recipe_sha256"], dict(manifest["versions"])
         except (ValueError, TypeError, KeyError, RecursionError):
             raise TelosError(str(path / "manifest.json"), "no manifest of a training run", TRAINED) from None
         if version != SCHEMA:
             raise TelosError(f"{path / 'manifest.json'}: version", repr(version), f"{SCHEMA}, which this telos reads")
         said = read(path / "recipe.yaml")
-        if _digest(said) != digest:  # of the values, because a later telos may have more fields, with defaults
+        if digest(said) != sha256:  # of the values, because a later telos may have more fields, with defaults
             raise TelosError(str(path / "recipe.yaml"), "a recipe that has changed", "the recipe as the run began")
         recipe = validated(Recipe, said, str(path / "recipe.yaml"))
         return cls(path, recipe, Store.open(path / "store"), manifest)
 
     def save(self, tensors: Mapping[str, Tensor], counts: Mapping[str, Any]) -> None:
         """Write the state of a whole cycle; it counts once this returns."""
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with writing(self.path):
-            data = save(plain, {"counts": json.dumps(dict(counts))})
-        write(self.path / "state.safetensors", data)
+        write(self.path / "state.safetensors", packed(tensors, {"counts": json.dumps(dict(counts))}))
 
     def restore(self, replayed: Mapping[str, str], episodes: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The last whole cycle's tensors and counts, empty before the first; cuts what came after it.
@@ -135,8 +133,7 @@ class TrainDir:
         if file.exists():
             data = contents(file)
             try:
-                size = int.from_bytes(data[:8], "little")
-                counts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["counts"])
+                counts = json.loads(metadata(data)["counts"])
                 tensors = load(data)
                 if not all(type(counts[name]) is int for name in COUNTS):
                     raise ValueError("counts")
@@ -168,11 +165,6 @@ class TrainDir:
         """The lines of a log; one that a killed process did not finish is left out."""
         found = contents(self.path / f"{name}.jsonl").splitlines(keepends=True)
         return [line for line in found if line.endswith(b"\n")]
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_training(path: Path) -> bool:

@@ -33,7 +33,7 @@ class Health:
     std_least: float  # of the latent's dimensions, absolute
     std_mean: float
     rank: float  # effective rank of the latents: RankMe (Garrido et al. 2023), eq. 1
-    probe_r2: Mapping[str, float]  # signal -> R² of a linear probe, on episodes that the probe was not fitted to
+    probe_r2: Mapping[str, float]  # signal -> R² of a linear probe, on states that the probe was not fitted to
     error: Mapping[int, float]  # horizon -> mean squared error of rolled-out latents over their variance
     copy_error: Mapping[int, float]  # the same, if nothing changed
     usable: int  # the usable rollout horizon, control steps
@@ -128,12 +128,12 @@ def _rank(latents: Tensor) -> float:
 
 
 def _probed(latents: Tensor, lengths: Sequence[int], signals: Mapping[str, Tensor]) -> tuple[Probe, dict[str, float]]:
-    """A ridge regression fitted to the first half of the episodes, and its R² on the others."""
+    """A ridge regression fitted to the first half of the episodes, or of a single one's states; its R² on the rest."""
     sizes = {name: values.shape[1] for name, values in signals.items()}
     probe = Probe(latents.shape[1], sizes)
     if not sizes:
         return probe, {}
-    half = sum(lengths[: max(len(lengths) // 2, 1)])
+    half = sum(lengths[: len(lengths) // 2]) or len(latents) // 2
     wanted = torch.cat(list(signals.values()), 1).double()
     mean, centre = latents[:half].mean(0), wanted[:half].mean(0)
     x = latents[:half] - mean
@@ -141,11 +141,10 @@ def _probed(latents: Tensor, lengths: Sequence[int], signals: Mapping[str, Tenso
     weight = torch.linalg.solve(x.T @ x + ridge, x.T @ (wanted[:half] - centre))
     probe.weight.copy_(weight)
     probe.bias.copy_(centre - mean @ weight)
-    rest = slice(half, None) if half < len(latents) else slice(0, None)
-    told = probe(latents[rest].float())
+    told = probe(latents[half:].float())
     r2 = {}
     for name, values in signals.items():
-        real = values[rest].double()
+        real = values[half:].double()
         left = (real - told[name]).square().sum()
         r2[name] = float(1 - left / (real - real.mean(0)).square().sum().clamp(min=1e-12))
     return probe, r2

@@ -27,6 +27,7 @@ from envs.percept import flatten
 from envs.task import Interface
 
 MAIN, METADATA = "main_data.hdf5", "metadata.json"
+PARAMS = "telos"  # among an episode's options: what the reset chose
 DATA = "a Minari data set: a folder with data/metadata.json and data/main_data.hdf5"
 
 
@@ -80,14 +81,15 @@ def imported(source: Path, out: Path, task: str, interface: Interface, features:
     folder = source / "data" if (source / "data").is_dir() else source
     said = _checked(folder)
     size, period = interface.action_size, interface.control_period
-    about = About(task=task, features=(features,), action_size=size, control_period=period)
+    about = About(task=task, features=(features,), action_size=size, control_period=period, **_rules(said, task))
     number, actor = range(said["total_episodes"]), str(said.get("algorithm_name", "")) or "minari"
     try:
         read, made = storage.read(folder), []
         for found, more in zip(read.get_episodes(number), read.get_episode_metadata(number), strict=True):
             seed = more.get("seed")
             one = _episode(found, read.action_space, interface)
-            made.append(replace(one, actor=actor, seed=-1 if seed is None else int(seed)))
+            params = flattened(more.get("options", {}).get(PARAMS, {}))
+            made.append(replace(one, actor=actor, seed=-1 if seed is None else int(seed), params=params))
     except (OSError, ValueError, LookupError, TypeError, RuntimeError, AssertionError) as error:
         raise TelosError(str(folder), f"episodes that cannot be read ({_line(error)})", DATA) from None
     for one in made:
@@ -96,6 +98,28 @@ def imported(source: Path, out: Path, task: str, interface: Interface, features:
     for one in made:
         store.append([one])
     return store
+
+
+def _rules(said: dict[str, Any], task: str) -> dict[str, Any]:
+    """The guardrails that the margins are of, where telos exported the data set from a store of this task."""
+    try:
+        about = About.model_validate_json(said.get("telos", ""))
+    except ValueError:
+        return {}
+    if about.task != task:
+        return {}
+    return {"guardrails": about.guardrails, "guardrails_sha256": about.guardrails_sha256, "entries": about.entries}
+
+
+def flattened(nested: Any, above: str = "") -> dict[str, np.ndarray]:
+    """Nested groups of arrays as arrays by path, as `Episode.params` has them."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            found |= flattened(value, f"{above}{name}/")
+        else:
+            found[f"{above}{name}"] = np.asarray(value)
+    return found
 
 
 def _buffered(buffer: Any, index: int, episode: Episode) -> Any:
@@ -109,6 +133,7 @@ def _buffered(buffer: Any, index: int, episode: Episode) -> Any:
     return buffer(
         id=index,
         seed=None if episode.seed < 0 else episode.seed,
+        options={PARAMS: dict(episode.params)} if episode.params else None,
         observations=episode.observations,
         actions=episode.actions,
         rewards=list(episode.rewards),
@@ -159,8 +184,6 @@ def _checked(folder: Path) -> dict[str, Any]:
             if said["total_episodes"] > len(opened) or said["total_episodes"] < 1:
                 raise ValueError(f"{said['total_episodes']} episodes said, {len(opened)} there")
     except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
-        if isinstance(error, TelosError):
-            raise
         raise TelosError(str(folder), f"no plain data set ({_line(error)})", DATA) from None
     return said
 

@@ -66,8 +66,6 @@ def read(data: bytes, where: str, about: About) -> list[Episode]:
         for episode in found:
             insist_fits(episode, about, where)
     except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        if isinstance(error, TelosError):
-            raise
         given = f"an unreadable shard ({(str(error) or type(error).__name__).splitlines()[0][:120]})"
         raise TelosError(where, given, "a shard as telos wrote it") from None
     return found

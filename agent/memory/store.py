@@ -71,7 +71,8 @@ class Store:
             raise TelosError(f"{where}: version", given, f"{SCHEMA}, which this telos reads")
         about = validated(About, said, where)
         known = {one.name: one for one in _indexed(path / "index.json")}
-        found = sorted(file.name for file in (path / "shards").glob("[0-9]*.h5") if file.stem.isdecimal())
+        names = [file.name for file in (path / "shards").glob("*.h5") if file.stem.isdecimal()]
+        found = sorted(names, key=lambda name: int(name.removesuffix(".h5")))
         return cls(path, about, [known.get(name) or _scanned(path / "shards" / name, about) for name in found])
 
     @property

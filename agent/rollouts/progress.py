@@ -15,6 +15,22 @@ from agent.rollouts.row import Row
 from envs.guardrails.ruleset import Guardrails
 
 
+def bar(console: Console) -> Progress:
+    """A bar with a description, a status, the time spent and the time left; invisible where there is no terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[status]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("·"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        refresh_per_second=4,
+        disable=not console.is_terminal,
+    )
+
+
 class RunProgress:
     """A progress bar over all control steps of a run: workers, return, worst margin, planning rate, time left."""
 
@@ -31,18 +47,7 @@ class RunProgress:
         self._running: dict[int, Tick] = {}  # worker -> its latest tick
         self._steps = 0  # control steps since `_clock`
         self._clock = time.perf_counter()
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[status]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("·"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            refresh_per_second=4,
-            disable=not console.is_terminal,
-        )
+        self._bar = bar(console)
         self._task = self._bar.add_task("", total=episodes * frames, completed=done * frames, status="")
         self._console = console
 

@@ -16,7 +16,6 @@ synced. A killed process may leave an incomplete last line: it is dropped, and i
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import os
 import shutil
@@ -35,7 +34,7 @@ from agent.runs import schema4, seeds
 from agent.runs.manifest import Manifest, digest, following, json_of
 from envs import yaml_file
 from envs.errors import TelosError
-from envs.files import contents, write, writing
+from envs.files import contents, locked, write, writing
 from envs.validation import validated
 
 BEGAN = "as it began; restore it, or begin another run with `telos run`"
@@ -92,17 +91,8 @@ class RunDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing here. Raises TelosError if another process holds the lock."""
-        with writing(self.path):
-            descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                given = "a run that is still going: another process is writing there"
-                raise TelosError(str(self.path), given, "waiting until it ends, or another --out") from None
+        with locked(self.path, "a run that is still going"):
             yield
-        finally:
-            os.close(descriptor)
 
     def rows(self) -> tuple[Row, ...]:
         """The rows of all finished episodes, sorted by index; an incomplete last line is ignored.

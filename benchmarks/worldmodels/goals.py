@@ -36,7 +36,8 @@ from agent.learning.collect import RandomActions
 from agent.learning.evaluate import Attempt, Attempts
 from agent.learning.floors import oracle
 from agent.learning.goals import GoalPair
-from agent.learning.train import begin, world_of
+from agent.learning.prepare import world_of
+from agent.learning.train import begin
 from agent.runs import statistics
 from benchmarks.harness import rows
 from envs.guard.world import GuardedWorld, Judged
@@ -132,15 +133,22 @@ def trained(seed: int, folder: Path, more: Mapping[str, Any]) -> tuple[Checkpoin
     return Checkpoint.read(folder), training.seconds
 
 
-def arm(name: str, seed: int, more: Mapping[str, Any]) -> tuple[Config, Attempts, dict[str, Any]]:
+Trainings = dict[tuple[int, bool], tuple[Checkpoint, dict[str, float]]]
+"""Seed, and whether it is of `RAW` -> a training that two arms share."""
+
+
+def arm(name: str, seed: int, more: Mapping[str, Any], trainings: Trainings) -> tuple[Config, Attempts, dict[str, Any]]:
     """The configuration of an arm's world, who tries there, and what its rows say of the training."""
     base = recipe.load(RECIPE, dict(more))
     known = oracle(base.config(""))
     if name in ("pd", "random"):
         own = RandomActions(2)
         return known, controlled if name == "pd" else evaluate.acting(own), {}
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint, spent = trained(seed, Path(folder) / "run", {**more, **(RAW if name.endswith("raw") else {})})
+    raw = name.endswith("raw")
+    if (seed, raw) not in trainings:
+        with tempfile.TemporaryDirectory() as folder:
+            trainings[seed, raw] = trained(seed, Path(folder) / "run", {**more, **(RAW if raw else {})})
+    checkpoint, spent = trainings[seed, raw]
     model = model_of(checkpoint)
     said = {"train_seconds": spent["env"] + spent["update"], "model_sha256": checkpoint.sha256, "frames": base.frames}
     if name.startswith("simulator"):
@@ -162,13 +170,14 @@ def measure(out: Path, arms: Sequence[str], seeds: Sequence[int], more: Mapping[
     """Append the rows that are missing, one for each arm, seed and distance."""
     torch.set_num_threads(1)
     goals = recipe.load(RECIPE, dict(more)).evaluate.goals
+    trainings: Trainings = {}
     for seed in seeds:
         for name in arms:
             done = rows.done(rows.read(out), KEYS)
             left = [ahead for ahead in goals.ahead if (name, seed, ahead, goals.starts) not in done]
             if not left or (name in UNTRAINED and seed != seeds[0]):
                 continue
-            config, attempts, said = arm(name, seed, more)
+            config, attempts, said = arm(name, seed, more, trainings)
             world, _ = world_of(config)
             with closing(world.env):
                 for ahead in left:

@@ -113,7 +113,7 @@ def test_a_shard_cut_short_is_refused_in_one_line(store: Store) -> None:
 
 
 def test_one_writer_at_a_time(store: Store) -> None:
-    with locked(store.path, "a store"), pytest.raises(TelosError, match="another process writes"):  # noqa: SIM117
+    with locked(store.path, "a store"), pytest.raises(TelosError, match="another process is writing"):  # noqa: SIM117
         with locked(store.path, "a store"):
             pass
 

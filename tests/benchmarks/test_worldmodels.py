@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agent.learning import evaluate, recipe
-from agent.learning.train import world_of
+from agent.learning.prepare import world_of
 from benchmarks.harness import rows
 from benchmarks.worldmodels import goals, worldmodels
 from tests.learning.conftest import SMALL
@@ -48,12 +48,12 @@ def test_the_table_counts_over_seeds(measured: Path, capsys: pytest.CaptureFixtu
 
 
 def test_the_controller_reaches_poses(tmp_path: Path) -> None:
-    config, attempts, _ = goals.arm("pd", 0, {})
+    config, attempts, _ = goals.arm("pd", 0, {}, {})
     world, _ = world_of(config)
     settings = recipe.load(goals.RECIPE, {"evaluate.goals.starts": 10}).evaluate.goals
     score = evaluate.score(world, attempts, settings, 50, 3)
     assert score.success.mean >= 0.8
-    floor = evaluate.score(world, goals.arm("random", 0, {})[1], settings, 50, 3)
+    floor = evaluate.score(world, goals.arm("random", 0, {}, {})[1], settings, 50, 3)
     assert floor.success.mean <= 0.2
 
 

@@ -183,7 +183,7 @@ def test_what_cannot_be_done_is_one_line(
 
 
 def test_a_collection_goes_on_where_it_stopped(telos: Callable[..., Any], tmp_path: Path) -> None:
-    words = ("collect", "--task", "dm_control/reacher-easy-v0", "--steps", "60", "--length", "20", "--out")
+    words = ("collect", "--task", "dm_control/reacher-easy-v0", "--steps", "60", "--frames", "20", "--out")
     assert telos(*words, tmp_path / "whole").status == 0
     assert telos(*words, tmp_path / "part").status == 0
     part = Store.open(tmp_path / "part")

@@ -19,8 +19,9 @@ from agent.config.load import load
 from agent.learning import recipe
 from agent.learning.collect import RandomActions, collected
 from agent.learning.collectors import CollectConfig, collector
+from agent.learning.prepare import world_of
 from agent.learning.recipe import Recipe
-from agent.learning.train import Training, begin, world_of
+from agent.learning.train import Training, begin
 from agent.learning.traindir import TrainDir
 from agent.memory import minari_data
 from agent.memory.card import card_of
@@ -81,8 +82,12 @@ def test_a_mixture_draws_by_its_shares() -> None:
 def test_what_the_gate_refuses_is_recorded_as_it_was_executed() -> None:
     """Random actions would leave the rail; the record holds what entered the world, and no violation."""
     rules = [{**RAIL, "lower": -0.3, "upper": 0.3, "scale": 0.1}]
-    found = episodes({"kind": "random", "correlation": [0.95]}, 3, steps=150, guardrails=rules)
-    assert all((episode.margins >= 0).all() for episode in found)
+    random = {"kind": "random", "correlation": [0.95]}
+    (found,) = episodes(random, 1, steps=150, guardrails=rules)
+    assert (found.margins >= 0).all()
+    (free,) = episodes(random, 1, steps=150)
+    assert not np.array_equal(free.actions, found.actions)
+    assert np.abs(free.observations[:, 0]).max() > 0.3, "the cart's position: without the rule it would leave the rail"
 
 
 # --- the card -----------------------------------------------------------------------------------------------
@@ -148,6 +153,9 @@ def test_what_was_exported_is_imported_again(store: Store, tmp_path: Path) -> No
     for ours, theirs in zip(store.episodes(), again.episodes(), strict=True):
         assert all(np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in ARRAYS)
         assert (ours.seed, ours.actor, ours.truncated) == (theirs.seed, theirs.actor, theirs.truncated)
+        assert ours.params.keys() == theirs.params.keys()
+        assert all(np.array_equal(ours.params[name], theirs.params[name]) for name in ours.params)
+    assert (again.about.guardrails, again.about.entries) == (store.about.guardrails, store.about.entries)
 
 
 def test_actions_in_native_units_become_ours(store: Store, tmp_path: Path) -> None:
@@ -299,7 +307,7 @@ def test_goals_of_an_own_task_train_and_run_from_anywhere(
 def test_a_learned_model_is_not_judged_as_if_it_were_exact(whole: Path) -> None:
     rules = [{**RAIL, "joint": "wrist", "lower": -2.0, "upper": 2.0, "unit": "rad", "scale": 0.1}]
     given = {**SMALL, "run.guardrails": rules}
-    with pytest.raises(TelosError, match="with a learned world model"):
+    with pytest.raises(TelosError, match="that predicts its signals"):
         begin(recipe.load("quickstart", given), whole.parent / "never")
 
 

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from agent.learning import recipe
 from agent.learning.goals import goal_pairs
 from agent.learning.learner import Learner
+from agent.learning.prepare import world_of
 from agent.learning.recipe import Recipe
-from agent.learning.train import Training, begin, world_of
+from agent.learning.train import Training, begin
 from agent.learning.traindir import TrainDir
 from agent.learning.watch import LEAST_STD, signals_of
 from agent.memory.episode import Episode

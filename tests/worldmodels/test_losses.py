@@ -26,6 +26,7 @@ def rollout(latents: Tensor | None = None, seed: int = 0) -> losses.Rollout:
         targets=latents,
         predicted=(latents[None, :, 1:] + 0.1).expand(M, -1, -1, -1),
         actions=torch.rand(B, K, A, generator=generator) * 2 - 1,
+        inside=torch.ones(B, K),
         weight=torch.ones(M, B, K),
         inverse=lambda before, after: torch.zeros(B, K, A),
         inverse_ends=lambda first, last: torch.zeros(B, K, A),
@@ -83,15 +84,24 @@ def test_inverse_dynamics_are_the_error_of_actions(name: str) -> None:
 
 def test_a_window_that_ends_early_teaches_no_endpoints() -> None:
     one = rollout()
-    weight = torch.ones(M, B, K)
-    weight[:, 0, -1] = 0
-    shorter = replace(one, weight=weight)
+    inside = torch.ones(B, K)
+    inside[0, -1] = 0
+    shorter = replace(one, inside=inside)
     wanted = one.actions[1:].square().mean().item()
     assert losses.inverse_ends(shorter).item() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_reconstruction_is_the_error_of_inputs() -> None:
     assert losses.reconstruction(rollout()).item() == pytest.approx(0.25)
+
+
+def test_what_comes_after_an_episode_is_not_reconstructed() -> None:
+    one = rollout()
+    inside = torch.ones(B, K)
+    inside[:, 1:] = 0
+    inputs = one.inputs.clone()
+    inputs[:, 2:] = 99
+    assert losses.reconstruction(replace(one, inside=inside, inputs=inputs)).item() == pytest.approx(0.25)
 
 
 def test_contrast_is_the_cross_entropy_of_finding_the_target() -> None:
@@ -125,7 +135,7 @@ def test_sigreg_prefers_gaussians() -> None:
 def test_every_loss_has_gradients(name: str) -> None:
     latents = torch.randn(B, K + 1, D, generator=torch.Generator().manual_seed(2)).requires_grad_()
     one = replace(rollout(0.5 * latents), inverse=lambda b, a: b[..., :A], inverse_ends=lambda f, _: f[:, None, :A] * torch.ones(B, K, A))  # fmt: skip  # noqa: E501
-    (slope,) = torch.autograd.grad(losses.TABLE[name](replace(one, inputs=torch.zeros(1))), latents)
+    (slope,) = torch.autograd.grad(losses.TABLE[name](replace(one, inputs=torch.zeros(B, K + 1, 1))), latents)
     assert slope.isfinite().all()
     assert slope.abs().sum() > 0 or name == "prediction", "a constant offset has no slope"
 

@@ -31,7 +31,7 @@ class JepaParams(BaseModel):
     encoder: Literal["learned", "frozen", "identity"] = Field(
         default="learned", description="frozen: random weights; identity: the normalised observation"
     )
-    norm: Flag = Field(default=True, description="layer normalisation of hidden layers")
+    norm: Flag = Field(default=True, description="layer normalisation of the predictor's hidden layers")
 
 
 class Inputs(nn.Module):
