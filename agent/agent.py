@@ -14,8 +14,8 @@ from agent.composition.judge import Judge, judge_of
 from agent.composition.problem import ImaginedProblem, insist_every_step
 from agent.composition.risk import Risk
 from agent.configurator import Configurator
-from agent.cost.goal import goal_cost
-from agent.cost.objective import Cost, Objective, TaskCost
+from agent.cost.goal import ObservationCost, goal_cost
+from agent.cost.objective import Aimable, Cost, Objective, TaskCost
 from agent.memory.episode import flat
 from agent.memory.memory import Memory
 from agent.perception.perception import Perception
@@ -233,7 +233,10 @@ class Agent:
             return objective
         if self._goal_cost is None or self._goal_cost[0] is not goal:
             self._goal_cost = goal, goal_cost(goal, self.model)
-        return replace(objective, terms=(*objective.terms, (goal.weight, self._goal_cost[1])))
+        cost, critic = self._goal_cost[1], objective.critic
+        if isinstance(cost, ObservationCost) and isinstance(critic, Aimable):
+            critic = critic.towards(cost.wanted)
+        return replace(objective, terms=(*objective.terms, (goal.weight, cost)), critic=critic)
 
     def _drawn(self) -> int:
         """The seed of this decision's draws, apart from the planner's."""

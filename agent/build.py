@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +22,8 @@ from agent.configurator import Configurator, Rule, Settings
 from agent.cost.goal import goal_cost
 from agent.cost.intrinsic import registry as intrinsic
 from agent.cost.objective import Cost, Critic, Objective, TaskCost
+from agent.learned import Learned, modules_of
+from agent.learned import learned as learned_parts
 from agent.memory.memory import Memory
 from agent.perception.estimator import StateEstimator
 from agent.perception.perception import ObservationStack, Perception, PrivilegedState
@@ -44,6 +47,7 @@ from planners import registry as planners
 from planners.params import Refused
 from planners.problem import Budget
 from worldmodels import registry as models
+from worldmodels.checkpoint import Checkpoint
 from worldmodels.ensemble import Ensemble
 from worldmodels.model import Plural, WorldModel
 
@@ -119,6 +123,7 @@ def agent(
     costs: Mapping[str, tuple[float, Cost]] | None = None,
     judge: Judge | None = None,
     risk: Risk | None = None,
+    learned: Learned | None = None,
 ) -> Agent:
     """Wire the six modules.
 
@@ -130,6 +135,8 @@ def agent(
         costs: name -> weight and term, in place of the config's cost terms.
         judge: of the config's guardrails; exact where None.
         risk: over the futures of a `Plural` model; the config's where None.
+        learned: critic, policy and costs that were learned with the model; where None and no model is given, those
+            of the checkpoint that the config plans with.
 
     Raises:
         TelosError: something in the config does not fit the task, or the model.
@@ -152,6 +159,8 @@ def agent(
         if config.goal is not None:
             check_residuals(task.spec(), [near.residual for near in config.goal.near], "goal.near")
         model = world_model(config, task, interface, (*minimised.requests, *rules.requests, *wanted))
+        if learned is None and isinstance(config.world_model, CheckpointConfig):
+            learned = learned_of(config.world_model.file, model)
     if config.goal is not None:
         goal_cost(config.goal.goal, model)  # refused here, and not at the first decision
     for name, ours in (("action_size", interface.action_size), ("dt", interface.control_period)):
@@ -164,6 +173,11 @@ def agent(
         allowed = "a judge that was calibrated on it (judge=Widened(…)), or a task without guardrails"
         given = f"{', '.join(rules.names)}, with a world model that predicts its signals"
         raise TelosError("guardrails", given, allowed)
+    if learned is not None:
+        names = (*names, *learned.costs)
+        terms = (*minimised.terms, *((config.cost.learned, cost) for cost in learned.costs.values()))
+        minimised = replace(minimised, terms=terms, critic=critic or learned.critic)
+        policy = policy or learned.policy
     settings = Settings(
         config.planner.kind,
         MappingProxyType(config.planner.params),
@@ -190,6 +204,12 @@ def agent(
         risk,
         **({"replan_every": config.planner.replan_every} if config.planner.replan_every > 1 else {}),
     )
+
+
+def learned_of(file: str, model: WorldModel) -> Learned:
+    """What a checkpoint holds besides its world model. Raises TelosError for one whose parts do not fit."""
+    checkpoint = Checkpoint.read(Path(file))
+    return learned_parts(checkpoint.header.parts, modules_of(checkpoint), model)
 
 
 def _check_contactless(rules: Guardrails) -> None:

@@ -123,8 +123,16 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         return Snapshot(state, self._params())
 
     def still(self) -> tuple[Any, Snapshot]:
-        """The observation and the state of this pose if nothing moved: velocities become 0; `reset` must follow."""
-        self.backend.data.qvel[:] = 0
+        """The observation and the state of this pose if nothing moved; `reset` must follow.
+
+        Velocities become 0. A limited joint that was pressed beyond its stop is put back to it, as it would not stay.
+        """
+        data, model = self.backend.data, self.model
+        data.qvel[:] = 0
+        for joint in np.flatnonzero(model.jnt_limited):
+            if model.jnt_type[joint] in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+                at = model.jnt_qposadr[joint]
+                data.qpos[at] = np.clip(data.qpos[at], *model.jnt_range[joint])
         mujoco.mj_forward(self.model, self.backend.data)
         return self._noisy(self.backend.observe()), self.snapshot()
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 ALL = slice(None)  # of the members
+EVEN = math.sqrt(3)  # the gain that keeps the variance of a linear layer's inputs
+HE = math.sqrt(6)  # that of a layer before a ReLU (He et al. 2015)
 
 
 class Dense(nn.Module):
@@ -30,7 +32,8 @@ class Dense(nn.Module):
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
     def forward(self, x: Tensor, own: slice = ALL) -> Tensor:
-        return torch.baddbmm(self.bias[own], x, self.weight[own])
+        """In the dtype of x, so that a network computes in bfloat16 while its weights stay float32."""
+        return torch.baddbmm(self.bias[own].to(x.dtype), x, self.weight[own].to(x.dtype))
 
 
 def initialise(module: nn.Module, seed: int) -> None:
@@ -51,6 +54,20 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor, own: slice = ALL) -> Tensor:
         return torch.addcmul(self.shift[own], nn.functional.layer_norm(x, x.shape[-1:]), self.scale[own])
+
+
+class Block(nn.Module):
+    """A residual block of M networks: normalise, widen, ReLU, narrow, add (SimBa; Lee et al. 2025, eq. 3)."""
+
+    def __init__(self, members: int, width: int, widen: int = 2) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(members, 1, width))
+        self.wide = Dense(members, width, widen * width, HE)
+        self.narrow = Dense(members, widen * width, width, EVEN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normal = nn.functional.layer_norm(x, x.shape[-1:]) * self.scale.to(x.dtype)
+        return x + self.narrow(torch.relu(self.wide(normal)))
 
 
 class SimNorm(nn.Module):
@@ -79,6 +96,26 @@ def mlp(members: int, sizes: Sequence[int], norm: bool = True, gain: float = 1.0
         if not last:
             layers += [Norm(members, outputs), nn.SiLU()] if norm else [nn.SiLU()]
     return nn.Sequential(*layers)
+
+
+class Residual(nn.Module):
+    """M networks of residual blocks, normalised before the last layer (SimBa; Lee et al. 2025)."""
+
+    def __init__(self, members: int, inputs: int, outputs: int, width: int, blocks: int, gain: float = 1.0) -> None:
+        """
+        Args:
+            gain: of the last layer's initial weights.
+        """
+        super().__init__()
+        self.first = Dense(members, inputs, width, EVEN)
+        self.blocks = nn.Sequential(*(Block(members, width) for _ in range(blocks)))
+        self.scale = nn.Parameter(torch.ones(members, 1, width))
+        self.last = Dense(members, width, outputs, EVEN * gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M,N,inputs) -> (M,N,outputs), in the dtype of x."""
+        found = self.blocks(self.first(x))
+        return self.last(nn.functional.layer_norm(found, found.shape[-1:]) * self.scale.to(x.dtype))
 
 
 def through(layers: Iterable[nn.Module], x: Tensor, own: slice = ALL) -> Tensor:

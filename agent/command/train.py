@@ -109,7 +109,10 @@ def _finished(training: Training, console: Console) -> TrainDir:
 
 def _film(training: Training, tell: Callable[[str], None]) -> None:
     """Write the film of the trained agent, or say why there is none."""
-    video, notice = filmed(training.config, training.model, training.recipe.evaluate.goals, training.seed)
+    goals, model = training.recipe.evaluate.goals, training.model
+    if goals is None:
+        return
+    video, notice = filmed(training.config, model, training.learned(model), goals, training.seed)
     if video is not None:
         file = training.folder.path / "video" / "goals.mp4"
         with writing(file):

@@ -161,6 +161,9 @@ class _CostConfig(Closed):
     task: Number = Field(default=1.0, description="weight of minus the task's reward")
     residuals: tuple[Residual, ...] = Field(default=(), description="terms on named signals, each with its weight")
     terms: dict[str, NonNegative] = Field(default_factory=dict, description="terms of other packages, with weights")
+    learned: NonNegative = Field(
+        default=1.0, description="weight of the learned reward, where the model comes with one"
+    )
     critic: NonNegative = Field(default=1.0, description="weight of the critic, where there is one")
     discount: Annotated[Positive, Field(le=1)] = Field(default=1.0, description="of costs, per control step")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -45,6 +45,15 @@ class Critic(Protocol):
 
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,)"""
+        ...
+
+
+@runtime_checkable
+class Aimable(Protocol):
+    """A critic that is one of each goal."""
+
+    def towards(self, wanted: Tensor) -> Critic:
+        """The critic of the goal at this state of the model, (1,D)."""
         ...
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from agent.actor.policy import GaussianPolicy
 from agent.memory.episode import Episode, flat
 from agent.memory.memory import Memory
 from agent.rollouts.episode import seeds_of
@@ -45,27 +48,72 @@ class RandomActions:
 
     name = "random"
 
-    def __init__(self, action_size: int, correlation: Sequence[float] = CORRELATION) -> None:
+    def __init__(self, action_size: int, correlation: Sequence[float] = CORRELATION, hold: int = 1) -> None:
         """
         Args:
             correlation: of consecutive actions, each in [0,1); every episode draws one of them.
+            hold: control steps for which each action is held.
         """
-        self._size, self._correlation = action_size, tuple(correlation)
+        self._size, self._correlation, self._hold = action_size, tuple(correlation), hold
         self.begin(0)
 
     def begin(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
         self._kept = float(self._rng.choice(self._correlation))
-        self._now = self._rng.standard_normal(self._size)
+        self._now, self._steps = self._rng.standard_normal(self._size), 0
 
     def act(self, percept: Percept) -> np.ndarray:
         action = np.clip(self._now, -1, 1)
-        fresh = self._rng.standard_normal(self._size)
-        self._now = self._kept * self._now + np.sqrt(1 - self._kept**2) * fresh
+        self._steps += 1
+        if self._steps % self._hold == 0:
+            fresh = self._rng.standard_normal(self._size)
+            self._now = self._kept * self._now + np.sqrt(1 - self._kept**2) * fresh
         return action
 
     def remember(self, judged: Judged) -> None:
         """Nothing: the actions depend on nothing that happens."""
+
+
+class PolicyActions:
+    """A learned policy, whose actions are held between decisions."""
+
+    def __init__(
+        self,
+        policy: GaussianPolicy,
+        encode: Callable[[Tensor], Tensor],
+        hold: int,
+        explores: bool,
+    ) -> None:
+        """
+        Args:
+            encode: observations (N,F) float32 -> the policy's latents (N,D).
+            hold: control steps of a decision.
+            explores: whether actions are drawn, or the likeliest ones.
+        """
+        self._policy, self._encode, self._hold, self._explores = policy, encode, hold, explores
+        self.name = "policy, exploring" if explores else "policy"
+        self.begin(0)
+
+    def begin(self, seed: int) -> None:
+        self._rng, self._steps = np.random.default_rng(seed), 0
+        self._action = np.zeros(self._policy.action_size)
+
+    def act(self, percept: Percept) -> np.ndarray:
+        if self._steps % self._hold == 0:
+            self._action = self._decided(features(percept.observation))
+        self._steps += 1
+        return self._action
+
+    def remember(self, judged: Judged) -> None:
+        """Nothing: the policy has no memory."""
+
+    def _decided(self, seen: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            latents = self._encode(torch.from_numpy(seen.astype(np.float32))[None])
+            if not self._explores:
+                return self._policy.act(latents)[0].double().numpy()
+            noise = torch.from_numpy(self._rng.standard_normal((1, self._policy.action_size), np.float32))
+            return self._policy.sample(latents, noise)[0][0].double().numpy()
 
 
 def collected(world: GuardedWorld, collector: Collector, seed: int, index: int, steps: int) -> Episode:

@@ -45,7 +45,13 @@ class CuriousConfig(Closed):
     run: dict[str, Any] = Field(default_factory=dict, description="fields of the configuration that differ")
 
 
-Single = Annotated[RandomConfig | PlannerCollectorConfig | CuriousConfig, Field(discriminator="kind")]
+class PolicyConfig(Closed):
+    """The learned policy, which draws its actions."""
+
+    kind: Literal["policy"] = "policy"
+
+
+Single = Annotated[RandomConfig | PlannerCollectorConfig | CuriousConfig | PolicyConfig, Field(discriminator="kind")]
 
 
 class Part(Closed):
@@ -68,9 +74,8 @@ class MixtureConfig(Closed):
         return self
 
 
-CollectConfig = Annotated[
-    RandomConfig | PlannerCollectorConfig | CuriousConfig | MixtureConfig, Field(discriminator="kind")
-]
+Collects = RandomConfig | PlannerCollectorConfig | CuriousConfig | PolicyConfig | MixtureConfig
+CollectConfig = Annotated[Collects, Field(discriminator="kind")]
 
 
 class Planned:
@@ -115,24 +120,30 @@ class Mixture:
 
 
 def collector(
-    by: RandomConfig | PlannerCollectorConfig | CuriousConfig | MixtureConfig,
+    by: Collects,
     config: Config,
     world: GuardedWorld,
     model: WorldModel | None = None,
+    policy: Collector | None = None,
 ) -> Collector:
     """The collector of a configuration.
 
     Args:
         config: of the run whose agent plans.
         model: it plans with this model; with the configuration's where None.
+        policy: the learned policy, if there is one.
 
     Raises:
-        TelosError: an agent that does not fit the task or the model.
+        TelosError: an agent that does not fit the task or the model, or no policy that could act.
     """
+    if isinstance(by, PolicyConfig):
+        if policy is None:
+            raise TelosError("collect", "a policy, and none is learned", "a training with actor_critic")
+        return policy
     if isinstance(by, RandomConfig):
         return RandomActions(world.env.interface.action_size, by.correlation)
     if isinstance(by, MixtureConfig):
-        return Mixture([(part.share, collector(part.by, config, world, model)) for part in by.parts])
+        return Mixture([(part.share, collector(part.by, config, world, model, policy)) for part in by.parts])
     curious = {"cost": {"task": 0.0, "curiosity": 1.0}} if isinstance(by, CuriousConfig) else {}
     asked = validated(Config, over(over(config.model_dump(), curious, "collect"), by.run, "collect.run"), "collect.run")
     agent = build.agent(asked, world.env.task, world.env.interface, model=model)

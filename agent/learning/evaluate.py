@@ -13,6 +13,7 @@ import numpy as np
 from agent import build
 from agent.agent import Agent
 from agent.config.config import Config, GoalConfig
+from agent.learned import Learned
 from agent.learning.collect import Collector
 from agent.learning.goals import GoalPair, goal_pairs
 from agent.learning.recipe import GoalsConfig
@@ -42,17 +43,18 @@ class Attempts(Protocol):
     def __call__(self, world: GuardedWorld, pair: GoalPair, seed: int, steps: int) -> Attempt: ...
 
 
-def planning(config: Config, model: WorldModel | None, shown: bool = True) -> Attempts:
+def planning(config: Config, model: WorldModel | None, shown: bool = True, learned: Learned | None = None) -> Attempts:
     """The agent of a configuration.
 
     Args:
         model: it plans with this model; with the configuration's where None.
+        learned: cost and actor that were learned with the model; the configuration's where None.
         shown: whether it is given the goal's observation, and not the signals by which it is judged.
     """
 
     def attempt(world: GuardedWorld, pair: GoalPair, seed: int, steps: int) -> Attempt:
         asked = config if shown else config.model_copy(update={"goal": GoalConfig(near=pair.judged.near)})
-        agent = build.agent(asked, world.env.task, world.env.interface, model=model)
+        agent = build.agent(asked, world.env.task, world.env.interface, model=model, learned=learned)
         agent.goal = pair.shown if shown else pair.judged
         return attempted(agent, world, pair, seed, steps)
 

@@ -34,6 +34,8 @@ def measured(
         except ValueError:
             file.unlink()  # cut short; it can be measured again
     goals, seed, known = training.recipe.evaluate.goals, training.seed, oracle(training.config)
+    if goals is None:
+        return {}
     actor = RandomActions(training.world.env.interface.action_size)
     rows = {
         "random": (training.config, evaluate.acting(actor)),

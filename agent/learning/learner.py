@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from agent.learning import optimisers
 from agent.learning.recipe import LearnConfig
 from agent.memory.ring import Ring, Windows
 from envs.errors import TelosError
@@ -90,11 +91,8 @@ class Learner:
         )
 
     def rate(self, number: int) -> float:
-        """The learning rate of an update: it rises linearly to `rate`, then falls to 0 as a half cosine."""
-        done, warm = number / self._updates, self.settings.warm_up
-        if done < warm:
-            return self.settings.rate * (done / warm)
-        return self.settings.rate * 0.5 * (1 + math.cos(math.pi * min((done - warm) / (1 - warm), 1.0)))
+        """The learning rate of an update."""
+        return self.settings.rate * cosine(number / self._updates, self.settings.warm_up)
 
     def _kept(self, windows: Windows) -> Tensor:
         """Which windows each member learns from, (M,B): always the same share of all, so that members stay apart."""
@@ -107,19 +105,34 @@ class Learner:
     def state(self) -> dict[str, Tensor]:
         """The tensors of networks and optimiser, from which `restore` continues bit for bit."""
         found = {f"networks/{name}": value for name, value in self.networks.state_dict().items()}
-        for index, parameter in enumerate(self._trained):
-            for name, value in self.optimiser.state.get(parameter, {}).items():
-                found[f"optimiser/{index}/{name}"] = value
-        return found
+        return found | {f"optimiser/{key}": value for key, value in optimisers.tensors_of(self.optimiser).items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what `state` gave. Raises TelosError where it does not fit."""
-        own = {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith("networks/")}
-        try:
-            self.networks.load_state_dict(own)
-        except RuntimeError as error:
-            raise TelosError("state", " ".join(str(error).split())[:200], "that of this recipe") from None
-        for key, value in tensors.items():
-            if key.startswith("optimiser/"):
-                _, index, name = key.split("/")
-                self.optimiser.state[self._trained[int(index)]][name] = value.clone()
+        load(self.networks, inside(tensors, "networks"))
+        optimisers.restore(self.optimiser, inside(tensors, "optimiser"))
+
+
+def cosine(done: float, warm_up: float = 0.1) -> float:
+    """The factor of a learning rate: it rises linearly to 1, then falls to 0 as a half cosine.
+
+    Args:
+        done: share of the updates.
+        warm_up: share in which it rises.
+    """
+    if done < warm_up:
+        return done / warm_up
+    return 0.5 * (1 + math.cos(math.pi * min((done - warm_up) / (1 - warm_up), 1.0)))
+
+
+def inside(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with "PART/", without that."""
+    return {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{part}/")}
+
+
+def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Take over a state's tensors. Raises TelosError where they do not fit."""
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise TelosError("state", " ".join(str(error).split())[:200], "that of this recipe") from None

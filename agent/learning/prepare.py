@@ -14,6 +14,7 @@ from agent import build, provenance
 from agent.config.config import Config
 from agent.learning.collectors import collector
 from agent.learning.goals import goal_pairs
+from agent.learning.heads import acting, learners
 from agent.learning.recipe import Recipe
 from agent.learning.traindir import TrainDir
 from agent.memory.about import About
@@ -168,9 +169,11 @@ def _tried(recipe: Recipe, file: str) -> About:
         physics = BatchPhysics(env.task.spec, wanted, about.control_period, threads=1)
         if strange := [one.name for one in wanted if one not in physics.at_rest or one.at != "state"]:
             raise TelosError("signals", strange[0], "signals of a state, as positions and velocities")
-        pair = next(goal_pairs(world, recipe.evaluate.goals, min(recipe.evaluate.goals.ahead), recipe.seed))
         stores_of(recipe, about, world)
-        model = jepa(networks, about.control_period, None)
-        build.agent(config, env.task, env.interface, model=model).goal = pair.shown
-        collector(recipe.collect, config, world, model)
+        model, goals = jepa(networks, about.control_period, None), recipe.evaluate.goals
+        if goals is not None:
+            pair = next(goal_pairs(world, goals, min(goals.ahead), recipe.seed))
+            build.agent(config, env.task, env.interface, model=model).goal = pair.shown
+        policy = acting(learners(recipe, networks, about, limit), networks, explores=True)
+        collector(recipe.collect, config, world, model, policy)
     return about

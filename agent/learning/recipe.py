@@ -8,11 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from agent.actor.policy import PolicyParams
 from agent.config.config import Closed, Config
 from agent.config.load import described, parse, read, shipped
+from agent.cost.critic import CriticParams
 from agent.learning.collectors import CollectConfig, RandomConfig
+from envs import registry
 from envs.errors import TelosError
-from envs.numbers import NonNegative, Number, Positive, Scale, Whole
+from envs.numbers import Flag, NonNegative, Number, Positive, Scale, Whole
 from envs.validation import validated
 from worldmodels import losses
 from worldmodels.jepa.networks import JepaParams
@@ -57,6 +60,65 @@ class LearnConfig(Closed):
         return self.moments * self.every
 
 
+class ReachConfig(Closed):
+    """A head that predicts how many control steps lie between two states, which leads plans to distant goals."""
+
+    width: Whole = Field(default=128, ge=1, le=4096, description="of two hidden layers")
+    updates_per_frame: Positive = Field(default=0.025, description="of the environment")
+    batch: Whole = Field(default=256, ge=2, le=65_536, description="pairs of states per update")
+    rate: Positive = Field(default=1e-3, description="of learning, at its highest")
+    expectile: Annotated[Positive, Field(lt=1)] = Field(
+        default=0.1, description="of the elapsed times that is predicted: a low one is that of the quickest ways"
+    )
+    negatives: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.2, description="share of the pairs that are of different episodes"
+    )
+    longest: Positive = Field(default=200.0, description="control steps that such a pair counts as")
+    beyond: NonNegative = Field(default=15.0, description="control steps after a plan that cost nothing")
+
+
+class ActorCriticConfig(Closed):
+    """A critic and a policy that are learned from rewards, beside the world model."""
+
+    interval: Positive = Field(default=0.04, description="s between two decisions; an action is held in between")
+    critic: CriticParams = CriticParams()
+    policy: PolicyParams = PolicyParams()
+    reward_range: tuple[Number, Number] = Field(default=(0.0, 1.0), description="of rewards per control step")
+    updates_per_frame: Positive = Field(default=0.5, description="of the environment")
+    batch: Whole = Field(default=256, ge=2, le=65_536, description="decisions per update")
+    rate: Positive = Field(default=3e-4, description="of learning")
+    decay: NonNegative = Field(default=1e-2, description="of weights (AdamW)")
+    target_rate: Annotated[Positive, Field(le=1)] = Field(default=0.005, description="of the slow critic's update")
+    discount: Annotated[Positive, Field(lt=1)] | None = Field(
+        default=None, description="per decision; where it is not given, it follows from the episode's length"
+    )
+    entropy: Number = Field(default=0.5, description="minus the wanted entropy of the policy, per action")
+    doubt: NonNegative = Field(default=0.5, description="weight of the critics' disagreement in plans")
+    decisions: Whole = Field(default=3, ge=1, le=1_000, description="horizon of plans; beyond it, the critic counts")
+    proposals: Whole = Field(default=16, ge=1, le=10_000, description="sequences of the policy among the candidates")
+    bfloat16: Flag = Field(default=False, description="half precision: quick on processors with matrix units")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ActorCriticConfig:
+        if not self.reward_range[0] < self.reward_range[1]:
+            raise ValueError("reward_range: the lower end first")
+        return self
+
+    def timing(self, control_period: float, episode: int) -> tuple[int, float]:
+        """Control steps of a decision, and the discount per decision.
+
+        Where the discount is not given, it is 1 - 5/decisions, at least 0.95 and at most 0.995 (TD-MPC2; Hansen et al.
+        2024, appendix).
+
+        Args:
+            control_period: s
+            episode: control steps
+        """
+        hold = max(round(self.interval / control_period), 1)
+        rule = min(max(1 - 5 * hold / episode, 0.95), 0.995)
+        return hold, rule if self.discount is None else self.discount
+
+
 class GoalsConfig(Closed):
     """Goals that random actions reach from the start; the agent is given the observation, and judged by signals."""
 
@@ -77,11 +139,27 @@ class GoalsConfig(Closed):
         return self
 
 
+class ReturnsConfig(Closed):
+    """Whole episodes of the task, whose returns count."""
+
+    episodes: Whole = Field(default=10, ge=1, le=10_000, description="of each way to act")
+    by: tuple[Literal["policy", "planner"], ...] = Field(
+        default=("policy",), min_length=1, description="the policy alone, or the planner in the learned model"
+    )
+
+
 class EvaluateConfig(Closed):
-    """How the agent is tested while it learns."""
+    """How the agent is tested while it learns: by goals without reward, by returns, or by both."""
 
     every: Whole = Field(default=20_000, ge=1, description="environment frames between two evaluations")
-    goals: GoalsConfig
+    goals: GoalsConfig | None = None
+    returns: ReturnsConfig | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> EvaluateConfig:
+        if self.goals is None and self.returns is None:
+            raise ValueError("goals or returns, or both")
+        return self
 
 
 class Recipe(Closed):
@@ -103,6 +181,8 @@ class Recipe(Closed):
     signals: tuple[str, ...] = Field(default=(), description="that a linear probe reads off the latents")
     losses: dict[str, NonNegative] = Field(description=f"term -> weight; terms are {TERMS}")
     learn: LearnConfig = LearnConfig()
+    reach: ReachConfig | None = Field(default=None, description="the cost-to-go of goals; none is learned without it")
+    actor_critic: ActorCriticConfig | None = Field(default=None, description="critic and policy; none without reward")
     evaluate: EvaluateConfig
     run: dict[str, Any] = Field(default_factory=dict, description="fields of the configuration that the agent runs")
     threads: Whole = Field(default=1, ge=1, le=256, description="of torch; a resume under another number is refused")
@@ -125,6 +205,8 @@ class Recipe(Closed):
             raise ValueError(f"frames and evaluate.every above the {self.episode} steps of an episode: two are needed")
         if self.learn.target == "teacher" and self.model.encoder != "learned":
             raise ValueError("learn.target teacher needs an encoder that learns")
+        if self.actor_critic is None and self.evaluate.returns is not None:
+            raise ValueError("evaluate.returns needs actor_critic, which learns from rewards")
         return self
 
     def is_held_out(self, episode: int) -> bool:
@@ -138,8 +220,18 @@ class Recipe(Closed):
 
     @property
     def agent(self) -> dict[str, Any]:
-        """The fields of the configuration with which the agent runs, besides its task and its world model."""
-        return {"perception": {"kind": "stacked", "depth": 1}, "cost": {"task": 0.0}, **self.run}
+        """The fields of the configuration with which the agent runs, besides its task and its world model.
+
+        Where a policy is learned, plans consist of its decisions, during which actions are held.
+        """
+        fields = {"perception": {"kind": "stacked", "depth": 1}, "cost": {"task": 0.0}, **self.run}
+        if self.actor_critic is None:
+            return fields
+        interface = registry.load(self.task).interface()
+        hold, _ = self.actor_critic.timing(interface.control_period, interface.frame_limit)
+        decisions, planner = self.actor_critic.decisions, dict(fields.get("planner", {}))
+        params = {**planner.get("params", {}), "knots": decisions, "interpolation": "zero"}
+        return {**fields, "planner": {**planner, "horizon": decisions * hold, "replan_every": hold, "params": params}}
 
 
 def recipes() -> dict[str, str]:

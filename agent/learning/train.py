@@ -16,13 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agent import provenance
+from agent import build, provenance
+from agent.learned import Learned, learned
 from agent.learning import evaluate
 from agent.learning.collect import Collector, RandomActions, collected
-from agent.learning.collectors import collector
-from agent.learning.learner import Learner
+from agent.learning.collectors import Planned, collector
+from agent.learning.heads import HeadLearner, acting, hold_of, learners
+from agent.learning.heads import parts_of as parts_of_heads
+from agent.learning.learner import Learner, inside
 from agent.learning.prepare import networks_of, prepared, stores_of, world_of
 from agent.learning.recipe import Recipe
+from agent.learning.returns import played, summed
 from agent.learning.traindir import START, TrainDir
 from agent.learning.watch import health, signals_of
 from agent.memory.episode import Episode
@@ -44,7 +48,8 @@ class Progress:
     frames: int
     updates: int
     terms: Mapping[str, float] = field(default_factory=dict)  # the last update's
-    scores: tuple[dict[str, Any], ...] = ()  # of the last evaluation
+    scores: tuple[dict[str, Any], ...] = ()  # of the last evaluation, on goals
+    returns: tuple[dict[str, Any], ...] = ()  # of the last evaluation
     alarms: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)  # of env, update and evaluate so far
 
@@ -59,13 +64,16 @@ class Training:
         torch.set_num_threads(recipe.threads)
         self.config = recipe.config(str(folder.path.resolve() / "model.safetensors"))
         self.world, about = world_of(self.config)
-        self.random = RandomActions(about.action_size)
         start = folder.path / START
         self.start = Checkpoint.read(start) if start.exists() else None
         self.networks = networks_of(recipe, about, self.start)
         updates = int(recipe.frames * recipe.learn.updates_per_frame)
-        self.collector: Collector = collector(recipe.collect, self.config, self.world, self.model)
         self.learner = Learner(self.networks, recipe.losses, recipe.learn, updates, recipe.seed)
+        self.heads = learners(recipe, self.networks, about, self.world.env.interface.frame_limit)
+        self.random = RandomActions(about.action_size, hold=hold_of(self.heads))
+        self.collector: Collector = collector(
+            recipe.collect, self.config, self.world, self.model, acting(self.heads, self.networks, explores=True)
+        )
         self.requests = [request(name) for name in recipe.signals]
         self.physics = BatchPhysics(self.world.env.task.spec, self.requests, about.control_period, threads=1)
         self.held: list[Episode] = []
@@ -79,6 +87,7 @@ class Training:
         most = 2 * (recipe.frames + longest)  # rows: an episode takes one more than it has steps
         self.ring = Ring(min(max(recipe.learn.capacity, longest), most), about.features[0], about.action_size)
         self.cycles, self.updates = counts["cycles"], counts["updates"]
+        self.head_updates: dict[str, int] = {name: counts.get("heads", {}).get(name, 0) for name in self.heads}
         self.seconds: dict[str, float] = counts.get("seconds") or {"env": 0.0, "update": 0.0, "evaluate": 0.0}
         self.due: int = counts.get("due") or recipe.evaluate.every
         self.frames = 0
@@ -86,6 +95,8 @@ class Training:
             self._take(index, episode)
         if tensors:
             self.learner.restore(tensors)
+            for name, learner in self.heads.items():
+                learner.restore(inside(tensors, name))
 
     @property
     def finished(self) -> bool:
@@ -114,8 +125,8 @@ class Training:
             self.folder.append("curve", {**row, "seconds": dict(self.seconds)})
         self.folder.append("log", {"frames": self.frames, "updates": self.updates, "terms": terms})
         self._save()
-        scores, alarms = tuple(row.get("scores", ())), tuple(row.get("alarms", ()))
-        return Progress(self.frames, self.updates, terms, scores, alarms, dict(self.seconds))
+        scores, returns, alarms = (tuple(row.get(name, ())) for name in ("scores", "returns", "alarms"))
+        return Progress(self.frames, self.updates, terms, scores, returns, alarms, dict(self.seconds))
 
     def _take(self, index: int, episode: Episode) -> None:
         """A held-out episode measures the model; the others train it, and set the inputs' units."""
@@ -136,6 +147,19 @@ class Training:
             for number in range(self.updates, due):
                 terms = self.learner.update(self.ring, number)
             self.updates = due
+        for name, learner in self.heads.items():
+            terms |= self._updated_head(name, learner)
+        return terms
+
+    def _updated_head(self, name: str, learner: HeadLearner) -> dict[str, float]:
+        """The updates of a head that are due; the last one's terms."""
+        terms: dict[str, float] = {}
+        due = int(self.frames * learner.updates_per_frame)
+        if due > self.head_updates[name] and learner.ready(self.ring):
+            self.networks.eval()
+            for number in range(self.head_updates[name], due):
+                terms = learner.update(self.ring, number)
+            self.head_updates[name] = due
         return terms
 
     def _evaluated(self) -> dict[str, Any]:
@@ -149,17 +173,51 @@ class Training:
         found, probe = health(self.networks.eval(), self.held, signals)
         own = probe if self.requests else None
         checkpoint = self._checkpoint(own).written(self.folder.path / "model.safetensors")
-        attempts = evaluate.planning(self.config, jepa(self.networks, self.world.env.interface.control_period, own))
-        goals = self.recipe.evaluate.goals
-        scores = [evaluate.score(self.world, attempts, goals, ahead, self.seed) for ahead in goals.ahead]
         return {
             "frames": self.frames,
             "updates": self.updates,
-            "scores": [asdict(one) for one in scores],
+            "head_updates": dict(self.head_updates),
+            "scores": self._scores(own),
+            "returns": self._returns(),
             "health": asdict(found),
             "alarms": found.alarms(self.recipe.model),
             "model_sha256": checkpoint.sha256,
         }
+
+    def _scores(self, probe: Probe | None) -> list[dict[str, Any]]:
+        """What became of goals, one row for each distance."""
+        goals = self.recipe.evaluate.goals
+        if goals is None:
+            return []
+        model = jepa(self.networks, self.world.env.interface.control_period, probe)
+        attempts = evaluate.planning(self.config, model, learned=self.learned(model))
+        return [asdict(evaluate.score(self.world, attempts, goals, ahead, self.seed)) for ahead in goals.ahead]
+
+    def _returns(self) -> list[dict[str, Any]]:
+        """The returns of every way to act."""
+        asked = self.recipe.evaluate.returns
+        if asked is None:
+            return []
+        players = {name: self.player(name) for name in asked.by}
+        return [
+            asdict(summed(name, list(played(self.world, by, asked.episodes, self.seed))))
+            for name, by in players.items()
+        ]
+
+    def player(self, name: str) -> Collector:
+        """Who acts under this name, without exploring: `policy` or `planner`."""
+        if name == "policy":
+            policy = acting(self.heads, self.networks, explores=False)
+            assert policy is not None, "the recipe was validated"
+            return policy
+        model, env = self.model, self.world.env
+        agent = build.agent(self.config, env.task, env.interface, model=model, learned=self.learned(model))
+        return Planned(agent, name)
+
+    def learned(self, model: Jepa) -> Learned:
+        """The present heads, for an agent that plans with this model."""
+        about, modules = parts_of_heads(self.heads)
+        return learned(about, modules, model)
 
     @property
     def seed(self) -> int:
@@ -173,6 +231,8 @@ class Training:
 
     def _checkpoint(self, probe: Probe | None) -> Checkpoint:
         about, modules = parts_of(self.networks, probe)
+        heads, more = parts_of_heads(self.heads)
+        about, modules = {**about, **heads}, {**modules, **more}
         interface = self.world.env.interface
         header = Header(
             kind=PART,
@@ -194,7 +254,11 @@ class Training:
     def _save(self) -> None:
         lines = {name: len(self.folder.lines(name)) for name in ("curve", "log")}
         counts = {"cycles": self.cycles, "updates": self.updates, "due": self.due, "seconds": self.seconds}
-        self.folder.save(self.learner.state(), {**counts, **lines, "replayed": self._stores()})
+        counts |= {"heads": dict(self.head_updates)}
+        state = self.learner.state()
+        for part, learner in self.heads.items():
+            state |= {f"{part}/{name}": tensor for name, tensor in learner.state().items()}
+        self.folder.save(state, {**counts, **lines, "replayed": self._stores()})
 
     def _stores(self) -> dict[str, str]:
         """The replayed stores and their digests."""

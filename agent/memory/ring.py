@@ -27,6 +27,15 @@ class Windows:
     steps: Tensor  # (B,) int64, the ring's index of the first step
 
 
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """B pairs of states of one episode, the second not before the first."""
+
+    before: Tensor  # (B,F) float32, observations
+    after: Tensor  # (B,F) float32
+    steps: Tensor  # (B,) float32, control steps from one to the other
+
+
 class Ring:
     """The last `capacity` steps, episode by episode. The oldest episodes make room for new ones."""
 
@@ -35,13 +44,13 @@ class Ring:
         if capacity < 1:
             raise TelosError("ring.capacity", capacity, "steps >= 1")
         rows = capacity + 1  # of observations: one more than steps for every episode, found when one is added
-        self.capacity = capacity
+        self.capacity, self.action_size = capacity, action_size
         self._observations = torch.zeros(rows, features)
         self._actions = torch.zeros(rows, action_size)
         self._rewards = torch.zeros(rows)
         self._ends: list[tuple[int, int, bool]] = []  # first row, steps, terminated; by first row
         self._places = np.zeros((0, 3), int)  # the same, as an array
-        self._starts: dict[int, np.ndarray] = {}  # length -> what `starts` gives, until an episode is added
+        self._starts: dict[tuple[int, int], np.ndarray] = {}  # what `starts` gives, until an episode is added
         self._head = 0
 
     @property
@@ -76,26 +85,36 @@ class Ring:
         rows = torch.cat([self._observations[first : first + steps + 1] for first, steps, _ in self._ends]).double()
         return rows.mean(0).float(), rows.std(0, unbiased=False).float()
 
-    def starts(self, length: int) -> np.ndarray:
-        """The rows at which a window of `length` steps may begin; after a termination it may go on without steps."""
-        if length not in self._starts:
+    def starts(self, length: int, every: int = 1) -> np.ndarray:
+        """The rows at which a window of `length` steps may begin: every `every`-th step of an episode.
+
+        After a termination, a window may go on without steps.
+        """
+        if (length, every) not in self._starts:
             parts = [
-                np.arange(first, first + (steps if ended else max(steps - length + 1, 0)))
+                np.arange(first, first + (steps if ended else max(steps - length + 1, 0)), every)
                 for first, steps, ended in self._ends
             ]
-            self._starts[length] = np.concatenate(parts) if parts else np.zeros(0, int)
-        return self._starts[length]
+            self._starts[length, every] = np.concatenate(parts) if parts else np.zeros(0, int)
+        return self._starts[length, every]
 
-    def sample(self, rng: np.random.Generator, number: int, length: int, weight: np.ndarray | None = None) -> Windows:
-        """`number` windows of `length` steps, drawn with replacement.
+    def sample(
+        self,
+        rng: np.random.Generator,
+        number: int,
+        length: int,
+        weight: np.ndarray | None = None,
+        every: int = 1,
+    ) -> Windows:
+        """`number` windows of `length` steps, drawn with replacement from `starts(length, every)`.
 
         Args:
-            weight: one for each of `starts(length)`, to which probabilities are proportional; uniform where None.
+            weight: one for each of these starts, to which probabilities are proportional; uniform where None.
 
         Raises:
             TelosError: no episode is that long.
         """
-        starts = self.starts(length)
+        starts = self.starts(length, every)
         if not len(starts):
             raise TelosError("ring", f"no episode of {length} steps", "a shorter window, or longer episodes")
         if weight is None:
@@ -104,6 +123,15 @@ class Ring:
             sums = np.cumsum(weight)
             chosen = np.minimum(np.searchsorted(sums, rng.random(number) * sums[-1], side="right"), len(starts) - 1)
         return self.windows(starts[chosen], length)
+
+    def pairs(self, rng: np.random.Generator, number: int) -> Pairs:
+        """`number` pairs: an episode, a state of it, and a later one, each drawn uniformly. The ring is not empty."""
+        first, steps, _ = self._places[rng.integers(0, len(self._places), number)].T
+        begins = rng.integers(0, steps + 1)
+        ahead = rng.integers(0, steps - begins + 1)
+        rows = torch.from_numpy(first + begins)
+        elapsed = torch.from_numpy(ahead)
+        return Pairs(self._observations[rows], self._observations[rows + elapsed], elapsed.float())
 
     def windows(self, first: np.ndarray, length: int) -> Windows:
         """The windows (B,) that begin at these rows."""

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from agent import build
 from agent.config.config import Config
+from agent.learned import learned, modules_of
 from agent.learning import evaluate, recipe
 from agent.learning.collect import RandomActions
 from agent.learning.evaluate import Attempt, Attempts
@@ -153,7 +154,8 @@ def arm(name: str, seed: int, more: Mapping[str, Any], trainings: Trainings) -> 
     said = {"train_seconds": spent["env"] + spent["update"], "model_sha256": checkpoint.sha256, "frames": base.frames}
     if name.startswith("simulator"):
         return known, simulated(known, encoder(model.networks)), said
-    return base.config(""), evaluate.planning(base.config(""), model), said
+    heads = learned(checkpoint.header.parts, modules_of(checkpoint), model)
+    return base.config(""), evaluate.planning(base.config(""), model, learned=heads), said
 
 
 def encoder(networks: Networks) -> Callable[[Tensor], Tensor]:
@@ -170,6 +172,7 @@ def measure(out: Path, arms: Sequence[str], seeds: Sequence[int], more: Mapping[
     """Append the rows that are missing, one for each arm, seed and distance."""
     torch.set_num_threads(1)
     goals = recipe.load(RECIPE, dict(more)).evaluate.goals
+    assert goals is not None, "the shipped recipe has goals"
     trainings: Trainings = {}
     for seed in seeds:
         for name in arms:
