@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from agent.actor.actor import Policy
@@ -20,6 +21,7 @@ from agent.cost.objective import Cost, Critic
 from agent.cost.reach import ReachCritic, ReachHead
 from agent.cost.reward import LearnedReward, RewardHead
 from envs.errors import TelosError
+from envs.numbers import NonNegative, Number, Positive, Whole
 from envs.trajectory import Trajectory
 from envs.validation import validated
 from worldmodels.checkpoint import Checkpoint
@@ -38,6 +40,27 @@ class Learned:
     """Name -> term, beside those of the configuration."""
 
 
+class Beyond(BaseModel):
+    """What a checkpoint says of its cost-to-go."""
+
+    beyond: NonNegative  # control steps that cost nothing
+
+
+class Value(BaseModel):
+    """What a checkpoint says of the unit of its critic's values."""
+
+    reward_range: tuple[Number, Number]
+    hold: Whole = Field(ge=1)
+    discount: Positive = Field(lt=1)  # per decision
+    doubt: NonNegative
+    proposals: Whole = Field(ge=1)
+
+    @property
+    def steps(self) -> float:
+        """Control steps that a value of 1 stands for."""
+        return self.hold / (1 - self.discount)
+
+
 def learned(about: Mapping[str, Any], modules: Mapping[str, nn.Module], model: WorldModel) -> Learned:
     """The learned parts of an agent that plans with this model.
 
@@ -45,6 +68,9 @@ def learned(about: Mapping[str, Any], modules: Mapping[str, nn.Module], model: W
         about: part -> how it is rebuilt, as a checkpoint's header says.
         modules: part -> its networks.
         model: its states are the latents that the parts were trained on.
+
+    Raises:
+        TelosError: a part that says something else than `telos train` wrote.
     """
     critic: Critic | None = None
     policy: Policy | None = None
@@ -52,18 +78,16 @@ def learned(about: Mapping[str, Any], modules: Mapping[str, nn.Module], model: W
     if "reach" in about:
         head = modules["reach"]
         assert isinstance(head, ReachHead)
-        critic = ReachCritic(head, about["reach"]["beyond"])
+        critic = ReachCritic(head, validated(Beyond, about["reach"], "checkpoint: reach").beyond)
     if "critic" in about:
         critics, actor, reward = modules["critic"], modules["policy"], modules["reward"]
         assert isinstance(critics, Critics)
         assert isinstance(actor, GaussianPolicy)
         assert isinstance(reward, RewardHead)
-        said = about["critic"]
-        low, high = said["reward_range"]
-        steps = said["hold"] / (1 - said["discount"])
-        critic = LearnedCritic(critics, actor.act, _last, (low, high), steps, said["doubt"])
-        policy = LearnedProposals(actor, model, _same, said["hold"], about["policy"]["proposals"])
-        costs["reward"] = LearnedReward(reward, (low, high))
+        said = validated(Value, about["critic"], "checkpoint: critic")
+        critic = LearnedCritic(critics, actor.act, _last, said.reward_range, said.steps, said.doubt)
+        policy = LearnedProposals(actor, model, _same, said.hold, said.proposals)
+        costs["reward"] = LearnedReward(reward, said.reward_range)
     return Learned(critic, policy, MappingProxyType(costs))
 
 

@@ -25,6 +25,8 @@ ROUNDING = 1e-6  # by which float32 and scaling may exceed [-1,1]
 # Attributes that the constructor of a copy makes anew.
 _REMADE = ("task", "variant", "render_mode", "view", "backend", "interface", "_picture", "_mirror")
 
+ONE_COORDINATE = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))  # types of joints
+
 
 class Environment(gymnasium.Env[Any, np.ndarray]):
     """The task's real environment, with its original reward and observation."""
@@ -130,7 +132,7 @@ class Environment(gymnasium.Env[Any, np.ndarray]):
         data, model = self.backend.data, self.model
         data.qvel[:] = 0
         for joint in np.flatnonzero(model.jnt_limited):
-            if model.jnt_type[joint] in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+            if int(model.jnt_type[joint]) in ONE_COORDINATE:
                 at = model.jnt_qposadr[joint]
                 data.qpos[at] = np.clip(data.qpos[at], *model.jnt_range[joint])
         mujoco.mj_forward(self.model, self.backend.data)

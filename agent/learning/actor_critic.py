@@ -175,14 +175,10 @@ class ActorCritic:
         heads, settings = self.heads, self.settings
         sizes = {"latent": heads.policy.latent, "action_size": heads.policy.action_size}
         value = {"reward_range": list(settings.reward_range), "discount": self.discount, "doubt": settings.doubt}
+        value |= {"hold": self.hold, "proposals": settings.proposals}
         about = {
-            "critic": {**sizes, **value, "hold": self.hold, "params": heads.critics.params.model_dump()},
-            "policy": {
-                **sizes,
-                "hold": self.hold,
-                "proposals": settings.proposals,
-                "params": heads.policy.params.model_dump(),
-            },
+            "critic": {**sizes, **value, "params": heads.critics.params.model_dump()},
+            "policy": {**sizes, "params": heads.policy.params.model_dump()},
             "reward": {**sizes, "reward_range": list(settings.reward_range), "width": heads.reward.width},
         }
         return about, {"critic": heads.critics, "policy": heads.policy, "reward": heads.reward}

@@ -158,3 +158,18 @@ def test_the_time_limit_is_the_environments_own(task: str) -> None:
     assert ends == [False] * (limit - 1) + [True] * 3
     assert env.snapshot().time == pytest.approx((limit + 2) * env.interface.control_period)
     env.close()
+
+
+def test_a_pose_at_rest_is_one_that_stays() -> None:
+    """The wrist is pressed beyond its stop by speed; at rest, the spring of the stop would push it back."""
+    env = registry.make("dm_control/reacher-easy-v0")
+    env.reset(seed=0)
+    low, high = env.model.jnt_range[1]
+    env.backend.data.qpos[:] = [9.0, high + 0.13]
+    env.backend.data.qvel[:] = [1.0, 6.0]
+    observation, there = env.still()
+    assert observation["position"].tolist() == [9.0, high]  # the shoulder turns freely
+    assert not observation["velocity"].any()
+    env.backend.data.qpos[1] = (low + high) / 3
+    assert env.still()[0]["position"][1] == (low + high) / 3
+    env.close()

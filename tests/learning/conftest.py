@@ -27,6 +27,26 @@ SMALL: dict[str, Any] = {
     "run.planner.budget": {"evaluations": 8},
     "run.planner.params": {"iterations": 2, "elites": 3},
 }
+REWARDS: dict[str, Any] = {
+    "frames": 300,
+    "episode": 50,
+    "held_out": 0.3,
+    "warm_up": 2,
+    "model.predictor_width": 16,
+    "learn.updates_per_frame": 0.02,
+    "learn.batch": 16,
+    "learn.moments": 2,
+    "actor_critic": {
+        "critic": {"width": 16},
+        "policy": {"width": 16},
+        "batch": 16,
+        "updates_per_frame": 0.1,
+        "interval": 0.1,
+    },
+    "evaluate.every": 300,
+    "evaluate.returns.episodes": 2,
+    "run.planner.budget": {"evaluations": 24},
+}
 
 
 @pytest.fixture
