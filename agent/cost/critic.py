@@ -19,6 +19,8 @@ from envs.task import TaskParams
 from envs.trajectory import Trajectory
 from worldmodels.layers import Residual
 
+SLOPE = 50.0  # of the initial logits over the bins: the mean of the distribution is about 1/50
+
 
 class CriticParams(BaseModel):
     """The sizes of the critic. All of them are part of a checkpoint."""
@@ -41,6 +43,8 @@ class Critics(nn.Module):
         self.params, self.latent, self.action_size = params, latent, action_size
         self.net = Residual(params.members, latent + action_size, params.bins, params.width, params.blocks, 0.1)
         self.register_buffer("bins", torch.linspace(0, 1, params.bins))
+        with torch.no_grad():  # values begin near 0: an estimate that is too high falls by 1 - discount per update only
+            self.net.last.bias.copy_((-SLOPE * self.bins).expand_as(self.net.last.bias))
 
     def forward(self, latents: Tensor, actions: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Logits (M,N,B) float32 of latents (N,D) and actions (N,A), computed in `dtype`."""

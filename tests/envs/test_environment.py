@@ -167,7 +167,7 @@ def test_a_pose_at_rest_is_one_that_stays() -> None:
     low, high = env.model.jnt_range[1]
     env.backend.data.qpos[:] = [9.0, high + 0.13]
     env.backend.data.qvel[:] = [1.0, 6.0]
-    observation, there = env.still()
+    observation, _ = env.still()
     assert observation["position"].tolist() == [9.0, high]  # the shoulder turns freely
     assert not observation["velocity"].any()
     env.backend.data.qpos[1] = (low + high) / 3

@@ -89,6 +89,10 @@ def test_two_bins_hold_any_value(wanted: float) -> None:
     assert logits.grad.abs().max() < 1e-5
 
 
+def test_values_begin_near_the_lowest_reward() -> None:
+    assert value(learner(), torch.linspace(-1, 1, 5)[:, None]).tolist() == pytest.approx([0.015] * 5, abs=0.01)
+
+
 def test_the_density_of_the_policy_is_that_of_a_squashed_gaussian() -> None:
     policy = GaussianPolicy(3, 2, PolicyParams(width=16))
     initialise(policy, 0)
