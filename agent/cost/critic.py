@@ -19,8 +19,6 @@ from envs.task import TaskParams
 from envs.trajectory import Trajectory
 from worldmodels.layers import Residual
 
-SLOPE = 50.0  # of the initial logits over the bins: the mean of the distribution is about 1/50
-
 
 class CriticParams(BaseModel):
     """The sizes of the critic. All of them are part of a checkpoint."""
@@ -36,15 +34,14 @@ class CriticParams(BaseModel):
 class Critics(nn.Module):
     """M action-value functions. Each one is a categorical distribution over bins (two-hot; Hafner et al. 2023)."""
 
-    bins: Tensor  # (B,), from 0 to 1
+    bins: Tensor  # (B,), from -1 to 1
 
     def __init__(self, latent: int, action_size: int, params: CriticParams) -> None:
         super().__init__()
         self.params, self.latent, self.action_size = params, latent, action_size
         self.net = Residual(params.members, latent + action_size, params.bins, params.width, params.blocks, 0.1)
-        self.register_buffer("bins", torch.linspace(0, 1, params.bins))
-        with torch.no_grad():  # values begin near 0: an estimate that is too high falls by 1 - discount per update only
-            self.net.last.bias.copy_((-SLOPE * self.bins).expand_as(self.net.last.bias))
+        # Around 0, so that values begin there: an estimate that is too high falls at the rate of 1 - discount alone.
+        self.register_buffer("bins", torch.linspace(-1, 1, params.bins))
 
     def forward(self, latents: Tensor, actions: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Logits (M,N,B) float32 of latents (N,D) and actions (N,A), computed in `dtype`."""
@@ -63,7 +60,7 @@ class Critics(nn.Module):
             wanted: (N,) in [0,1]
             weight: (N,), of each row
         """
-        step = 1 / (len(self.bins) - 1)
+        step = 2 / (len(self.bins) - 1)
         shares = torch.relu(1 - (wanted[:, None] - self.bins).abs() / step)
         rows = -(shares * logits.log_softmax(-1)).sum(-1)
         return (rows * weight).sum() / weight.sum().clamp(min=1)
