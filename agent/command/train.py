@@ -88,6 +88,9 @@ def needed(training: Training) -> int:
     state_size = training.physics.state_size
     numbers = training.networks.inputs.features + world.env.interface.action_size + state_size + 2
     weights = sum(p.numel() for p in training.networks.parameters())
+    weights += sum(
+        p.numel() for one in training.heads.values() for m in one.parts()[1].values() for p in m.parameters()
+    )
     return 8 * numbers * recipe.frames + 4 * 5 * weights
 
 
@@ -136,6 +139,8 @@ class _Progress:
         """Show a cycle; an evaluation, and every alarm, is a line that stays."""
         for score in progress.scores:
             self.tell(f"{progress.frames:,} frames: {scored(score)}; {_spent(progress.seconds)}")
+        for one in progress.returns:
+            self.tell(f"{progress.frames:,} frames: {returned(one)}; {_spent(progress.seconds)}")
         for alarm in progress.alarms:
             self.tell(f"ALARM at {progress.frames:,} frames: {alarm}", "bold red")
         terms = ", ".join(f"{name} {value:.3g}" for name, value in list(progress.terms.items())[:3])
@@ -151,6 +156,13 @@ def scored(score: dict[str, Any]) -> str:
         f"goals {score['ahead']} steps ahead reached from {100 * success['mean']:.0f} % {interval} of {score['starts']}"
         f" starts, {100 * score['stayed']['mean']:.0f} % still there at the end, plan {score['plan_ms']:.1f} ms"
     )
+
+
+def returned(one: dict[str, Any]) -> str:
+    """One line about the episodes of one way to act."""
+    least, most, number = min(one["each"]), max(one["each"]), len(one["each"])
+    spread = f"{number} episodes from {least:.0f} to {most:.0f}" if number > 1 else "1 episode"
+    return f"return of the {one['by']} {one['mean']['mean']:.1f} ({spread}), {one['decision_ms']:.2f} ms per step"
 
 
 def _spent(seconds: Any) -> str:

@@ -12,7 +12,7 @@ from envs.errors import TelosError
 
 def with_model(
     folder: Path, preset: str | None, task: str | None, overrides: Mapping[str, Any]
-) -> tuple[str | None, str | None, dict[str, Any]]:
+) -> tuple[str, str | None, dict[str, Any]]:
     """Preset, task and overrides of a run with the model of a training.
 
     Without a preset, the agent is that of the training's own evaluations. A preset, and any field that is given,
@@ -32,11 +32,13 @@ def with_model(
     model = {"kind": "checkpoint", "file": str((folder / "model.safetensors").resolve())}
     own: dict[str, Any] = {"world_model": model}
     if preset is None:
-        if not any(key.split(".")[0] in ("goal", "cost") for key in overrides):
+        asked = any(key.split(".")[0] in ("goal", "cost") for key in overrides)
+        if not asked and recipe.actor_critic is None:  # a learned reward needs nothing else
             allowed = f"--goal 'SIGNAL = TARGET ± WITHIN', with a signal among {list(recipe.signals)}, or a preset"
             raise TelosError("run --model", "nothing that the agent is asked for", allowed)
         own |= _flat(recipe.agent)
-    return preset, recipe.task if preset is None else task, {**own, **overrides}
+        return "default", recipe.task, {**own, **overrides}  # the task's own preset is for planning in the simulator
+    return preset, task, {**own, **overrides}
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -43,7 +43,8 @@ class Curve:
     frames: np.ndarray  # (K,)
     minutes: np.ndarray  # (K,), of collecting and updating
     rows: Sequence[Mapping[str, Any]]
-    floors: Mapping[str, Sequence[Mapping[str, Any]]]
+    scores: Mapping[str, Sequence[Mapping[str, Any]]]  # on goals, of the rows beside
+    returns: Mapping[str, Mapping[str, Any]]  # of the rows beside
 
     def at(self, ahead: int, what: str) -> np.ndarray:
         """(K,3): mean, low and high of `success` or `stayed` at a distance, in percent."""
@@ -87,10 +88,11 @@ def render_report(folder: TrainDir) -> str:
         finished=last["frames"] >= recipe.frames,
         sha256=checkpoint.sha256,
         fits=checkpoint.sha256 == last["model_sha256"],
-        parameters=sum(parameter.numel() for parameter in model.networks.parameters()),
+        parameters=_trained(checkpoint),
         store=folder.store,
         pictures={
-            "curve": plots.inline(learning(curve)),
+            "goals": plots.inline(learning(curve)) if last["scores"] else "",
+            "returns": plots.inline(earning(curve)) if last["returns"] else "",
             "health": plots.inline(collapse(curve)),
             "horizon": plots.inline(horizon(curve)),
             "rollouts": rollouts(folder, model) if recipe.signals else "",
@@ -107,8 +109,9 @@ def curve_of(folder: TrainDir) -> Curve:
     rows = folder.lines("curve")
     file = folder.path / "floors.json"
     spent = [row["seconds"]["env"] + row["seconds"]["update"] for row in rows]
-    floors = json.loads(contents(file)) if file.exists() else {}
-    return Curve(np.array([row["frames"] for row in rows]), np.array(spent) / 60, rows, floors)
+    floors = json.loads(contents(file)) if file.exists() else {"scores": {}, "returns": {}}
+    frames = np.array([row["frames"] for row in rows])
+    return Curve(frames, np.array(spent) / 60, rows, floors["scores"], floors["returns"])
 
 
 def learning(curve: Curve) -> bytes:
@@ -126,7 +129,7 @@ def learning(curve: Curve) -> bytes:
                 cell.fill_between(x, success[:, 1], success[:, 2], color=colour, alpha=0.15, lw=0)
                 cell.plot(x, success[:, 0], "o-", color=colour, ms=4, label=f"reached, {ahead} steps ahead")
                 cell.plot(x, curve.at(ahead, "stayed")[:, 0], ":", color=colour, label="still there at the end")
-            for style, (name, scores) in zip(("--", "-."), curve.floors.items(), strict=False):
+            for style, (name, scores) in zip(("--", "-."), curve.scores.items(), strict=False):
                 for score in scores:
                     cell.axhline(100 * score["success"]["mean"], ls=style, color=plots.MUTED, lw=1)
                     cell.annotate(
@@ -135,6 +138,30 @@ def learning(curve: Curve) -> bytes:
                     )  # fmt: skip
             cell.set(xlabel=label, ylim=(-3, 107), xlim=(0, None))
         left.set(title="Goals reached, with 95 % intervals", ylabel="% of starts")
+        handles, labels = left.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=4)
+
+    return plots.png(draw, 9.6, 3.1)
+
+
+def earning(curve: Curve) -> bytes:
+    """Returns against frames and against minutes, with the row of random actions."""
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2, sharey=True)
+        for cell, x, label in (
+            (left, curve.frames, "environment frames"),
+            (right, curve.minutes, "minutes of one core"),
+        ):
+            for index, colour in zip(range(len(curve.rows[0]["returns"])), COLOURS, strict=False):
+                found = [row["returns"][index] for row in curve.rows]
+                for at, one in zip(x, found, strict=True):
+                    cell.plot([at] * len(one["each"]), one["each"], ".", color=colour, alpha=0.35, ms=4)
+                cell.plot(x, [one["mean"]["mean"] for one in found], "o-", color=colour, ms=4, label=found[0]["by"])
+            for name, one in curve.returns.items():
+                cell.axhline(one["mean"]["mean"], ls="--", color=plots.MUTED, lw=1, label=name)
+            cell.set(xlabel=label, xlim=(0, None))
+        left.set(title="Return of each episode, and the mean", ylabel="return", ylim=(min(0, left.get_ylim()[0]), None))
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=4)
 
@@ -231,11 +258,19 @@ def held_out(folder: TrainDir) -> list[Episode]:
     return [episode for index, episode in enumerate(every) if folder.recipe.is_held_out(index)]
 
 
+def _trained(checkpoint: Checkpoint) -> int:
+    """Numbers that were trained: no probe, which is fitted, no teacher, and no constants."""
+    untrained = ("probe/", "jepa/teacher", "jepa/inputs", "critic/bins")
+    return sum(tensor.numel() for name, tensor in checkpoint.tensors.items() if not name.startswith(untrained))
+
+
 def _command(folder: TrainDir) -> str:
-    """A run with the trained model, towards where a held-out episode ended."""
+    """A run with the trained model: for reward, or towards where a held-out episode ended."""
     base = f"telos run --model {shlex.quote(str(folder.path))}"
-    if not folder.recipe.signals:
+    if folder.recipe.actor_critic is not None:
         return base
+    if not folder.recipe.signals:
+        return f"{base} --goal 'SIGNAL = TARGET +- WITHIN'"
     physics, requests = _physics(folder.recipe)
     last = held_out(folder)[-1]
     name, values = list(signals_of(physics, [replace(last, states=last.states[-1:])], requests).items())[-1]

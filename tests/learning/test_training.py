@@ -29,7 +29,7 @@ from envs.errors import TelosError
 from envs.files import locked
 from envs.physics.batch import BatchPhysics
 from envs.physics.signals import request
-from tests.learning.conftest import SMALL, to_the_end
+from tests.learning.conftest import REWARDS, SMALL, to_the_end
 from worldmodels import losses
 from worldmodels.checkpoint import Checkpoint
 from worldmodels.jepa.networks import Inputs, Networks
@@ -132,6 +132,8 @@ def test_a_killed_run_ends_as_one_that_was_not(
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
+    "the cost-to-go of goals": {"reach": {"updates_per_frame": 0.05, "batch": 16, "width": 16}},
+    "critic and policy": {"evaluate.returns": {"episodes": 1, "by": ["policy"]}},
     "a teacher": {"learn.target": "teacher"},
     "members and curiosity": {"model.members": 3, "collect": {"kind": "curiosity"}, "warm_up": 2},
     "a ring that wraps": {"learn.capacity": 120},
@@ -143,7 +145,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def test_every_kind_of_training_goes_on_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str
 ) -> None:
-    given = recipe.load("quickstart", {**SMALL, **VARIANTS[variant]})
+    rewarded = variant == "critic and policy"
+    base, small = ("rewards", REWARDS) if rewarded else ("quickstart", SMALL)
+    given = recipe.load(base, {**small, **VARIANTS[variant]})
     to_the_end(begin(given, tmp_path / "whole"))
     with monkeypatch.context() as patch:
         kill(patch, TrainDir, "save", 4, late=False)
