@@ -54,7 +54,7 @@ class RandomActions:
             correlation: of consecutive actions, each in [0,1); every episode draws one of them.
             hold: control steps for which each action is held.
         """
-        self._size, self._correlation, self._hold = action_size, tuple(correlation), hold
+        self._size, self._correlation, self.hold = action_size, tuple(correlation), hold
         self.begin(0)
 
     def begin(self, seed: int) -> None:
@@ -65,7 +65,7 @@ class RandomActions:
     def act(self, percept: Percept) -> np.ndarray:
         action = np.clip(self._now, -1, 1)
         self._steps += 1
-        if self._steps % self._hold == 0:
+        if self._steps % self.hold == 0:
             fresh = self._rng.standard_normal(self._size)
             self._now = self._kept * self._now + np.sqrt(1 - self._kept**2) * fresh
         return action

@@ -4,7 +4,8 @@
     telos bench worldmodels --table
     telos bench worldmodels --only goals --arms jepa random --seeds 0..2
 
-`goals`: see benchmarks/worldmodels/goals.py. A benchmark that is called again goes on where it stopped.
+`goals`: see benchmarks/worldmodels/goals.py. `rewards`: see benchmarks/worldmodels/rewards.py. A benchmark that is
+called again goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.harness import rows
-from benchmarks.worldmodels import goals
+from benchmarks.planners.planners import SUITE
+from benchmarks.worldmodels import goals, rewards
 
-PARTS = ("goals",)
+PARTS = ("goals", "rewards")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,17 +26,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="telos bench worldmodels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=PARTS, nargs="*", default=list(PARTS))
-    parser.add_argument(
-        "--out", type=rows.Path, default=rows.HERE / "worldmodels.jsonl", help="where the rows are, and go"
-    )
+    parser.add_argument("--out", type=rows.Path, default=rows.HERE, help="folder of the rows, one file for each part")
+    parser.add_argument("--work", type=rows.Path, default=rewards.WORK, help="folder of the trainings (rewards)")
     parser.add_argument("--table", action="store_true", help="print the table of what there is, and measure nothing")
-    parser.add_argument("--arms", nargs="*", choices=goals.ARMS, default=list(goals.ARMS))
+    parser.add_argument("--arms", nargs="*", choices=goals.ARMS, default=list(goals.ARMS), help="of goals")
+    parser.add_argument("--tasks", nargs="*", choices=SUITE, default=list(SUITE), help="of rewards")
     parser.add_argument("--seeds", type=rows.seeds, default=(0, 1, 2), help="of trainings")
-    parser.add_argument("--starts", type=rows.count, default=200, help="of each distance")
+    parser.add_argument("--starts", type=rows.count, default=200, help="of each distance (goals)")
     options = parser.parse_args(argv)
-    if not options.table:
-        goals.measure(options.out, options.arms, options.seeds, {"evaluate.goals.starts": options.starts})
-    print(goals.table(rows.read(options.out)))
+    files = {part: options.out / f"worldmodels-{part}.jsonl" for part in options.only}
+    if not options.table and "goals" in files:
+        goals.measure(files["goals"], options.arms, options.seeds, {"evaluate.goals.starts": options.starts})
+    if not options.table and "rewards" in files:
+        rewards.measure(files["rewards"], options.tasks, options.seeds, options.work, {})
+    tables = {"goals": goals.table, "rewards": rewards.table}
+    for part, file in files.items():
+        print(tables[part](rows.read(file)))
     return 0
 
 

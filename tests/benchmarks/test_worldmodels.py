@@ -20,7 +20,7 @@ FEW: dict[str, Any] = {**SMALL, "evaluate.goals.starts": 3}
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bench") / "rows.jsonl"
+    out = tmp_path_factory.mktemp("bench") / "worldmodels-goals.jsonl"
     goals.measure(out, goals.ARMS, [0, 1], FEW)
     return out
 
@@ -41,7 +41,7 @@ def test_what_is_measured_is_not_measured_again(measured: Path, monkeypatch: pyt
 
 
 def test_the_table_counts_over_seeds(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert worldmodels.main(["--table", "--out", str(measured)]) == 0
+    assert worldmodels.main(["--table", "--only", "goals", "--out", str(measured.parent)]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
     assert [line.split(" | ")[0].strip("| ") for line in lines] == list(goals.ARMS)
     assert [goals.ARMS[i] for i, line in enumerate(lines) if "(k = 2)" not in line] == list(goals.UNTRAINED)
