@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import unreported
-from tests.learning.conftest import SMALL
+from tests.learning.conftest import REWARDS, SMALL
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -37,7 +37,10 @@ COMMAND = re.compile(r"(?:\S*/)?(telos|make|pip|python3?|ray|cat|for|git) ")
 ADDRESS = "HEAD:6379"
 SILENT = ("run", "resume")  # write no report here, as it takes most of a short run; `telos report` writes one
 FRAMES, EVALUATIONS = 3, 16
-WINDOW = {"learn.moments": FRAMES, "learn.every": 1}  # no longer than the collected episodes
+FEW = {
+    "quickstart": {**SMALL, "learn.moments": FRAMES, "learn.every": 1},  # windows as long as the collected episodes
+    "rewards": {**REWARDS, "evaluate.returns.by": ["policy"], "evaluate.returns.episodes": 1},
+}
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def short(monkeypatch: pytest.MonkeyPatch, unshortened: object) -> None:
     trained = recipe.load
     monkeypatch.setattr(loading, "load", shortened)
     monkeypatch.setattr(rollouts, "rollouts_for", here)
-    monkeypatch.setattr(recipe, "load", lambda name, more: trained(name, {**SMALL, **WINDOW, **more}))
+    monkeypatch.setattr(recipe, "load", lambda name, more: trained(name, {**FEW.get(name, SMALL), **more}))
     monkeypatch.setattr(film, "missing", lambda: "no video: not in this test")
 
 

@@ -4,8 +4,8 @@
     telos bench worldmodels --only rewards --tasks walker-walk --seeds 0..2
 
 A training is the recipe `rewards` with this task and seed, and nothing else changes. It is kept under `--work`, from
-where a run that was interrupted goes on. Every one ends with 10 episodes from held-out starts, by the policy alone and by
-the planner in the learned model. A row has the whole learning curve.
+where a run that was interrupted goes on. Every one ends with 10 episodes from held-out starts, by the policy alone and
+by the planner in the learned model. A row has the whole learning curve.
 """
 
 from __future__ import annotations
