@@ -92,6 +92,8 @@ class Learner:
 
     def rate(self, number: int) -> float:
         """The learning rate of an update."""
+        if self.settings.schedule == "constant":
+            return self.settings.rate
         return self.settings.rate * cosine(number / self._updates, self.settings.warm_up)
 
     def _kept(self, windows: Windows) -> Tensor:

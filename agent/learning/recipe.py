@@ -40,8 +40,11 @@ class LearnConfig(Closed):
     moments: Whole = Field(default=5, ge=1, le=1_000, description="compared moments of a window, after its first")
     every: Whole = Field(default=1, ge=1, le=1_000, description="control steps between two of them")
     rate: Positive = Field(default=1e-3, description="of learning, at its highest")
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="of the rate: it rises, then falls to 0 as a cosine, or stays as it is"
+    )
     warm_up: Annotated[Number, Field(ge=0, lt=1)] = Field(
-        default=0.1, description="share of the updates in which the rate rises; then it falls to 0 as a cosine"
+        default=0.1, description="with a cosine: share of the updates in which the rate rises"
     )
     decay: NonNegative = Field(default=1e-5, description="of weights (AdamW)")
     clip: Positive = Field(default=10.0, description="largest norm of the gradient")
