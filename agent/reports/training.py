@@ -93,7 +93,7 @@ def render_report(folder: TrainDir) -> str:
         pictures={
             "goals": plots.inline(learning(curve)) if last["scores"] else "",
             "returns": plots.inline(earning(curve)) if last["returns"] else "",
-            "health": plots.inline(collapse(curve)),
+            "health": plots.inline(collapse(curve)) if recipe.model.encoder == "learned" else "",
             "horizon": plots.inline(horizon(curve)),
             "rollouts": rollouts(folder, model) if recipe.signals else "",
         },
@@ -172,7 +172,8 @@ def collapse(curve: Curve) -> bytes:
     """Spread, effective rank, and what a probe reads, against frames."""
 
     def draw(figure: Figure) -> None:
-        cells = figure.subplots(1, 3)
+        probed = curve.rows[0]["health"]["probe_r2"]
+        cells = figure.subplots(1, 3 if probed else 2)
         for name, label in (("std_mean", "mean"), ("std_least", "least")):
             _over(cells[0], curve, [row["health"][name] for row in curve.rows], label)
         cells[0].set(title="Latents' standard deviation")
@@ -180,10 +181,10 @@ def collapse(curve: Curve) -> bytes:
         cells[1].set(title="Effective rank")
         for cell in cells[:2]:
             cell.set_ylim(0, 1.15 * cell.get_ylim()[1])
-        for name in curve.rows[0]["health"]["probe_r2"]:
+        for name in probed:
             _over(cells[2], curve, [max(row["health"]["probe_r2"][name], -0.1) for row in curve.rows], name)
-        cells[2].set(title="R² of a linear probe", ylim=(-0.1, 1.05))
-        for cell in cells[[0, 2]]:
+            cells[2].set(title="R² of a linear probe", ylim=(-0.1, 1.05))
+        for cell in cells:
             if cell.get_legend_handles_labels()[1]:
                 cell.legend(loc="lower right")
 
