@@ -18,6 +18,7 @@ from benchmarks.quickstart import twins as quickstart_twins
 from benchmarks.sac import sac
 from benchmarks.systems import faults, parallel, scaling, throughput
 from benchmarks.tampering import tampering
+from benchmarks.worldmodels import goals, rewards
 
 
 class Page(NamedTuple):
@@ -243,6 +244,25 @@ def _given(hard: Sequence[planner_scores.Row], match: str) -> str:
     return f"as many seconds as iCEM takes for {budget:,} physics steps; {planner_tables.kept(hard, given)}"
 
 
+def world_models_page() -> list[str]:
+    """Agents that plan in models which they learned."""
+    return [
+        "Every agent sees observations alone, and plans in a model that it learned from its own experience.",
+        "## Goals without reward",
+        "Poses of a two-link arm (reacher), from 100,000 frames of random motion (`telos bench worldmodels --only goals`, "
+        "recipe `reacher_goals`). A goal is a pose at rest, 25, 50 or 100 steps of random actions ahead of its start; twice "
+        "as many steps are allowed. It is reached when both joints are within 0.05 rad of it and slower than 0.5 rad/s, "
+        "judged on the simulator's state. All rows try the same 200 starts, none of which is solved at once. The interval "
+        "is Wilson's, of the worst seed. Times were measured beside another process on the same two cores.",
+        goals.table(rows.read(goals.OUT)),
+        "## Rewards",
+        "100,000 environment frames (`telos bench worldmodels --only rewards`, recipe `rewards`, the same for all tasks), "
+        "10 episodes each. The interval is over seeds, or over the episodes of a single seed. Minutes are those of one "
+        "core, of collecting, updating and evaluating.",
+        rewards.table(rows.read(rewards.OUT)),
+    ]
+
+
 PAGES: Mapping[str, Page] = MappingProxyType(
     {
         "planners": Page("Planners", planners_page),
@@ -250,6 +270,7 @@ PAGES: Mapping[str, Page] = MappingProxyType(
         "quickstart": Page("The quickstart and its unguarded twin", quickstart_page),
         "robust": Page("Robust planning", robust_page),
         "sac": Page("A model-free agent", sac_page),
+        "world_models": Page("Learned world models", world_models_page),
         "ablations": Page("Ablations", ablations_page),
         "hopeless": Page("Ending candidates early", hopeless_page),
         "throughput": Page("Throughput", throughput_page),

@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="telos bench worldmodels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=PARTS, nargs="*", default=list(PARTS))
-    parser.add_argument("--out", type=rows.Path, default=rows.HERE, help="folder of the rows, one file for each part")
+    parser.add_argument(
+        "--out", type=rows.Path, default=rows.HERE / "worldmodels", help="folder of the rows, one file for each part"
+    )
     parser.add_argument("--work", type=rows.Path, default=rewards.WORK, help="folder of the trainings (rewards)")
     parser.add_argument("--table", action="store_true", help="print the table of what there is, and measure nothing")
     parser.add_argument("--arms", nargs="*", choices=goals.ARMS, default=list(goals.ARMS), help="of goals")
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=rows.seeds, default=(0, 1, 2), help="of trainings")
     parser.add_argument("--starts", type=rows.count, default=200, help="of each distance (goals)")
     options = parser.parse_args(argv)
-    files = {part: options.out / f"worldmodels-{part}.jsonl" for part in options.only}
+    files = {part: options.out / f"{part}.jsonl" for part in options.only}
     if not options.table and "goals" in files:
         goals.measure(files["goals"], options.arms, options.seeds, {"evaluate.goals.starts": options.starts})
     if not options.table and "rewards" in files:

@@ -20,7 +20,7 @@ FEW: dict[str, Any] = {**SMALL, "evaluate.goals.starts": 3}
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bench") / "worldmodels-goals.jsonl"
+    out = tmp_path_factory.mktemp("bench") / "goals.jsonl"
     goals.measure(out, goals.ARMS, [0, 1], FEW)
     return out
 
