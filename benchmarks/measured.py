@@ -249,16 +249,17 @@ def world_models_page() -> list[str]:
     return [
         "Every agent sees observations alone, and plans in a model that it learned from its own experience.",
         "## Goals without reward",
-        "Poses of a two-link arm (reacher), from 100,000 frames of random motion (`telos bench worldmodels --only goals`, "
-        "recipe `reacher_goals`). A goal is a pose at rest, 25, 50 or 100 steps of random actions ahead of its start; twice "
-        "as many steps are allowed. It is reached when both joints are within 0.05 rad of it and slower than 0.5 rad/s, "
-        "judged on the simulator's state. All rows try the same 200 starts, none of which is solved at once. The interval "
-        "is Wilson's, of the worst seed. Times were measured beside another process on the same two cores.",
+        "Poses of a two-link arm (reacher), from 100,000 frames of random motion (`telos bench worldmodels --only "
+        "goals`, recipe `reacher_goals`). A goal is a pose at rest, 25, 50 or 100 steps of random actions ahead of "
+        "its start; twice as many steps are allowed. It is reached when both joints are within 0.05 rad of it and "
+        "slower than 0.5 rad/s, judged on the simulator's state. All rows try the same 200 starts, none of which "
+        "is solved at once. The interval is Wilson's, of the worst seed. Times were measured beside another "
+        "process on the same two cores.",
         goals.table(rows.read(goals.OUT)),
         "## Rewards",
-        "100,000 environment frames (`telos bench worldmodels --only rewards`, recipe `rewards`, the same for all tasks), "
-        "10 episodes each. The interval is over seeds, or over the episodes of a single seed. Minutes are those of one "
-        "core, of collecting, updating and evaluating.",
+        "100,000 environment frames (`telos bench worldmodels --only rewards`, recipe `rewards`, the same for all "
+        "tasks), 10 episodes each. The interval is over seeds, or over the episodes of a single seed. Minutes are "
+        "those of one core, of collecting, updating and evaluating.",
         rewards.table(rows.read(rewards.OUT)),
     ]
 
