@@ -4,8 +4,8 @@
     telos bench worldmodels --table
     telos bench worldmodels --only goals --arms jepa random --seeds 0..2
 
-`goals`: see benchmarks/worldmodels/goals.py. `rewards`: see benchmarks/worldmodels/rewards.py. A benchmark that is
-called again goes on where it stopped.
+What `goals`, `rewards` and `kills` measure stands in the file of that name in benchmarks/worldmodels/. A benchmark that
+is called again goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 from benchmarks.harness import rows
 from benchmarks.planners.planners import SUITE
-from benchmarks.worldmodels import goals, rewards
+from benchmarks.worldmodels import goals, kills, rewards
 
-PARTS = ("goals", "rewards")
+PARTS = ("goals", "rewards", "kills")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,13 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", nargs="*", choices=SUITE, default=list(SUITE), help="of rewards")
     parser.add_argument("--seeds", type=rows.seeds, default=(0, 1, 2), help="of trainings")
     parser.add_argument("--starts", type=rows.count, default=200, help="of each distance (goals)")
+    parser.add_argument("--kills", type=rows.count, default=kills.KILLS, help="with SIGKILL, in all (kills)")
     options = parser.parse_args(argv)
     files = {part: options.out / f"{part}.jsonl" for part in options.only}
     if not options.table and "goals" in files:
         goals.measure(files["goals"], options.arms, options.seeds, {"evaluate.goals.starts": options.starts})
     if not options.table and "rewards" in files:
         rewards.measure(files["rewards"], options.tasks, options.seeds, options.work, {})
-    tables = {"goals": goals.table, "rewards": rewards.table}
+    if not options.table and "kills" in files:
+        kills.measure(files["kills"], options.kills)
+    tables = {"goals": goals.table, "rewards": rewards.table, "kills": kills.table}
     for part, file in files.items():
         print(tables[part](rows.read(file)))
     return 0
