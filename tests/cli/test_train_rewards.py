@@ -52,6 +52,6 @@ def test_a_run_earns_with_what_was_learned(
     run = RunDir.open(tmp_path / "run")
     (row,) = run.rows()
     assert row.model_sha256 == Checkpoint.read(path).sha256
-    assert (run.config.planner.horizon, run.config.planner.replan_every) == (30, 10)
+    assert (run.config.planner.horizon, run.config.planner.replan_every) == (6, 2)
     assert run.config.cost.learned == 1.0
-    assert row.env_frames == 12
+    assert 0 < row.env_frames <= 12

@@ -34,9 +34,9 @@ from worldmodels.layers import initialise
 
 SETTINGS = ActorCriticConfig.model_validate(
     {
-        "critic": {"width": 32, "bins": 51},
-        "policy": {"width": 16},
-        "batch": 64,
+        "critic": {"width": 16, "bins": 51},
+        "policy": {"width": 8},
+        "batch": 32,
         "rate": 3e-3,
         "target_rate": 0.05,
         "decay": 0.0,

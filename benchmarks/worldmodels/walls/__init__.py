@@ -1,0 +1,1 @@
+"""A point mass in three corridors, and the recipe with which it is learned."""
