@@ -18,7 +18,7 @@ from benchmarks.quickstart import twins as quickstart_twins
 from benchmarks.sac import sac
 from benchmarks.systems import faults, parallel, scaling, throughput
 from benchmarks.tampering import tampering
-from benchmarks.worldmodels import goals, rewards
+from benchmarks.worldmodels import goals, kills, rewards
 
 
 class Page(NamedTuple):
@@ -261,6 +261,11 @@ def world_models_page() -> list[str]:
         "tasks), 10 episodes each. The interval is over seeds, or over the episodes of a single seed. Minutes are "
         "those of one core, of collecting, updating and evaluating.",
         rewards.table(rows.read(rewards.OUT)),
+        "## Kills",
+        "Trainings were killed with SIGKILL at random moments and resumed (`telos bench worldmodels --only "
+        "kills`). Weights, optimisers, experience and evaluations were compared with those of trainings that "
+        "nobody killed, bit for bit.",
+        kills.table(rows.read(kills.OUT)),
     ]
 
 

@@ -104,7 +104,7 @@ def test_the_density_of_the_policy_is_that_of_a_squashed_gaussian() -> None:
 
 
 def test_an_episode_of_equal_rewards_is_worth_them() -> None:
-    made = trained(learner(), experience(lambda a: np.full(len(a), 0.7)), 400)
+    made = trained(learner(), experience(lambda a: np.full(len(a), 0.7)), 800)
     assert value(made, torch.zeros(1, 1)).item() == pytest.approx(0.7, abs=0.03)
 
 
