@@ -1,4 +1,4 @@
-"""The five figures of the README, from the rows in `benchmarks/results/`."""
+"""The six figures of the README, from the rows in `benchmarks/results/`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from benchmarks.planners import scores as planner_scores
 from benchmarks.quickstart import twins as quickstart_twins
 from benchmarks.systems import faults, throughput
 from benchmarks.tampering import tampering
+from benchmarks.worldmodels import goals
 
 
 def table() -> str:
@@ -15,6 +16,7 @@ def table() -> str:
     lines = ["| what | figure | all of it |", "|---|---|---|"]
     found = [
         (_planning(), "planners"),
+        (_learning(), "world_models"),
         (_guardrail(), "quickstart"),
         (_throughput(), "throughput"),
         (_kills(), "faults"),
@@ -33,6 +35,21 @@ def _planning() -> tuple[str, str]:
     count = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     figure = f"{planner_scores.interval(whole[0])}; TD-MPC2 after up to 4 million frames: {whole[1]:.1f}"
     return f"mean return of iCEM on {len(fresh)} dm_control tasks without training, {count} fresh seeds each", figure
+
+
+def _learning() -> tuple[str, str]:
+    found = rows.read(goals.OUT)
+    distances = sorted({row["ahead"] for row in found})
+
+    def shares(arm: str) -> str:
+        mine = [[row for row in found if (row["arm"], row["ahead"]) == (arm, ahead)] for ahead in distances]
+        each = [100 * sum(r["reached"] for r in those) / sum(r["starts"] for r in those) for those in mine]
+        return ", ".join(f"{share:.1f}" for share in each)
+
+    seeds = len({row["seed"] for row in found if row["arm"] == "jepa"})
+    far = ", ".join(map(str, distances))
+    what = f"poses of an arm, {far} steps ahead, reached with a model of random motion alone, {seeds} trainings"
+    return what, f"{shares('jepa')} %; random actions {shares('random')} %, a PD controller {shares('pd')} %"
 
 
 def _guardrail() -> tuple[str, str]:
