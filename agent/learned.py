@@ -21,7 +21,7 @@ from agent.cost.objective import Cost, Critic
 from agent.cost.reach import ReachCritic, ReachHead
 from agent.cost.reward import LearnedReward, RewardHead
 from envs.errors import TelosError
-from envs.numbers import NonNegative, Number, Positive, Whole
+from envs.numbers import Flag, NonNegative, Number, Positive, Whole
 from envs.trajectory import Trajectory
 from envs.validation import validated
 from worldmodels.checkpoint import Checkpoint
@@ -44,6 +44,12 @@ class Beyond(BaseModel):
     """What a checkpoint says of its cost-to-go."""
 
     beyond: NonNegative  # control steps that cost nothing
+
+
+class Ends(BaseModel):
+    """What a checkpoint says of the episodes of its task."""
+
+    terminates: Flag  # whether some end early
 
 
 class Value(BaseModel):
@@ -87,7 +93,8 @@ def learned(about: Mapping[str, Any], modules: Mapping[str, nn.Module], model: W
         said = validated(Value, about["critic"], "checkpoint: critic")
         critic = LearnedCritic(critics, actor.act, _last, said.reward_range, said.steps, said.doubt)
         policy = LearnedProposals(actor, model, _same, said.hold, said.proposals)
-        costs["reward"] = LearnedReward(reward, said.reward_range)
+        terminates = validated(Ends, about["reward"], "checkpoint: reward").terminates
+        costs["reward"] = LearnedReward(reward, said.reward_range, terminates)
     return Learned(critic, policy, MappingProxyType(costs))
 
 

@@ -57,6 +57,15 @@ class Aimable(Protocol):
         ...
 
 
+@runtime_checkable
+class Ending(Protocol):
+    """A cost term that says where an episode ends."""
+
+    def ended(self, trajectory: Trajectory, params: TaskParams) -> Tensor | None:
+        """Whether the episode has ended by the end of each step, (N,H) bool; None where it never does."""
+        ...
+
+
 @dataclass(frozen=True)
 class TaskCost:
     """Minus the task's own reward. The task also determines where an episode ends; see `Objective.step_cost`."""
@@ -129,7 +138,7 @@ class Objective:
         cost = home(self.critic.terminal_cost(trajectory, params))
         weight = self.critic_weight * self.discount**horizon
         cost = cost if weight == 1 else weight * cost
-        return cost if self._task is None else torch.where(self.ends(trajectory, params), 0.0, cost)
+        return cost if self._ending is None else torch.where(self.ends(trajectory, params), 0.0, cost)
 
     def discounts(self, horizon: int) -> Tensor:
         """The factors (H+1,) of the steps' costs and, last, of the terminal cost."""
@@ -155,17 +164,17 @@ class Objective:
 
     def over(self, trajectory: Trajectory, params: TaskParams) -> Tensor | None:
         """Whether the episode has ended before each step, (N,H) bool; None where it never ends."""
-        ended = None if self._task is None else self._task.ended(trajectory, params)
+        ended = None if self._ending is None else self._ending.ended(trajectory, params)
         return None if ended is None else torch.cat([torch.zeros_like(ended[:, :1]), ended[:, :-1]], 1)
 
     def ends(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """Whether the episode ends somewhere in each future, (N,) bool."""
-        ended = None if self._task is None else self._task.ended(trajectory, params)
+        ended = None if self._ending is None else self._ending.ended(trajectory, params)
         return torch.zeros(len(trajectory.actions), dtype=torch.bool) if ended is None else ended[:, -1]
 
     @property
-    def _task(self) -> TaskCost | None:
-        return next((term for _, term in self.terms if isinstance(term, TaskCost)), None)
+    def _ending(self) -> Ending | None:
+        return next((term for _, term in self.terms if isinstance(term, Ending)), None)
 
     def reweighted(self, weights: Sequence[float]) -> Objective:
         """The same terms under other weights."""

@@ -12,30 +12,32 @@ from torch import Tensor, nn
 
 from envs.requests import Request
 from envs.task import TaskParams
-from envs.trajectory import Trajectory
+from envs.trajectory import Trajectory, home
 from worldmodels.layers import mlp
 
 
 class RewardHead(nn.Module):
-    """The reward of a control step, from the latents after it and its action, in units of the reward's range."""
+    """What a control step earns, and whether it ends the episode, from the latents after it and its action."""
 
     def __init__(self, latent: int, action_size: int, width: int) -> None:
         super().__init__()
         self.latent, self.action_size, self.width = latent, action_size, width
-        self.net = mlp(1, [latent + action_size, width, width, 1])
+        self.net = mlp(1, [latent + action_size, width, width, 2])
 
-    def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """(…,D) and (…,A) -> (…), 0 the lowest reward and 1 the highest."""
+    def forward(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """(…,D) and (…,A) -> rewards (…) in units of their range, 0 the lowest; log odds of a termination (…)."""
         pairs = torch.cat([latents, actions.to(latents.dtype)], -1)
-        return self.net(pairs.reshape(1, -1, pairs.shape[-1]))[0, :, 0].unflatten(0, pairs.shape[:-1])
+        found = self.net(pairs.reshape(1, -1, pairs.shape[-1]))[0].unflatten(0, pairs.shape[:-1])
+        return found[..., 0], found[..., 1]
 
 
 @dataclass(frozen=True, eq=False)
 class LearnedReward:
-    """Minus the reward that the head predicts, clipped to the reward's range."""
+    """Minus the reward that the head predicts, clipped to the reward's range. It also says where an episode ends."""
 
     head: RewardHead
     reward_range: tuple[float, float]  # per control step
+    terminates: bool  # whether the task ends some episodes early
     requests: tuple[Request, ...] = ()
     reads_states: bool = True
 
@@ -43,5 +45,13 @@ class LearnedReward:
         """(N,H), in units of reward."""
         low, high = self.reward_range
         with torch.inference_mode():
-            found = self.head(trajectory.states[:, 1:], trajectory.actions).clamp(0, 1)
+            found = self.head(trajectory.states[:, 1:], trajectory.actions)[0].clamp(0, 1)
         return -(low + (high - low) * found)
+
+    def ended(self, trajectory: Trajectory, params: TaskParams) -> Tensor | None:
+        """Whether the episode has probably ended by the end of each step, (N,H) bool; None where it never does."""
+        if not self.terminates:
+            return None
+        with torch.inference_mode():
+            odds = self.head(trajectory.states[:, 1:], trajectory.actions)[1]
+        return (home(odds) > 0).cumsum(1) > 0

@@ -49,15 +49,18 @@ class ActorCritic:
         action_size: int,
         settings: ActorCriticConfig,
         timing: tuple[int, float],
+        terminates: bool,
         seed: int,
     ) -> None:
         """
         Args:
             encode: observations (B,F) -> latents (B,D); it is not trained here.
             timing: K, and the discount per decision.
+            terminates: whether the task ends some episodes early.
         """
         self.settings, self.seed = settings, seed
         self.hold, self.discount = timing
+        self.terminates = terminates
         self.updates_per_frame = settings.updates_per_frame
         self.heads = Heads(latent, action_size, settings.critic, settings.policy)
         initialise(self.heads, seed)
@@ -98,15 +101,15 @@ class ActorCritic:
     def rewards(self, windows: Windows) -> Tensor:
         """The reward of each control step (B,K), in units of the reward's range: 0 to 1.
 
-        Steps after a termination count as the lowest reward. Raises TelosError for a reward outside the range.
+        Steps after a termination earn 0, or what is nearest to it in the range. Raises TelosError for a reward outside.
         """
         low, high = self.settings.reward_range
-        found = (windows.rewards - low) / (high - low) * windows.inside
-        if not bool(((found > -1e-3) & (found < 1 + 1e-3)).all()):
+        found = (windows.rewards - low) / (high - low)
+        if not bool(((found > -1e-3) & (found < 1 + 1e-3) | (windows.inside == 0)).all()):
             least, most = float(windows.rewards.min()), float(windows.rewards.max())
             allowed = f"actor_critic.reward_range that holds all rewards; it is [{low:g}, {high:g}]"
             raise TelosError("a reward", f"between {least:g} and {most:g}", allowed)
-        return found
+        return found.clamp(0, 1)
 
     def _latents(self, windows: Windows) -> tuple[Tensor, Tensor]:
         """Before and after each decision, (B,D)."""
@@ -115,12 +118,15 @@ class ActorCritic:
         return ends[:, 0], ends[:, 1]
 
     def _improve_reward(self, windows: Windows, step: int) -> float:
-        """Regression of the reward of one control step of each decision."""
+        """Regression of the reward of one control step of each decision, and of whether it ended the episode."""
         with torch.no_grad():
             latents = self._encode(windows.observations[:, step + 1])
-        apart = self.heads.reward(latents, windows.actions[:, step]) - self.rewards(windows)[:, step]
+        reward, odds = self.heads.reward(latents, windows.actions[:, step])
+        missed = (reward - self.rewards(windows)[:, step]).square()
+        ended = windows.terminated[:, : step + 1].any(1).float()
+        missed = missed + nn.functional.binary_cross_entropy_with_logits(odds, ended, reduction="none")
         inside = windows.inside[:, step]
-        loss = (apart.square() * inside).sum() / inside.sum().clamp(min=1)
+        loss = (missed * inside).sum() / inside.sum().clamp(min=1)
         self._step("reward", loss)
         return float(loss.detach())
 
@@ -130,8 +136,10 @@ class ActorCritic:
             actions, density = heads.policy.sample(after, noise, self._dtype)
             values = heads.slow.values(heads.slow(after, actions, self._dtype)).amin(0)
             soft = values - (1 - discount) * heads.log_temperature.exp() * density
-            goes_on = (~windows.terminated.any(1)).float()
-            wanted = ((1 - discount) * self.rewards(windows).mean(1) + discount * goes_on * soft).clamp(0, 1)
+            low, high = self.settings.reward_range
+            nothing = min(max(-low / (high - low), 0.0), 1.0)  # the value of earning 0 for ever
+            then = torch.where(windows.terminated.any(1), nothing, soft)
+            wanted = ((1 - discount) * self.rewards(windows).mean(1) + discount * then).clamp(0, 1)
             held = _held(windows)
         loss = heads.critics.loss(heads.critics(latents, windows.actions[:, 0], self._dtype), wanted, held)
         self._step("critics", loss)
@@ -179,7 +187,7 @@ class ActorCritic:
         about = {
             "critic": {**sizes, **value, "params": heads.critics.params.model_dump()},
             "policy": {**sizes, "params": heads.policy.params.model_dump()},
-            "reward": {**sizes, "reward_range": list(settings.reward_range), "width": heads.reward.width},
+            "reward": {**sizes, **value, "terminates": self.terminates, "width": heads.reward.width},
         }
         return about, {"critic": heads.critics, "policy": heads.policy, "reward": heads.reward}
 

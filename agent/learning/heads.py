@@ -14,6 +14,7 @@ from agent.learning.recipe import Recipe
 from agent.memory.about import About
 from agent.memory.ring import Ring
 from envs.errors import TelosError
+from envs.task import Task
 from worldmodels.jepa.networks import Networks
 
 
@@ -43,11 +44,8 @@ class HeadLearner(Protocol):
         ...
 
 
-def learners(recipe: Recipe, networks: Networks, about: About, frame_limit: int) -> dict[str, HeadLearner]:
+def learners(recipe: Recipe, networks: Networks, about: About, task: Task) -> dict[str, HeadLearner]:
     """The learners that a recipe asks for, by their field, with weights that follow from its seed.
-
-    Args:
-        frame_limit: control steps of the task's episodes.
 
     Raises:
         TelosError: a decision that is longer than an episode that is collected.
@@ -59,12 +57,18 @@ def learners(recipe: Recipe, networks: Networks, about: About, frame_limit: int)
         )
     if recipe.actor_critic is not None:
         settings = recipe.actor_critic
-        hold, discount = settings.timing(about.control_period, frame_limit)
+        hold, discount = settings.timing(about.control_period, task.interface().frame_limit)
         if hold > recipe.episode:
             allowed = f"at most the {recipe.episode * about.control_period:g} s of an episode"
             raise TelosError("actor_critic.interval", f"{settings.interval:g} s", allowed)
         found["actor_critic"] = ActorCritic(
-            networks.encode, networks.size, about.action_size, settings, (hold, discount), recipe.seed
+            networks.encode,
+            networks.size,
+            about.action_size,
+            settings,
+            (hold, discount),
+            task.termination is not None,
+            recipe.seed,
         )
     return found
 

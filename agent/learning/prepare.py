@@ -174,6 +174,6 @@ def _tried(recipe: Recipe, file: str) -> About:
         if goals is not None:
             pair = next(goal_pairs(world, goals, min(goals.ahead), recipe.seed))
             build.agent(config, env.task, env.interface, model=model).goal = pair.shown
-        policy = acting(learners(recipe, networks, about, limit), networks, explores=True)
+        policy = acting(learners(recipe, networks, about, env.task), networks, explores=True)
         collector(recipe.collect, config, world, model, policy)
     return about

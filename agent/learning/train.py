@@ -69,7 +69,7 @@ class Training:
         self.networks = networks_of(recipe, about, self.start)
         updates = int(recipe.frames * recipe.learn.updates_per_frame)
         self.learner = Learner(self.networks, recipe.losses, recipe.learn, updates, recipe.seed)
-        self.heads = learners(recipe, self.networks, about, self.world.env.interface.frame_limit)
+        self.heads = learners(recipe, self.networks, about, self.world.env.task)
         self.random = RandomActions(about.action_size, hold=hold_of(self.heads))
         self.collector: Collector = collector(
             recipe.collect, self.config, self.world, self.model, acting(self.heads, self.networks, explores=True)

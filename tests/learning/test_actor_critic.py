@@ -14,6 +14,8 @@ from torch.distributions import Normal, TanhTransform, TransformedDistribution
 from agent.actor.policy import GaussianPolicy, PolicyParams
 from agent.actor.proposals import LearnedProposals
 from agent.cost.critic import CriticParams, Critics, LearnedCritic
+from agent.cost.objective import Objective
+from agent.cost.reward import LearnedReward
 from agent.learned import learned, modules_of
 from agent.learning import recipe
 from agent.learning.actor_critic import ActorCritic
@@ -60,7 +62,7 @@ def experience(reward: Any, decisions: int = 400, hold: int = 1, ended: bool = F
 
 def learner(hold: int = 1, discount: float = 0.5, **more: Any) -> ActorCritic:
     settings = SETTINGS.model_copy(update=more)
-    return ActorCritic(lambda seen: seen, 1, 1, settings, (hold, discount), seed=0)
+    return ActorCritic(lambda seen: seen, 1, 1, settings, (hold, discount), terminates=True, seed=0)
 
 
 def value(made: ActorCritic, actions: torch.Tensor) -> torch.Tensor:
@@ -118,6 +120,37 @@ def test_after_a_termination_nothing_is_earned() -> None:
     assert value(made, torch.zeros(1, 1)).item() == pytest.approx(0.1, abs=0.03)
 
 
+def test_after_a_termination_rewards_are_zero_wherever_their_range_is() -> None:
+    """An episode that ends costs nothing more, where every step costs 1."""
+    ring = Ring(10_000, 1, 1)
+    for index in range(50):
+        action = np.full((1, 1), index / 25 - 1)
+        ring.add(Episode(np.zeros((2, 1)), action, -np.ones(1), np.zeros((1, 0)), np.zeros((0, 0)), terminated=True))
+    made = trained(learner(discount=0.9, reward_range=(-1.0, 1.0)), ring, 600)
+    assert value(made, torch.zeros(1, 1)).item() == pytest.approx(0.9 * 0.5, abs=0.03)
+
+
+def test_the_end_of_an_episode_is_learned() -> None:
+    """Half of the actions end their episode."""
+    ring = Ring(10_000, 1, 1)
+    for index in range(60):
+        action = np.full((1, 1), index / 30 - 1)
+        blank = np.zeros((1, 0)), np.zeros((0, 0))
+        ring.add(Episode(np.zeros((2, 1)), action, np.ones(1), *blank, terminated=bool(action > 0)))
+    made = trained(learner(), ring, 300)
+    reward = LearnedReward(made.heads.reward, (0.0, 1.0), terminates=True)
+    actions = torch.tensor([[-0.9, -0.5, -0.7], [-0.9, 0.8, -0.7]], dtype=torch.float64)[..., None]
+    states, doubt = torch.zeros(2, 4, 1), torch.zeros(2, 3)
+    future = Trajectory(states, actions, Signals(), torch.ones(2).bool(), doubt, 0.1)
+    ended = reward.ended(future, None)  # type: ignore[arg-type]
+    assert ended is not None
+    assert ended.tolist() == [[False] * 3, [False, True, True]]
+    objective = Objective(((1.0, reward),))
+    cost = objective.step_cost(future, None)  # type: ignore[arg-type]
+    assert cost[1, 2] == 0
+    assert cost[0, 2] == pytest.approx(-1, abs=0.15)
+
+
 def test_the_policy_finds_the_best_action() -> None:
     """The reward is highest at 0.4, and the entropy's weight falls where little entropy is asked for."""
     made = learner(entropy=2.0)
@@ -129,7 +162,7 @@ def test_the_reward_is_learned_of_every_step() -> None:
     made = trained(learner(hold=3), experience(lambda a: 0.5 + 0.4 * a, hold=3), 600)
     actions = torch.linspace(-1, 1, 9)[:, None]
     with torch.no_grad():
-        found = made.heads.reward(torch.zeros(9, 1), actions)
+        found, _ = made.heads.reward(torch.zeros(9, 1), actions)
     torch.testing.assert_close(found, 0.5 + 0.4 * actions[:, 0], atol=0.05, rtol=0)
 
 
