@@ -235,7 +235,7 @@ class Agent:
             self._goal_cost = goal, goal_cost(goal, self.model)
         cost, critic = self._goal_cost[1], objective.critic
         if isinstance(cost, ObservationCost) and isinstance(critic, Aimable):
-            critic = critic.towards(cost.wanted)
+            critic = critic.towards(cost.wanted, goal.weight)
         return replace(objective, terms=(*objective.terms, (goal.weight, cost)), critic=critic)
 
     def _drawn(self) -> int:

@@ -174,7 +174,7 @@ def agent(
         given = f"{', '.join(rules.names)}, with a world model that predicts its signals"
         raise TelosError("guardrails", given, allowed)
     if learned is not None:
-        if learned.costs and config.cost.task == 0:  # the learned reward replaces it
+        if learned.costs and costs is None and config.cost.task == 0:  # the learned reward replaces it
             kept = [index for index, name in enumerate(names) if name != "task"]
             names = tuple(names[index] for index in kept)
             minimised = replace(minimised, terms=tuple(minimised.terms[index] for index in kept))

@@ -83,9 +83,15 @@ class LearnedCritic:
 
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,) float64, in units of reward."""
-        with torch.inference_mode():
+        with torch.set_grad_enabled(trajectory.states.requires_grad):
             latents = self.read(trajectory)
             values = self.critics.values(self.critics(latents, self.act(latents)))
-            found = values.mean(0) - self.doubt * values.std(0, unbiased=False)
+            found = (values.mean(0) - self.doubt * _deviation(values)).clamp(0, 1)
         low, high = self.reward_range
         return -self.steps * (low + (high - low) * found.double())
+
+
+def _deviation(values: Tensor) -> Tensor:
+    """(M,N) -> (N,), the standard deviation over members; its slope is 0 where they agree."""
+    variance = values.var(0, unbiased=False)
+    return torch.where(variance > 0, torch.where(variance > 0, variance, 1.0).sqrt(), 0.0)

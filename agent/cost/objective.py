@@ -50,10 +50,10 @@ class Critic(Protocol):
 
 @runtime_checkable
 class Aimable(Protocol):
-    """A critic that is one of each goal."""
+    """A critic that can be made for a goal."""
 
-    def towards(self, wanted: Tensor) -> Critic:
-        """The critic of the goal at this state of the model, (1,D)."""
+    def towards(self, wanted: Tensor, weight: float) -> Critic:
+        """The critic of a goal with this weight, at this state of the model, (1,D)."""
         ...
 
 

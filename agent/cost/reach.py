@@ -45,14 +45,16 @@ class ReachCritic:
     head: ReachHead
     beyond: float  # control steps that cost nothing
     wanted: Tensor | None = None  # (1,D), the latents of the goal; no cost without one
+    weight: float = 1.0  # of the goal
     requests: tuple[Request, ...] = ()
 
-    def towards(self, wanted: Tensor) -> ReachCritic:
-        """The critic of this goal, whose latents are (1,D)."""
-        return replace(self, wanted=wanted.to(torch.float32))
+    def towards(self, wanted: Tensor, weight: float) -> ReachCritic:
+        """The critic of a goal with this weight, whose latents are (1,D)."""
+        return replace(self, wanted=wanted.to(torch.float32), weight=weight)
 
     def terminal_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,), 1 for each control step: as much as one more step at a distance of 1."""
         if self.wanted is None:
             return zeros(len(trajectory.actions))
-        return torch.relu(self.head(trajectory.states[:, -1], self.wanted) - self.beyond)
+        with torch.set_grad_enabled(trajectory.states.requires_grad):
+            return self.weight * torch.relu(self.head(trajectory.states[:, -1], self.wanted) - self.beyond)

@@ -44,7 +44,7 @@ class LearnedReward:
     def step_cost(self, trajectory: Trajectory, params: TaskParams) -> Tensor:
         """(N,H), in units of reward."""
         low, high = self.reward_range
-        with torch.inference_mode():
+        with torch.set_grad_enabled(trajectory.states.requires_grad):
             found = self.head(trajectory.states[:, 1:], trajectory.actions)[0].clamp(0, 1)
         return -(low + (high - low) * found)
 
@@ -52,6 +52,6 @@ class LearnedReward:
         """Whether the episode has probably ended by the end of each step, (N,H) bool; None where it never does."""
         if not self.terminates:
             return None
-        with torch.inference_mode():
+        with torch.no_grad():
             odds = self.head(trajectory.states[:, 1:], trajectory.actions)[1]
         return (home(odds) > 0).cumsum(1) > 0

@@ -83,7 +83,7 @@ class ActorCritic:
         """Update number `number` of the run; the losses by name.
 
         Raises:
-            TelosError: a loss is not finite; weights stay as they were.
+            TelosError: a loss is not finite; the weights of that part stay as they were.
         """
         draws = np.random.default_rng([self.seed, number])
         windows = ring.sample(draws, self.settings.batch, self.hold, every=self.hold)
@@ -187,7 +187,7 @@ class ActorCritic:
         about = {
             "critic": {**sizes, **value, "params": heads.critics.params.model_dump()},
             "policy": {**sizes, "params": heads.policy.params.model_dump()},
-            "reward": {**sizes, **value, "terminates": self.terminates, "width": heads.reward.width},
+            "reward": {**sizes, "terminates": self.terminates, "width": heads.reward.width},
         }
         return about, {"critic": heads.critics, "policy": heads.policy, "reward": heads.reward}
 

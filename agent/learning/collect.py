@@ -90,7 +90,7 @@ class PolicyActions:
             hold: control steps of a decision.
             explores: whether actions are drawn, or the likeliest ones.
         """
-        self._policy, self._encode, self._hold, self._explores = policy, encode, hold, explores
+        self._policy, self._encode, self.hold, self._explores = policy, encode, hold, explores
         self.name = "policy, exploring" if explores else "policy"
         self.begin(0)
 
@@ -99,7 +99,7 @@ class PolicyActions:
         self._action = np.zeros(self._policy.action_size)
 
     def act(self, percept: Percept) -> np.ndarray:
-        if self._steps % self._hold == 0:
+        if self._steps % self.hold == 0:
             self._action = self._decided(features(percept.observation))
         self._steps += 1
         return self._action

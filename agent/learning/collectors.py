@@ -11,7 +11,8 @@ from agent import build
 from agent.agent import Agent
 from agent.config.config import Closed, Config
 from agent.config.load import over
-from agent.learning.collect import CORRELATION, Collector, RandomActions
+from agent.learned import Learned
+from agent.learning.collect import CORRELATION, Collector, PolicyActions, RandomActions
 from envs.errors import TelosError
 from envs.guard.world import GuardedWorld, Judged
 from envs.numbers import Number, Positive
@@ -124,14 +125,16 @@ def collector(
     config: Config,
     world: GuardedWorld,
     model: WorldModel | None = None,
-    policy: Collector | None = None,
+    policy: PolicyActions | None = None,
+    learned: Learned | None = None,
 ) -> Collector:
     """The collector of a configuration.
 
     Args:
         config: of the run whose agent plans.
         model: it plans with this model; with the configuration's where None.
-        policy: the learned policy, if there is one.
+        policy: the learned policy, if there is one; random actions are held as long as its own.
+        learned: cost and actor that are learned with the model.
 
     Raises:
         TelosError: an agent that does not fit the task or the model, or no policy that could act.
@@ -141,12 +144,14 @@ def collector(
             raise TelosError("collect", "a policy, and none is learned", "a training with actor_critic")
         return policy
     if isinstance(by, RandomConfig):
-        return RandomActions(world.env.interface.action_size, by.correlation)
+        hold = 1 if policy is None else policy.hold
+        return RandomActions(world.env.interface.action_size, by.correlation, hold)
     if isinstance(by, MixtureConfig):
-        return Mixture([(part.share, collector(part.by, config, world, model, policy)) for part in by.parts])
+        return Mixture([(part.share, collector(part.by, config, world, model, policy, learned)) for part in by.parts])
     curious = {"cost": {"task": 0.0, "curiosity": 1.0}} if isinstance(by, CuriousConfig) else {}
     asked = validated(Config, over(over(config.model_dump(), curious, "collect"), by.run, "collect.run"), "collect.run")
-    agent = build.agent(asked, world.env.task, world.env.interface, model=model)
+    own = None if isinstance(by, CuriousConfig) else learned
+    agent = build.agent(asked, world.env.task, world.env.interface, model=model, learned=own)
     if isinstance(by, CuriousConfig) and not isinstance(agent.model, Plural):
         allowed = "an ensemble, as model.members of a recipe or world_model.variants make it"
         raise TelosError("collect: curiosity", f"a {type(agent.model).__name__}, which has no doubt", allowed)

@@ -82,7 +82,7 @@ def _returns(training: Training, tell: Callable[[str], None], stop: Callable[[],
 
 
 def _until(stop: Callable[[], bool], stream: Iterable[T]) -> Iterator[T]:
-    """The same. Raises Stopped once `stop` says so."""
+    """The items of a stream. Raises Stopped once `stop` returns True."""
     for one in stream:
         if stop():
             raise Stopped

@@ -15,6 +15,7 @@ from agent.memory.about import About
 from agent.memory.ring import Ring
 from envs.errors import TelosError
 from envs.task import Task
+from worldmodels.checkpoint import Checkpoint
 from worldmodels.jepa.networks import Networks
 
 
@@ -76,6 +77,16 @@ def learners(recipe: Recipe, networks: Networks, about: About, task: Task) -> di
 def hold_of(heads: Mapping[str, HeadLearner]) -> int:
     """The control steps of a decision; 1 where no policy is learned."""
     return next((one.hold for one in heads.values() if isinstance(one, ActorCritic)), 1)
+
+
+def begin_from(heads: Mapping[str, HeadLearner], start: Checkpoint) -> None:
+    """Take over the weights of the heads that a checkpoint has. Raises TelosError where they do not fit."""
+    for one in heads.values():
+        for name, module in one.parts()[1].items():
+            if start.has(name):
+                start.fill(name, module)
+        if isinstance(one, ActorCritic):
+            one.heads.slow.load_state_dict(one.heads.critics.state_dict())
 
 
 def acting(heads: Mapping[str, HeadLearner], networks: Networks, explores: bool) -> PolicyActions | None:

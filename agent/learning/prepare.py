@@ -12,9 +12,11 @@ from gymnasium import spaces
 
 from agent import build, provenance
 from agent.config.config import Config
+from agent.learned import learned
 from agent.learning.collectors import collector
 from agent.learning.goals import goal_pairs
-from agent.learning.heads import acting, learners
+from agent.learning.heads import acting, begin_from, learners
+from agent.learning.heads import parts_of as parts_of_heads
 from agent.learning.recipe import Recipe
 from agent.learning.traindir import TrainDir
 from agent.memory.about import About
@@ -174,6 +176,10 @@ def _tried(recipe: Recipe, file: str) -> About:
         if goals is not None:
             pair = next(goal_pairs(world, goals, min(goals.ahead), recipe.seed))
             build.agent(config, env.task, env.interface, model=model).goal = pair.shown
-        policy = acting(learners(recipe, networks, about, env.task), networks, explores=True)
-        collector(recipe.collect, config, world, model, policy)
+        heads = learners(recipe, networks, about, env.task)
+        if start is not None:
+            begin_from(heads, start)
+        parts = learned(*parts_of_heads(heads), model)
+        build.agent(config, env.task, env.interface, model=model, learned=parts)
+        collector(recipe.collect, config, world, model, acting(heads, networks, explores=True), parts)
     return about

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -71,7 +72,7 @@ class ReachConfig(Closed):
     batch: Whole = Field(default=256, ge=2, le=65_536, description="pairs of states per update")
     rate: Positive = Field(default=1e-3, description="of learning, at its highest")
     expectile: Annotated[Positive, Field(lt=1)] = Field(
-        default=0.1, description="of the elapsed times that is predicted: a low one is that of the quickest ways"
+        default=0.1, description="of the elapsed times; a low one predicts those of the quickest ways"
     )
     negatives: Annotated[Number, Field(ge=0, lt=1)] = Field(
         default=0.2, description="share of the pairs that are of different episodes"
@@ -83,7 +84,9 @@ class ReachConfig(Closed):
 class ActorCriticConfig(Closed):
     """A critic and a policy that are learned from rewards, beside the world model."""
 
-    interval: Positive = Field(default=0.04, description="s between two decisions; an action is held in between")
+    interval: Annotated[Positive, Field(le=3600)] = Field(
+        default=0.04, description="s between two decisions; an action is held in between"
+    )
     critic: CriticParams = CriticParams()
     policy: PolicyParams = PolicyParams()
     reward_range: tuple[Number, Number] = Field(default=(0.0, 1.0), description="of rewards per control step")
@@ -152,7 +155,7 @@ class ReturnsConfig(Closed):
 
 
 class EvaluateConfig(Closed):
-    """How the agent is tested while it learns: by goals without reward, by returns, or by both."""
+    """How the agent is tested while it learns: by goals without reward, or by returns."""
 
     every: Whole = Field(default=20_000, ge=1, description="environment frames between two evaluations")
     goals: GoalsConfig | None = None
@@ -210,6 +213,8 @@ class Recipe(Closed):
             raise ValueError("learn.target teacher needs an encoder that learns")
         if self.actor_critic is None and self.evaluate.returns is not None:
             raise ValueError("evaluate.returns needs actor_critic, which learns from rewards")
+        if self.actor_critic is not None and self.evaluate.goals is not None:
+            raise ValueError("evaluate.goals without actor_critic: an agent with a learned reward pursues that too")
         return self
 
     def is_held_out(self, episode: int) -> bool:
@@ -228,13 +233,17 @@ class Recipe(Closed):
         Where a policy is learned, plans consist of its decisions, during which actions are held.
         """
         fields = {"perception": {"kind": "stacked", "depth": 1}, "cost": {"task": 0.0}, **self.run}
-        if self.actor_critic is None:
+        planner = fields.get("planner", {})
+        params = planner.get("params", {}) if isinstance(planner, Mapping) else None
+        if self.actor_critic is None or not isinstance(params, Mapping):  # the configuration refuses such a planner
             return fields
         interface = registry.load(self.task).interface()
-        hold, _ = self.actor_critic.timing(interface.control_period, interface.frame_limit)
-        decisions, planner = self.actor_critic.decisions, dict(fields.get("planner", {}))
-        params = {**planner.get("params", {}), "knots": decisions, "interpolation": "zero"}
-        return {**fields, "planner": {**planner, "horizon": decisions * hold, "replan_every": hold, "params": params}}
+        hold, discount = self.actor_critic.timing(interface.control_period, interface.frame_limit)
+        decisions = self.actor_critic.decisions
+        params = {**params, "knots": decisions, "interpolation": "zero"}
+        cost = {"task": 0.0, "discount": discount ** (1 / hold), **self.run.get("cost", {})}
+        planner = {**planner, "horizon": decisions * hold, "replan_every": hold, "params": params}
+        return {**fields, "cost": cost, "planner": planner}
 
 
 def recipes() -> dict[str, str]:
@@ -257,5 +266,5 @@ def load(source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
             here = here.setdefault(name, {})
             if not isinstance(here, dict):
                 raise TelosError(f"--{key}", f"a field inside {name}, which is {here!r}", "a field that has fields")
-        here[last] = value  # a mapping replaces one, so that `losses` can be given whole
+        here[last] = copy.deepcopy(value)  # a mapping replaces one, so that `losses` can be given whole
     return validated(Recipe, data, source)

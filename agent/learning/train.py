@@ -21,7 +21,7 @@ from agent.learned import Learned, learned
 from agent.learning import evaluate
 from agent.learning.collect import Collector, RandomActions, collected
 from agent.learning.collectors import Planned, collector
-from agent.learning.heads import HeadLearner, acting, hold_of, learners
+from agent.learning.heads import HeadLearner, acting, begin_from, hold_of, learners
 from agent.learning.heads import parts_of as parts_of_heads
 from agent.learning.learner import Learner, inside
 from agent.learning.prepare import networks_of, prepared, stores_of, world_of
@@ -70,9 +70,16 @@ class Training:
         updates = int(recipe.frames * recipe.learn.updates_per_frame)
         self.learner = Learner(self.networks, recipe.losses, recipe.learn, updates, recipe.seed)
         self.heads = learners(recipe, self.networks, about, self.world.env.task)
+        if self.start is not None:
+            begin_from(self.heads, self.start)
         self.random = RandomActions(about.action_size, hold=hold_of(self.heads))
         self.collector: Collector = collector(
-            recipe.collect, self.config, self.world, self.model, acting(self.heads, self.networks, explores=True)
+            recipe.collect,
+            self.config,
+            self.world,
+            self.model,
+            acting(self.heads, self.networks, explores=True),
+            self.learned(self.model),
         )
         self.requests = [request(name) for name in recipe.signals]
         self.physics = BatchPhysics(self.world.env.task.spec, self.requests, about.control_period, threads=1)

@@ -38,7 +38,7 @@ from envs.files import contents, write, writing
 from envs.validation import validated
 from worldmodels.checkpoint import metadata, packed
 
-SCHEMA = 1
+SCHEMA = 2
 COUNTS = ("cycles", "updates", "curve", "log")
 START = "start.safetensors"  # a copy of the checkpoint that training goes on from
 TRAINED = "a directory of `telos train`"

@@ -32,7 +32,6 @@ OUT = rows.RESULTS / "worldmodels" / "rewards.jsonl"
 WORK = rows.HERE / "rewards"
 ANCHOR = rows.ANCHORS / "dm_control_100k.csv"
 RECIPE = "rewards"
-SIX = ("cartpole-swingup", "reacher-easy", "walker-walk", "cheetah-run", "finger-spin", "hopper-stand")  # of 3 seeds
 KEYS = ("task", "seed", "recipe_sha256")
 
 

@@ -132,10 +132,6 @@ class Guardrail:
         text = json.dumps(self.canonical(), sort_keys=True, allow_nan=False)
         return _restore, (text, hashlib.sha256(text.encode()).hexdigest())
 
-    def __setstate__(self, state: object) -> NoReturn:
-        # The `__setstate__` that dataclass generates for frozen slots would overwrite every field.
-        raise GuardrailTampered(f"guardrail {self.name!r}", "a state to overwrite it", "its constructor only")
-
     def _read(self, signals: Signals, request: Request, components: int | None) -> Tensor:
         there = signals.interval if request.at == "interval" else signals.state
         try:
@@ -148,6 +144,15 @@ class Guardrail:
             allowed = f"(N,H,K,{size})" if request.at == "interval" else f"(N,H+1,{size})"
             raise TelosError(f"guardrail {self.name!r}: {request.name}", f"shape {tuple(value.shape)}", allowed)
         return value if request.at == "interval" else signals.after(request.name)
+
+
+def _refuse(rule: Guardrail, state: object) -> NoReturn:
+    raise GuardrailTampered(f"guardrail {rule.name!r}", "a state to overwrite it", "its constructor only")
+
+
+# The `__setstate__` that dataclass generates for frozen slots would overwrite every field. It is replaced after the class
+# is made, because Python 3.11.2's dataclass replaces one that the class defines.
+Guardrail.__setstate__ = _refuse  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _restore(text: str, digest: str) -> Guardrail:

@@ -249,7 +249,8 @@ def test_what_follows_a_plan_is_worth_the_reward_that_the_critic_expects() -> No
     logits[0, :, 7] = logits[1, :, 8] = 30.0  # the members expect 0.4 and 0.6 of the range
     critics.forward = lambda *_: logits  # type: ignore[method-assign]
     critic = LearnedCritic(critics, lambda x: x, lambda _: torch.zeros(3, 1), (-2.0, 8.0), steps=200, doubt=0.5)
-    cost = critic.terminal_cost(None, None)  # type: ignore[arg-type]
+    future = Trajectory(torch.zeros(3, 2, 1), torch.zeros(3, 1, 1), Signals(), torch.ones(3), torch.zeros(3, 1), 0.1)
+    cost = critic.terminal_cost(future, None)  # type: ignore[arg-type]
     assert cost.tolist() == pytest.approx([-200 * (-2 + 10 * (0.5 - 0.5 * 0.1))] * 3)
 
 
@@ -302,3 +303,71 @@ def test_a_checkpoint_whose_heads_do_not_fit_is_refused(rewarded: Path, part: st
     damaged = Checkpoint(checkpoint.header.model_copy(update={"parts": parts}), checkpoint.tensors)
     with pytest.raises(TelosError, match=f"checkpoint: {part}"):
         learned(parts, modules_of(damaged), model_of(checkpoint))
+
+
+def test_gradients_of_what_was_learned_reach_actions(rewarded: Path) -> None:
+    checkpoint = Checkpoint.read(rewarded)
+    model = model_of(checkpoint)
+    found = learned(checkpoint.header.parts, modules_of(checkpoint), model)
+    actions = torch.zeros(2, 4, 1, dtype=torch.float64, requires_grad=True)
+    future = model.differentiate(Belief(None, np.zeros(model.networks.inputs.features)), actions)
+    critic, reward = found.critic, found.costs["reward"]
+    assert critic is not None
+    for cost in (reward.step_cost(future, None), critic.terminal_cost(future, None)):  # type: ignore[arg-type]
+        (slope,) = torch.autograd.grad(cost.sum(), actions, retain_graph=True, allow_unused=True)
+        assert slope is not None
+        assert torch.isfinite(slope).all()
+
+
+def test_what_is_doubtful_is_never_worth_less_than_the_lowest_reward() -> None:
+    critics = Critics(1, 1, CriticParams(bins=11, width=8))
+    logits = torch.full((2, 3, 11), -30.0)
+    logits[0, :, 5] = logits[1, :, 6] = 30.0  # the members expect 0 and 0.2
+    critics.forward = lambda *_: logits  # type: ignore[method-assign]
+    critic = LearnedCritic(critics, lambda x: x, lambda _: torch.zeros(3, 1), (0.0, 1.0), steps=200, doubt=9.0)
+    future = Trajectory(torch.zeros(3, 2, 1), torch.zeros(3, 1, 1), Signals(), torch.ones(3), torch.zeros(3, 1), 0.1)
+    assert critic.terminal_cost(future, None).tolist() == [0.0] * 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"run.planner": "icem"}, "planner"),
+        ({"run.planner.params": 3}, "params"),
+        ({"run.planner.kind": "icemm"}, "icem"),
+        ({"run.planner.params": {"iterations": -4}}, "iterations"),
+        ({"actor_critic.interval": 1e308}, "interval"),
+        ({"actor_critic.reward_range": [1.0, 0.0]}, "lower end first"),
+        ({"actor_critic": None}, "needs actor_critic"),
+        ({"evaluate.goals": {"within": {"qpos": 0.1}}}, "evaluate.goals without actor_critic"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_trained(
+    tmp_path: Path, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TelosError, match=said):
+        begin(recipe.load("rewards", {**REWARDS, **given}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_random_collectors_hold_actions_as_the_policy_does(tmp_path: Path) -> None:
+    training = begin(recipe.load("rewards", {**REWARDS, "collect": {"kind": "random"}}), tmp_path / "run")
+    assert isinstance(training.collector, RandomActions)
+    assert training.collector.hold == training.random.hold == 2
+
+
+def test_a_planner_collects_for_the_learned_reward(tmp_path: Path) -> None:
+    given = {**REWARDS, "collect": {"kind": "planner"}, "frames": 60, "evaluate.every": 60}
+    training = begin(recipe.load("rewards", {**given, "evaluate.returns.by": ["policy"]}), tmp_path / "run")
+    to_the_end(training)
+    assert list(training.folder.store.episodes())[-1].actor.startswith("icem")
+
+
+def test_a_training_from_a_checkpoint_takes_over_its_heads(rewarded: Path, tmp_path: Path) -> None:
+    given = {**REWARDS, "start": str(rewarded / "model.safetensors")}
+    training = begin(recipe.load("rewards", given), tmp_path / "run")
+    made = training.heads["actor_critic"]
+    assert isinstance(made, ActorCritic)
+    tensors = Checkpoint.read(rewarded).part("critic")
+    for heads in (made.heads.critics, made.heads.slow):
+        assert all(torch.equal(value, tensors[name]) for name, value in heads.state_dict().items())

@@ -60,7 +60,7 @@ def trajectory(*ends: float) -> Trajectory:
 
 
 def test_what_is_near_the_goal_costs_nothing(learned: ReachHead) -> None:
-    critic = ReachCritic(learned, beyond=6.0).towards(torch.tensor([[2.0]], dtype=torch.float64))
+    critic = ReachCritic(learned, beyond=6.0).towards(torch.tensor([[2.0]], dtype=torch.float64), 1.0)
     cost = critic.terminal_cost(trajectory(1.9, 1.7, 0.6, 0.0), None)  # type: ignore[arg-type]
     assert cost[:2].tolist() == [0.0, 0.0]
     assert cost[2].item() == pytest.approx(14 - 6, abs=3)
