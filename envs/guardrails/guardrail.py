@@ -150,8 +150,8 @@ def _refuse(rule: Guardrail, state: object) -> NoReturn:
     raise GuardrailTampered(f"guardrail {rule.name!r}", "a state to overwrite it", "its constructor only")
 
 
-# The `__setstate__` that dataclass generates for frozen slots would overwrite every field. It is replaced after the class
-# is made, because Python 3.11.2's dataclass replaces one that the class defines.
+# The `__setstate__` that dataclass generates for frozen slots would overwrite every field. It is replaced after the
+# class is made, because Python 3.11.2's dataclass replaces one that the class defines.
 Guardrail.__setstate__ = _refuse  # pyright: ignore[reportAttributeAccessIssue]
 
 
