@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agent.actor.actor import Actor, later
+from agent.actor.actor import Actor, fitted, later
 from agent.actor.clock import Pace
 from agent.composition.compose import composer
 from agent.composition.judge import Judge, judge_of
@@ -155,18 +155,19 @@ class Agent:
         settings = self.configurator.settings
         if (settings.planner, settings.planner_params) != (self.actor.planner_name, self.actor.planner_params):
             self.actor.switch(settings.planner, settings.planner_params)
+        kept = self._plan is not None and self._plan_goal is belief.goal
+        anew = not kept or self._age >= min(self.replan_every, settings.horizon)
+        known, horizon = self._known(percept), settings.horizon
         problem = self._compose(
             self.model,
             self._aimed(belief.goal, self.objective.reweighted(settings.weights)),
             self.judge,
             belief,
-            settings.horizon,
-            self.actor.proposals(belief, self._known(percept), settings.horizon),
+            horizon,
+            self.actor.proposals(belief, known, horizon) if anew else fitted(known, horizon),
             self._drawn(),
         )
         begun = time.perf_counter()
-        kept = self._plan is not None and self._plan_goal is belief.goal
-        anew = not kept or self._age >= min(self.replan_every, problem.horizon)
         if self._plan is None or anew:
             self._plan, self._age, self._plan_goal = self.actor.plan(problem, settings.budget), 0, belief.goal
         plan = later(self._plan, self._age)

@@ -259,7 +259,7 @@ def world_models_page() -> list[str]:
         "## Rewards",
         "100,000 environment frames (`telos bench worldmodels --only rewards`, recipe `rewards`, the same for all "
         "tasks), 10 episodes each. The interval is over seeds, or over the episodes of a single seed. Minutes are "
-        "those of one core, of collecting, updating and evaluating.",
+        "wall clock, beside other processes on the same two cores: collecting, updating and evaluating.",
         rewards.table(rows.read(rewards.OUT)),
         "## Kills",
         "Trainings were killed with SIGKILL at random moments and resumed (`telos bench worldmodels --only "

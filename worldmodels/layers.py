@@ -118,6 +118,12 @@ class Residual(nn.Module):
         return self.last(nn.functional.layer_norm(found, found.shape[-1:]) * self.scale.to(x.dtype))
 
 
+def root(x: Tensor) -> Tensor:
+    """The square root of x >= 0, whose slope counts as 0 where x is 0: it would be infinite there."""
+    above = x > 0
+    return torch.where(above, torch.where(above, x, 1.0).sqrt(), 0.0)
+
+
 def through(layers: Iterable[nn.Module], x: Tensor, own: slice = ALL) -> Tensor:
     """What some of the M perceptrons that `mlp` made say of (M',N,inputs); `own` selects M' of them."""
     inplace = not torch.is_grad_enabled()

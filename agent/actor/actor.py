@@ -56,19 +56,17 @@ class Actor:
         self._state = self._planner.start(int(seed))
 
     def proposals(self, belief: Belief, known: Mapping[str, np.ndarray], horizon: int) -> Mapping[str, Tensor]:
-        """Named candidates (H,A) that every planner must consider: those in `known`, and the policy's.
+        """Named candidates (H,A) that every planner must consider: those in `known`, as `fitted`, and the policy's.
 
-        Sequences (T,A) in `known` are cut to the horizon, or their last action is held up to it. Raises TelosError for
-        proposals of another shape.
+        Raises TelosError for proposals of another shape.
         """
-        rows = {name: actions[np.minimum(np.arange(horizon), len(actions) - 1)] for name, actions in known.items()}
-        named = {name: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for name, part in rows.items()}
-        if self.policy is not None:
-            proposed = np.array(self.policy.propose(belief, horizon), dtype=np.float64)
-            if proposed.ndim != 3 or proposed.shape[1] != horizon:
-                raise TelosError("policy", f"proposals of shape {proposed.shape}", f"(P,{horizon},A)")
-            named |= {f"policy {index}": torch.from_numpy(actions) for index, actions in enumerate(proposed)}
-        return MappingProxyType(named)
+        if self.policy is None:
+            return fitted(known, horizon)
+        proposed = np.array(self.policy.propose(belief, horizon), dtype=np.float64)
+        if proposed.ndim != 3 or proposed.shape[1] != horizon:
+            raise TelosError("policy", f"proposals of shape {proposed.shape}", f"(P,{horizon},A)")
+        own = {f"policy {index}": torch.from_numpy(actions) for index, actions in enumerate(proposed)}
+        return MappingProxyType({**fitted(known, horizon), **own})
 
     def plan(self, problem: ImaginedProblem, budget: Budget) -> Plan[Trajectory]:
         """Search, and keep the warm start for the next call.
@@ -90,6 +88,12 @@ class Actor:
     def _take(self, planner: str, params: Mapping[str, Any]) -> None:
         self.planner_name, self.planner_params = planner, params
         self._planner = registry.make(planner, **params)
+
+
+def fitted(known: Mapping[str, np.ndarray], horizon: int) -> Mapping[str, Tensor]:
+    """Named sequences (T,A) as (H,A): cut to the horizon, or their last action is held up to it."""
+    rows = {name: actions[np.minimum(np.arange(horizon), len(actions) - 1)] for name, actions in known.items()}
+    return MappingProxyType({n: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for n, part in rows.items()})
 
 
 def later(plan: Plan[Trajectory], age: int) -> Plan[Trajectory]:

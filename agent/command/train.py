@@ -112,10 +112,10 @@ def _finished(training: Training, console: Console) -> TrainDir:
 
 def _film(training: Training, tell: Callable[[str], None]) -> None:
     """Write the film of the trained agent, or say why there is none."""
-    goals, model = training.recipe.evaluate.goals, training.model
+    goals = training.recipe.evaluate.goals
     if goals is None:
         return
-    video, notice = filmed(training.config, model, training.learned(model), goals, training.seed)
+    video, notice = filmed(training.config, training.attempts(), goals, training.seed)
     if video is not None:
         file = training.folder.path / "video" / "goals.mp4"
         with writing(file):

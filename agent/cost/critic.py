@@ -17,7 +17,7 @@ from envs.numbers import Whole
 from envs.requests import Request
 from envs.task import TaskParams
 from envs.trajectory import Trajectory
-from worldmodels.layers import Residual
+from worldmodels.layers import Residual, root
 
 
 class CriticParams(BaseModel):
@@ -86,12 +86,6 @@ class LearnedCritic:
         with torch.set_grad_enabled(trajectory.states.requires_grad):
             latents = self.read(trajectory)
             values = self.critics.values(self.critics(latents, self.act(latents)))
-            found = (values.mean(0) - self.doubt * _deviation(values)).clamp(0, 1)
+            found = (values.mean(0) - self.doubt * root(values.var(0, unbiased=False))).clamp(0, 1)
         low, high = self.reward_range
         return -self.steps * (low + (high - low) * found.double())
-
-
-def _deviation(values: Tensor) -> Tensor:
-    """(M,N) -> (N,), the standard deviation over members; its slope is 0 where they agree."""
-    variance = values.var(0, unbiased=False)
-    return torch.where(variance > 0, torch.where(variance > 0, variance, 1.0).sqrt(), 0.0)

@@ -89,8 +89,9 @@ class ActorCritic:
         windows = ring.sample(draws, self.settings.batch, self.hold, every=self.hold)
         noise = torch.from_numpy(draws.standard_normal((2, len(windows.actions), ring.action_size), np.float32))
         latents, after = self._latents(windows)
-        terms = {"reward": self._improve_reward(windows, int(draws.integers(self.hold)))}
-        terms |= {"critic": self._improve_critics(latents, after, windows, noise[0])}
+        rewards = self.rewards(windows)
+        terms = {"reward": self._improve_reward(windows, rewards, int(draws.integers(self.hold)))}
+        terms |= {"critic": self._improve_critics(latents, after, windows, rewards.mean(1), noise[0])}
         terms |= self._improve_policy(latents, noise[1])
         wrong = next((name for name, value in terms.items() if not math.isfinite(value)), None)
         if wrong is not None:
@@ -117,12 +118,12 @@ class ActorCritic:
             ends = self._encode(windows.observations[:, [0, -1]])
         return ends[:, 0], ends[:, 1]
 
-    def _improve_reward(self, windows: Windows, step: int) -> float:
+    def _improve_reward(self, windows: Windows, rewards: Tensor, step: int) -> float:
         """Regression of the reward of one control step of each decision, and of whether it ended the episode."""
         with torch.no_grad():
             latents = self._encode(windows.observations[:, step + 1])
         reward, odds = self.heads.reward(latents, windows.actions[:, step])
-        missed = (reward - self.rewards(windows)[:, step]).square()
+        missed = (reward - rewards[:, step]).square()
         ended = windows.terminated[:, : step + 1].any(1).float()
         missed = missed + nn.functional.binary_cross_entropy_with_logits(odds, ended, reduction="none")
         inside = windows.inside[:, step]
@@ -130,7 +131,10 @@ class ActorCritic:
         self._step("reward", loss)
         return float(loss.detach())
 
-    def _improve_critics(self, latents: Tensor, after: Tensor, windows: Windows, noise: Tensor) -> float:
+    def _improve_critics(
+        self, latents: Tensor, after: Tensor, windows: Windows, earned: Tensor, noise: Tensor
+    ) -> float:
+        """A step towards what the decisions earned (B,) and the slow critics' values of what follows."""
         heads, discount = self.heads, self.discount
         with torch.no_grad():
             actions, density = heads.policy.sample(after, noise, self._dtype)
@@ -139,7 +143,7 @@ class ActorCritic:
             low, high = self.settings.reward_range
             nothing = min(max(-low / (high - low), 0.0), 1.0)  # the value of earning 0 for ever
             then = torch.where(windows.terminated.any(1), nothing, soft)
-            wanted = ((1 - discount) * self.rewards(windows).mean(1) + discount * then).clamp(0, 1)
+            wanted = ((1 - discount) * earned + discount * then).clamp(0, 1)
             held = _held(windows)
         loss = heads.critics.loss(heads.critics(latents, windows.actions[:, 0], self._dtype), wanted, held)
         self._step("critics", loss)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -114,6 +115,27 @@ class PolicyActions:
                 return self._policy.act(latents)[0].double().numpy()
             noise = torch.from_numpy(self._rng.standard_normal((1, self._policy.action_size), np.float32))
             return self._policy.sample(latents, noise)[0][0].double().numpy()
+
+
+def turns(
+    world: GuardedWorld, collector: Collector, seed: int, index: int, steps: int
+) -> Iterator[tuple[Judged, float]]:
+    """An episode of at most `steps` control steps: each step's outcome, and the ms from percept to action.
+
+    All its randomness derives from `seed` and `index`.
+    """
+    *starts, drawn = seeds_of(seed, index)
+    percept = world.reset(*starts)
+    collector.begin(drawn)
+    for _ in range(steps):
+        begun = time.perf_counter()
+        action = collector.act(percept)
+        spent = 1e3 * (time.perf_counter() - begun)
+        percept, judged = world.step(action)
+        collector.remember(judged)
+        yield judged, spent
+        if judged.ended:
+            return
 
 
 def collected(world: GuardedWorld, collector: Collector, seed: int, index: int, steps: int) -> Episode:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,11 +13,10 @@ from agent import build
 from agent.agent import Agent
 from agent.config.config import Config, GoalConfig
 from agent.learned import Learned
-from agent.learning.collect import Collector
+from agent.learning.collect import Collector, turns
 from agent.learning.goals import GoalPair, goal_pairs
 from agent.learning.recipe import GoalsConfig
 from agent.rollouts import episode
-from agent.rollouts.episode import seeds_of
 from agent.runs import statistics
 from agent.runs.statistics import Estimate
 from envs.guard.reached import GoalCheck
@@ -76,18 +74,11 @@ def acting(collector: Collector) -> Attempts:
     """A collector that knows of no goal: the floor that any agent must be above."""
 
     def attempt(world: GuardedWorld, pair: GoalPair, seed: int, steps: int) -> Attempt:
-        *starts, drawn = seeds_of(seed, pair.index)
-        percept, states, violated, times = world.reset(*starts), [], False, []
-        collector.begin(drawn)
-        for _ in range(steps):
-            begun = time.perf_counter()
-            action = collector.act(percept)
-            times.append(1e3 * (time.perf_counter() - begun))
-            percept, judged = world.step(action)
+        states, violated, times = [], False, []
+        for judged, spent in turns(world, collector, seed, pair.index, steps):
             states.append(world.state)
             violated |= judged.violated
-            if judged.ended:
-                break
+            times.append(spent)
         return Attempt(states, violated, times)
 
     return attempt
@@ -114,30 +105,38 @@ def reached(world: GuardedWorld, pair: GoalPair, attempt: Attempt) -> np.ndarray
     return np.array([check(Snapshot(state, params), None) for state in attempt.states])
 
 
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """One start's attempt."""
+
+    pair: GoalPair
+    attempt: Attempt
+    hits: np.ndarray  # (T,) bool, whether the goal held after each step
+
+
 def score(world: GuardedWorld, attempts: Attempts, goals: GoalsConfig, ahead: int, seed: int) -> Score:
     """One attempt for each start of `goal_pairs`; starts and goals are the same for everyone."""
     return scored(ahead, list(tried(world, attempts, goals, ahead, seed)))
 
 
-def tried(
-    world: GuardedWorld, attempts: Attempts, goals: GoalsConfig, ahead: int, seed: int
-) -> Iterator[tuple[Attempt, np.ndarray]]:
-    """Each start's attempt, and whether its goal held after each step."""
+def tried(world: GuardedWorld, attempts: Attempts, goals: GoalsConfig, ahead: int, seed: int) -> Iterator[Tried]:
+    """The attempts of all starts."""
     for pair in list(goal_pairs(world, goals, ahead, seed)):
         attempt = attempts(world, pair, seed, math.ceil(goals.budget * ahead))
-        yield attempt, reached(world, pair, attempt)
+        yield Tried(pair, attempt, reached(world, pair, attempt))
 
 
-def scored(ahead: int, found: Sequence[tuple[Attempt, np.ndarray]]) -> Score:
+def scored(ahead: int, found: Sequence[Tried]) -> Score:
     """The score of what `tried` gave."""
-    firsts = [int(hits.argmax()) + 1 for _, hits in found if hits.any()]
+    firsts = [int(one.hits.argmax()) + 1 for one in found if one.hits.any()]
+    attempts = [one.attempt for one in found]
     return Score(
         ahead,
         len(found),
         statistics.rate(len(firsts), len(found)),
-        statistics.rate(sum(bool(hits[-1]) for _, hits in found), len(found)),
+        statistics.rate(sum(bool(one.hits[-1]) for one in found), len(found)),
         float(np.mean(firsts)) if firsts else None,
-        sum(attempt.violated for attempt, _ in found),
-        float(np.median([ms for attempt, _ in found for ms in attempt.plan_ms] or [0.0])),
-        float(np.mean([ms for attempt, _ in found for ms in attempt.decision_ms])),
+        sum(attempt.violated for attempt in attempts),
+        float(np.median([ms for attempt in attempts for ms in attempt.plan_ms] or [0.0])),
+        float(np.mean([ms for attempt in attempts for ms in attempt.decision_ms])),
     )

@@ -11,23 +11,18 @@ import numpy as np
 
 from agent import build
 from agent.config.config import Config
-from agent.learned import Learned
-from agent.learning.evaluate import Attempts, planning
+from agent.learning.evaluate import Attempts
 from agent.learning.goals import goal_pairs
 from agent.learning.recipe import GoalsConfig
 from agent.rollouts import film
 from envs import render
-from envs.environment import Environment
 from envs.guard.world import GuardedWorld
-from worldmodels.model import WorldModel
 
 EPISODES = 3
 
 
-def filmed(
-    config: Config, model: WorldModel, learned: Learned, goals: GoalsConfig, seed: int
-) -> tuple[bytes | None, str]:
-    """The film as MP4, and a notice for the user; None where no film can be made on this machine.
+def filmed(config: Config, attempts: Attempts, goals: GoalsConfig, seed: int) -> tuple[bytes | None, str]:
+    """The film of these attempts as MP4, and a notice for the user; None where none can be made on this machine.
 
     Left is the world, right the goal. An error here ends the film, never the training.
     """
@@ -38,9 +33,7 @@ def filmed(
         with closing(build.environment(config)) as env:
             steps = math.ceil(goals.budget * max(goals.ahead))
             every, rate = film.frame_rate(EPISODES * steps, env.interface.control_period)
-            for frame in _frames(
-                env, planning(config, model, learned=learned), goals, seed, every, build.world(config, env)
-            ):
+            for frame in _frames(build.world(config, env), attempts, goals, seed, every):
                 encoder = encoder or render.Encoder(frame.shape[1], frame.shape[0], rate)
                 encoder.add(np.ascontiguousarray(frame))
         return (None if encoder is None else encoder.finished()), ""
@@ -51,10 +44,8 @@ def filmed(
         return None, f"no video: {said}; `telos doctor` says more"
 
 
-def _frames(
-    env: Environment, attempts: Attempts, goals: GoalsConfig, seed: int, every: int, world: GuardedWorld
-) -> Iterator[np.ndarray]:
-    ahead = max(goals.ahead)
+def _frames(world: GuardedWorld, attempts: Attempts, goals: GoalsConfig, seed: int, every: int) -> Iterator[np.ndarray]:
+    env, ahead = world.env, max(goals.ahead)
     for pair in list(islice(goal_pairs(world, goals, ahead, seed), EPISODES)):
         states = attempts(world, pair, seed, math.ceil(goals.budget * ahead)).states
         wanted = env.show(pair.state)

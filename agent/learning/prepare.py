@@ -173,13 +173,12 @@ def _tried(recipe: Recipe, file: str) -> About:
             raise TelosError("signals", strange[0], "signals of a state, as positions and velocities")
         stores_of(recipe, about, world)
         model, goals = jepa(networks, about.control_period, None), recipe.evaluate.goals
-        if goals is not None:
-            pair = next(goal_pairs(world, goals, min(goals.ahead), recipe.seed))
-            build.agent(config, env.task, env.interface, model=model).goal = pair.shown
         heads = learners(recipe, networks, about, env.task)
         if start is not None:
             begin_from(heads, start)
         parts = learned(*parts_of_heads(heads), model)
-        build.agent(config, env.task, env.interface, model=model, learned=parts)
+        agent = build.agent(config, env.task, env.interface, model=model, learned=parts)
+        if goals is not None:
+            agent.goal = next(goal_pairs(world, goals, min(goals.ahead), recipe.seed)).shown
         collector(recipe.collect, config, world, model, acting(heads, networks, explores=True), parts)
     return about

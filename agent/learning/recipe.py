@@ -163,8 +163,8 @@ class EvaluateConfig(Closed):
 
     @model_validator(mode="after")
     def _some(self) -> EvaluateConfig:
-        if self.goals is None and self.returns is None:
-            raise ValueError("goals or returns, or both")
+        if (self.goals is None) == (self.returns is None):
+            raise ValueError("goals or returns, one of them")
         return self
 
 
@@ -211,10 +211,8 @@ class Recipe(Closed):
             raise ValueError(f"frames and evaluate.every above the {self.episode} steps of an episode: two are needed")
         if self.learn.target == "teacher" and self.model.encoder != "learned":
             raise ValueError("learn.target teacher needs an encoder that learns")
-        if self.actor_critic is None and self.evaluate.returns is not None:
-            raise ValueError("evaluate.returns needs actor_critic, which learns from rewards")
-        if self.actor_critic is not None and self.evaluate.goals is not None:
-            raise ValueError("evaluate.goals without actor_critic: an agent with a learned reward pursues that too")
+        if (self.actor_critic is None) != (self.evaluate.returns is None):
+            raise ValueError("evaluate.returns with actor_critic, and with it alone: it pursues rewards, not goals")
         return self
 
     def is_held_out(self, episode: int) -> bool:
@@ -233,15 +231,15 @@ class Recipe(Closed):
         Where a policy is learned, plans consist of its decisions, during which actions are held.
         """
         fields = {"perception": {"kind": "stacked", "depth": 1}, "cost": {"task": 0.0}, **self.run}
-        planner = fields.get("planner", {})
+        planner, cost = fields.get("planner", {}), fields["cost"]
         params = planner.get("params", {}) if isinstance(planner, Mapping) else None
-        if self.actor_critic is None or not isinstance(params, Mapping):  # the configuration refuses such a planner
-            return fields
+        if self.actor_critic is None or not (isinstance(params, Mapping) and isinstance(cost, Mapping)):
+            return fields  # the configuration refuses what is no mapping
         interface = registry.load(self.task).interface()
         hold, discount = self.actor_critic.timing(interface.control_period, interface.frame_limit)
         decisions = self.actor_critic.decisions
         params = {**params, "knots": decisions, "interpolation": "zero"}
-        cost = {"task": 0.0, "discount": discount ** (1 / hold), **self.run.get("cost", {})}
+        cost = {"task": 0.0, "discount": discount ** (1 / hold), **cost}
         planner = {**planner, "horizon": decisions * hold, "replan_every": hold, "params": params}
         return {**fields, "cost": cost, "planner": planner}
 

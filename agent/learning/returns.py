@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from agent.learning.collect import Collector
-from agent.rollouts.episode import seeds_of
+from agent.learning.collect import Collector, turns
 from agent.runs import statistics
 from agent.runs.statistics import Estimate
 from envs.guard.world import GuardedWorld
@@ -30,7 +28,7 @@ class Return:
     """The returns of one way to act."""
 
     by: str
-    mean: Estimate  # over episodes, with a bootstrapped 95 % interval
+    mean: Estimate  # over episodes, with its 95 % t interval
     each: tuple[float, ...]
     violations: int  # episodes with a step that violated a guardrail
     decision_ms: float  # the mean, per control step
@@ -39,20 +37,10 @@ class Return:
 def played(world: GuardedWorld, by: Collector, episodes: int, seed: int) -> Iterator[Played]:
     """Whole episodes; their starts follow from `seed` and the episode's index."""
     for index in range(episodes):
-        *starts, drawn = seeds_of(seed, index)
-        percept, total, violated, times = world.reset(*starts), 0.0, False, []
-        by.begin(drawn)
-        for _ in range(world.env.interface.frame_limit):
-            begun = time.perf_counter()
-            action = by.act(percept)
-            times.append(1e3 * (time.perf_counter() - begun))
-            percept, judged = world.step(action)
-            by.remember(judged)
-            total += judged.reward
-            violated |= judged.violated
-            if judged.ended:
-                break
-        yield Played(total, len(times), violated, float(np.mean(times)))
+        found = list(turns(world, by, seed, index, world.env.interface.frame_limit))
+        total = sum(judged.reward for judged, _ in found)
+        violated = any(judged.violated for judged, _ in found)
+        yield Played(total, len(found), violated, float(np.mean([spent for _, spent in found])))
 
 
 def summed(by: str, found: list[Played]) -> Return:

@@ -196,9 +196,13 @@ class Training:
         goals = self.recipe.evaluate.goals
         if goals is None:
             return []
-        model = jepa(self.networks, self.world.env.interface.control_period, probe)
-        attempts = evaluate.planning(self.config, model, learned=self.learned(model))
+        attempts = self.attempts(probe)
         return [asdict(evaluate.score(self.world, attempts, goals, ahead, self.seed)) for ahead in goals.ahead]
+
+    def attempts(self, probe: Probe | None = None) -> evaluate.Attempts:
+        """The attempts of the present agent at goals."""
+        model = jepa(self.networks, self.world.env.interface.control_period, probe)
+        return evaluate.planning(self.config, model, learned=self.learned(model))
 
     def _returns(self) -> list[dict[str, Any]]:
         """The returns of every way to act."""

@@ -88,7 +88,7 @@ def render_report(folder: TrainDir) -> str:
         finished=last["frames"] >= recipe.frames,
         sha256=checkpoint.sha256,
         fits=checkpoint.sha256 == last["model_sha256"],
-        parameters=_trained(checkpoint),
+        parameters=trained_numbers(checkpoint),
         store=folder.store,
         pictures={
             "goals": plots.inline(learning(curve)) if last["scores"] else "",
@@ -259,7 +259,7 @@ def held_out(folder: TrainDir) -> list[Episode]:
     return [episode for index, episode in enumerate(every) if folder.recipe.is_held_out(index)]
 
 
-def _trained(checkpoint: Checkpoint) -> int:
+def trained_numbers(checkpoint: Checkpoint) -> int:
     """Numbers that were trained: no probe, which is fitted, no teacher, and no constants."""
     untrained = ("probe/", "jepa/teacher", "jepa/inputs", "critic/bins")
     return sum(tensor.numel() for name, tensor in checkpoint.tensors.items() if not name.startswith(untrained))

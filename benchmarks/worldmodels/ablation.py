@@ -24,10 +24,9 @@ from agent.learning import evaluate, recipe
 from agent.learning.collect import RandomActions
 from agent.learning.evaluate import Attempts
 from agent.learning.floors import oracle
-from agent.learning.goals import goal_pairs
 from agent.learning.prepare import world_of
 from agent.learning.recipe import Recipe
-from agent.learning.train import Training, begin
+from agent.learning.train import begin
 from agent.runs import statistics
 from benchmarks.harness import rows
 from envs.guard.world import GuardedWorld
@@ -102,7 +101,7 @@ def _trained(asked: Recipe) -> dict[str, Any]:
             training.cycle()
         with closing(training.world.env):
             last = training.folder.lines("curve")[-1]
-            found = _tried(training.world, _planning(training), asked)
+            found = _tried(training.world, training.attempts(), asked)
     health = last["health"]
     return {
         **found,
@@ -117,11 +116,6 @@ def _trained(asked: Recipe) -> dict[str, Any]:
     }
 
 
-def _planning(training: Training) -> Attempts:
-    model = training.model
-    return evaluate.planning(training.config, model, learned=training.learned(model))
-
-
 def _tried(world: GuardedWorld, attempts: Attempts, asked: Recipe) -> dict[str, Any]:
     """The outcome of all starts, and of those whose goal is in another corridor."""
     goals = asked.evaluate.goals
@@ -129,16 +123,13 @@ def _tried(world: GuardedWorld, attempts: Attempts, asked: Recipe) -> dict[str, 
     (ahead,) = goals.ahead
     found = list(evaluate.tried(world, attempts, goals, ahead, STARTS_SEED))
     score = evaluate.scored(ahead, found)
-    pairs = list(goal_pairs(world, goals, ahead, STARTS_SEED))
-    apart = [
-        _corridor(attempt.states[0]) != _corridor(pair.state) for (attempt, _), pair in zip(found, pairs, strict=True)
-    ]
-    hits = np.array([bool(one.any()) for _, one in found])
+    apart = [_corridor(one.attempt.states[0]) != _corridor(one.pair.state) for one in found]
+    hits = np.array([bool(one.hits.any()) for one in found])
     return {
         "ahead": ahead,
         "starts": len(found),
         "reached": int(hits.sum()),
-        "stayed": sum(bool(one[-1]) for _, one in found),
+        "stayed": sum(bool(one.hits[-1]) for one in found),
         "elsewhere": int(np.sum(apart)),
         "elsewhere_reached": int(hits[np.array(apart)].sum()),
         "each": "".join(str(int(hit)) for hit in hits),

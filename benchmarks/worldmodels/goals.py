@@ -195,9 +195,9 @@ def row(world: GuardedWorld, attempts: Attempts, goals: Any, ahead: int) -> dict
     return {
         "ahead": ahead,
         "starts": score.starts,
-        "reached": sum(bool(hits.any()) for _, hits in found),
-        "stayed": sum(bool(hits[-1]) for _, hits in found),
-        "each": "".join(str(int(hits.any())) for _, hits in found),
+        "reached": sum(bool(one.hits.any()) for one in found),
+        "stayed": sum(bool(one.hits[-1]) for one in found),
+        "each": "".join(str(int(one.hits.any())) for one in found),
         "steps": score.steps,
         "plan_ms": score.plan_ms,
         "decision_ms": score.decision_ms,

@@ -23,10 +23,12 @@ from agent.learning.floors import measured
 from agent.learning.prepare import prepared
 from agent.learning.train import Training
 from agent.learning.traindir import TrainDir, is_training
+from agent.reports.training import trained_numbers
 from agent.runs import statistics
 from agent.runs.manifest import digest
 from benchmarks.harness import rows
 from benchmarks.planners.planners import SUITE
+from worldmodels.checkpoint import Checkpoint
 
 OUT = rows.RESULTS / "worldmodels" / "rewards.jsonl"
 WORK = rows.HERE / "rewards"
@@ -60,8 +62,7 @@ def trained(path: Path) -> dict[str, Any]:
         training.cycle()
     training.world.env.close()
     curve = training.folder.lines("curve")
-    last, learned = curve[-1], training.heads["actor_critic"].parts()[1].values()
-    sizes = [p.numel() for p in (*training.networks.parameters(), *(p for m in learned for p in m.parameters()))]
+    last = curve[-1]
     returns = {one["by"]: _short(one) for one in last["returns"]}
     return {
         "returns": {**returns, "random": _short(floors["returns"]["random"])},
@@ -69,7 +70,7 @@ def trained(path: Path) -> dict[str, Any]:
         "frames": last["frames"],
         "decisions": last["frames"] // training.random.hold,
         "updates": {"model": last["updates"], **last["head_updates"]},
-        "parameters": sum(sizes),
+        "parameters": trained_numbers(Checkpoint.read(path)),
         "seconds": last["seconds"],
         "usable_steps": last["health"]["usable"],
         "model_sha256": last["model_sha256"],

@@ -17,8 +17,8 @@ import yaml
 from agent.learning.traindir import TrainDir
 from agent.memory.store import Store
 from agent.runs.rundir import RunDir
+from benchmarks.worldmodels.kills import outcome
 from tests.learning.conftest import SMALL
-from tests.learning.test_training import outcome
 from worldmodels.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.xdist_group("train")  # one process trains what all of these tests read

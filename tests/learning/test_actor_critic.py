@@ -307,16 +307,19 @@ def test_a_checkpoint_whose_heads_do_not_fit_is_refused(rewarded: Path, part: st
 
 def test_gradients_of_what_was_learned_reach_actions(rewarded: Path) -> None:
     checkpoint = Checkpoint.read(rewarded)
-    model = model_of(checkpoint)
-    found = learned(checkpoint.header.parts, modules_of(checkpoint), model)
+    model, modules = model_of(checkpoint), modules_of(checkpoint)
+    modules["critic"].bins.abs_()  # what is clipped to its range has no slope
+    modules["reward"].net[-1].weight.mul_(0.01)  # type: ignore[index]
+    modules["reward"].net[-1].bias.fill_(0.5)  # type: ignore[index]
+    found = learned(checkpoint.header.parts, modules, model)
     actions = torch.zeros(2, 4, 1, dtype=torch.float64, requires_grad=True)
     future = model.differentiate(Belief(None, np.zeros(model.networks.inputs.features)), actions)
     critic, reward = found.critic, found.costs["reward"]
     assert critic is not None
     for cost in (reward.step_cost(future, None), critic.terminal_cost(future, None)):  # type: ignore[arg-type]
-        (slope,) = torch.autograd.grad(cost.sum(), actions, retain_graph=True, allow_unused=True)
-        assert slope is not None
+        (slope,) = torch.autograd.grad(cost.sum(), actions, retain_graph=True)
         assert torch.isfinite(slope).all()
+        assert slope.any()
 
 
 def test_what_is_doubtful_is_never_worth_less_than_the_lowest_reward() -> None:
@@ -338,8 +341,10 @@ def test_what_is_doubtful_is_never_worth_less_than_the_lowest_reward() -> None:
         ({"run.planner.params": {"iterations": -4}}, "iterations"),
         ({"actor_critic.interval": 1e308}, "interval"),
         ({"actor_critic.reward_range": [1.0, 0.0]}, "lower end first"),
-        ({"actor_critic": None}, "needs actor_critic"),
-        ({"evaluate.goals": {"within": {"qpos": 0.1}}}, "evaluate.goals without actor_critic"),
+        ({"run.cost": 3}, "cost"),
+        ({"actor_critic": None}, "with actor_critic, and with it alone"),
+        ({"evaluate": {"goals": {"within": {"qpos": 0.1}}, "every": 300}}, "with actor_critic, and with it alone"),
+        ({"evaluate.goals": {"within": {"qpos": 0.1}}}, "goals or returns, one of them"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(

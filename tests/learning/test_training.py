@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from agent.learning import recipe
 from agent.learning.goals import goal_pairs
@@ -25,6 +24,7 @@ from agent.memory.episode import Episode
 from agent.memory.ring import Ring
 from agent.memory.store import Store
 from agent.rollouts.episode import seeds_of
+from benchmarks.worldmodels.kills import outcome
 from envs.errors import TelosError
 from envs.files import locked
 from envs.physics.batch import BatchPhysics
@@ -34,30 +34,9 @@ from worldmodels import losses
 from worldmodels.checkpoint import Checkpoint
 from worldmodels.jepa.networks import Inputs, Networks
 
-TIMED = ("seconds", "plan_ms", "decision_ms")
-
 
 class Killed(BaseException):
     """As SIGKILL: nothing runs after it."""
-
-
-def untimed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: untimed(part) for name, part in value.items() if name not in TIMED}
-    return [untimed(part) for part in value] if isinstance(value, list) else value
-
-
-def outcome(path: Path) -> dict[str, Any]:
-    """All that must not depend on interruptions."""
-    folder = TrainDir.open(path)
-    tensors = load_file(path / "state.safetensors")
-    return {
-        "tensors": {name: tensor.numpy().tobytes() for name, tensor in tensors.items()},
-        "curve": untimed(folder.lines("curve")),
-        "log": untimed(folder.lines("log")),
-        "model": Checkpoint.read(path).sha256,
-        "store": folder.store.sha256,
-    }
 
 
 def test_what_a_run_leaves(whole: Path, small: Recipe) -> None:

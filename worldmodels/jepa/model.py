@@ -17,6 +17,7 @@ from envs.requests import Request
 from envs.trajectory import Signals, Trajectory
 from worldmodels.belief import Belief
 from worldmodels.jepa.networks import Networks
+from worldmodels.layers import root
 from worldmodels.model import Source, Spent
 
 
@@ -159,6 +160,4 @@ class JepaEnsemble(Jepa):
 
 def _apart(members: Tensor) -> Tensor:
     """(M,N,H,D) -> (N,H), the root mean square over D of the standard deviation over M."""
-    variance = members.var(0, unbiased=False).mean(-1)
-    apart = variance > 0  # the slope of a square root at 0 would be infinite
-    return torch.where(apart, torch.where(apart, variance, 1.0).sqrt(), 0.0)
+    return root(members.var(0, unbiased=False).mean(-1))
